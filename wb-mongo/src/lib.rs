@@ -1,1 +1,8 @@
-//! wip
+//! MongoDB sink of write-behind.
+
+mod entity;
+
+#[doc(hidden)]
+pub use bson;
+
+pub use entity::{FieldRule, MappingError, MongoEntity};

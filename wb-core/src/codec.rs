@@ -1,0 +1,81 @@
+//! Payload formats.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How a record's payload is written in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// JSON, as `serde_json` writes it. Readable with `redis-cli`, writable from any language.
+    Json,
+    /// MessagePack with named fields: smaller, and old payloads still decode when fields are added.
+    MessagePack,
+}
+
+impl Format {
+    /// The word for this format in `#[wb(format = "...")]` and in the topology record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::MessagePack => "msgpack",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A value that does not fit its format, or a payload that is not a value of the struct.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The value cannot be written in the format.
+    #[error("value cannot be encoded as {format}")]
+    Encode {
+        /// The format asked for.
+        format: Format,
+        /// What the serializer said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The payload is not a value of the struct.
+    #[error("payload does not decode as {format}")]
+    Decode {
+        /// The format asked for.
+        format: Format,
+        /// What the deserializer said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Encodes a value as a payload.
+///
+/// # Errors
+/// [`CodecError::Encode`] with the serializer's error as source.
+pub fn encode<T: Serialize>(format: Format, value: &T) -> Result<Vec<u8>, CodecError> {
+    match format {
+        Format::Json => serde_json::to_vec(value).map_err(|e| CodecError::Encode { format, source: Box::new(e) }),
+        Format::MessagePack => {
+            rmp_serde::to_vec_named(value).map_err(|e| CodecError::Encode { format, source: Box::new(e) })
+        }
+    }
+}
+
+/// Decodes a payload.
+///
+/// # Errors
+/// [`CodecError::Decode`] with the deserializer's error as source.
+pub fn decode<T: DeserializeOwned>(format: Format, payload: &[u8]) -> Result<T, CodecError> {
+    match format {
+        Format::Json => serde_json::from_slice(payload).map_err(|e| CodecError::Decode { format, source: Box::new(e) }),
+        Format::MessagePack => {
+            rmp_serde::from_slice(payload).map_err(|e| CodecError::Decode { format, source: Box::new(e) })
+        }
+    }
+}

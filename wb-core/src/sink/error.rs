@@ -1,0 +1,90 @@
+//! What a sink can say when a write fails.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What kind of failure it is; decides what the flusher does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The database does not answer (refused, timeout, pool exhausted, not primary): everything is kept, tried again
+    /// with backoff for ever, and no attempt is counted.
+    Unavailable,
+    /// The same batch may succeed at once (deadlock, serialization failure, lock timeout).
+    Transient,
+    /// The data is refused (constraint, type, length, validator): the record is found, the others go on.
+    Rejected,
+    /// A foreign key's parent is not there yet: the record goes back and is tried again later.
+    Deferred,
+    /// A table, column or permission is missing: the entity pauses until it is there.
+    Misconfigured,
+    /// Another owner has the partition.
+    Fenced,
+}
+
+impl ErrorKind {
+    /// The word for this kind in events and dead letters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Transient => "transient",
+            Self::Rejected => "rejected",
+            Self::Deferred => "deferred",
+            Self::Misconfigured => "misconfigured",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A failure of a sink: a kind for the program, a context for the human, and the driver's error as source.
+#[derive(Debug)]
+pub struct SinkError {
+    kind: ErrorKind,
+    context: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl SinkError {
+    /// An error without a source.
+    pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
+        Self { kind, context: context.into(), source: None }
+    }
+
+    /// The same error with the driver's error as source.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// This error and its sources in one line, as dead letters keep it.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        crate::error::chain(self)
+    }
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sink {}: {}", self.kind, self.context)
+    }
+}
+
+impl StdError for SinkError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,221 @@
+//! Where records go: the port that SQL, MongoDB and your own databases implement.
+
+mod error;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use error::{ErrorKind, SinkError};
+
+use crate::entity::Entity;
+use crate::key::Id;
+
+/// A database that takes batches of records of entity `E`.
+///
+/// # Contract
+/// - [`open`](Sink::open) is called once, at start, before anything else.
+/// - [`write`](Sink::write) gets a [`Batch`] in which no id occurs twice and both lists are sorted by id. The sink
+///   applies all of it in one transaction where the database has transactions. Writing the same batch again must be
+///   harmless: an upsert sets a state, a delete of an absent row succeeds.
+/// - `Ok(report)` says that everything is durable in the sink except the records named in
+///   [`Report::rejected`]. `Err` says that nothing of the batch may be taken as written; some of it may have been.
+/// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do.
+/// - Calls may run concurrently, with disjoint keys.
+#[async_trait]
+pub trait Sink<E: Entity>: Send + Sync + 'static {
+    /// Checks that the database can be reached.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when it cannot; [`ErrorKind::Misconfigured`] when it can never work like this.
+    async fn open(&self, scope: &Scope) -> Result<(), SinkError>;
+
+    /// Fences a partition off from all earlier owners; called when a worker takes the partition, before it claims.
+    /// `None` when this sink does not fence.
+    ///
+    /// # Errors
+    /// As for [`write`](Sink::write).
+    async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
+        let _ = (scope, partition);
+        Ok(None)
+    }
+
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// One [`SinkError`] for the whole batch; its kind says what happens next.
+    async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError>;
+
+    /// Loads the values of these keys. Absent keys are left out; the order does not matter.
+    ///
+    /// # Errors
+    /// As for [`write`](Sink::write).
+    async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError>;
+
+    /// Releases what the sink holds; called once, at the end of shutdown.
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
+    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
+        (**self).open(scope).await
+    }
+
+    async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
+        (**self).fence(scope, partition).await
+    }
+
+    async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
+        (**self).write(batch).await
+    }
+
+    async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
+        (**self).load(keys).await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
+    }
+}
+
+/// Whose records these are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Scope {
+    /// The engine's namespace.
+    pub namespace: String,
+    /// The entity's name.
+    pub entity: &'static str,
+    /// Number of partitions of the entity.
+    pub partitions: u16,
+}
+
+impl Scope {
+    /// A scope; for tests of sinks.
+    #[must_use]
+    pub fn new(namespace: impl Into<String>, entity: &'static str, partitions: u16) -> Self {
+        Self { namespace: namespace.into(), entity, partitions }
+    }
+}
+
+/// The right to write a partition, issued by the sink; a higher generation invalidates all lower ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Fence {
+    /// The partition.
+    pub partition: u16,
+    /// The generation that the sink issued.
+    pub generation: u64,
+}
+
+impl Fence {
+    /// A fence as a sink issues it.
+    #[must_use]
+    pub const fn new(partition: u16, generation: u64) -> Self {
+        Self { partition, generation }
+    }
+}
+
+/// One row to be written.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Upsert<E> {
+    /// Its id.
+    pub id: Id,
+    /// The state to set.
+    pub value: E,
+}
+
+impl<E> Upsert<E> {
+    /// An upsert of `value` under `id`.
+    #[must_use]
+    pub const fn new(id: Id, value: E) -> Self {
+        Self { id, value }
+    }
+}
+
+/// One row to be deleted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Delete<K> {
+    /// Its id.
+    pub id: Id,
+    /// Its key.
+    pub key: K,
+}
+
+impl<K> Delete<K> {
+    /// A delete of `key`, whose id is `id`.
+    #[must_use]
+    pub const fn new(id: Id, key: K) -> Self {
+        Self { id, key }
+    }
+}
+
+/// What one call of [`Sink::write`] writes: states of distinct keys, gathered over partitions.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Batch<E: Entity> {
+    /// Whose records these are.
+    pub scope: Arc<Scope>,
+    /// The fences of all partitions in the batch, to be checked in the transaction that writes it. Empty where the
+    /// sink issued none.
+    pub fences: Vec<Fence>,
+    /// Rows to write, sorted by id.
+    pub upserts: Vec<Upsert<E>>,
+    /// Rows to delete, sorted by id.
+    pub deletes: Vec<Delete<E::Key>>,
+}
+
+impl<E: Entity> Batch<E> {
+    /// A batch; sorts both lists by id (one order for all batches, so that concurrent ones do not deadlock).
+    #[must_use]
+    pub fn new(
+        scope: Arc<Scope>,
+        fences: Vec<Fence>,
+        mut upserts: Vec<Upsert<E>>,
+        mut deletes: Vec<Delete<E::Key>>,
+    ) -> Self {
+        upserts.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        deletes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        Self { scope, fences, upserts, deletes }
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.upserts.len() + self.deletes.len()
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.upserts.is_empty() && self.deletes.is_empty()
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// Statements (or commands) that were sent, for the figures.
+    pub statements: u64,
+    /// Records that the sink refused while it wrote the others: the id and why.
+    pub rejected: Vec<(Id, SinkError)>,
+}
+
+impl Report {
+    /// Everything was written, with this many statements.
+    #[must_use]
+    pub const fn written(statements: u64) -> Self {
+        Self { statements, rejected: Vec::new() }
+    }
+
+    /// The same report with refused records.
+    #[must_use]
+    pub fn with_rejected(mut self, rejected: Vec<(Id, SinkError)>) -> Self {
+        self.rejected = rejected;
+        self
+    }
+}

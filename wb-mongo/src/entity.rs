@@ -1,0 +1,56 @@
+//! What the MongoDB sink knows of an entity: its collection, and where its document differs from serde's.
+
+use bson::Bson;
+use wb_core::Entity;
+
+/// An entity with a collection; derived where `#[wb(collection = "...")]` is given.
+///
+/// The document is what `Collection<T>::insert_one(&t)` would have stored, with the key as `_id`; the rules name
+/// the fields that differ.
+pub trait MongoEntity: Entity + serde::Serialize + serde::de::DeserializeOwned {
+    /// Name of the collection.
+    const COLLECTION: &'static str;
+
+    /// Fields whose stored form is not serde's.
+    fn rules() -> &'static [FieldRule<Self>];
+
+    /// The `_id` of a key: the value itself, or a sub-document of the parts of a composite key.
+    ///
+    /// # Errors
+    /// When a part has no BSON form.
+    fn id_of(key: &Self::Key) -> Result<Bson, MappingError>;
+}
+
+/// A field whose stored form is not serde's.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FieldRule<E> {
+    /// `#[wb(skip)]`: not stored; on load the default takes its place.
+    Skip {
+        /// Name of the field in serde's document.
+        name: &'static str,
+        /// serde's BSON form of the default.
+        default: fn() -> Result<Bson, MappingError>,
+    },
+    /// `#[wb(native_bson)]`: stored in BSON's own type.
+    Native {
+        /// Name of the field in serde's document.
+        name: &'static str,
+        /// The native form of the field.
+        store: fn(&E) -> Result<Bson, MappingError>,
+        /// serde's form of a native value.
+        load: fn(Bson) -> Result<Bson, MappingError>,
+    },
+}
+
+/// A value that has no BSON form, or a document that is no value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MappingError {
+    /// Serialization or deserialization failed.
+    #[error("value and document do not fit")]
+    Bson(#[from] bson::error::Error),
+    /// The document's own `_id` is not the key.
+    #[error("the document's `_id` is not the entity's key; give the key field `#[serde(rename = \"_id\")]` or none")]
+    ForeignId,
+}

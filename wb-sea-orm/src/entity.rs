@@ -1,0 +1,72 @@
+//! What the SQL sink knows of an entity: its table, its columns, and how values become binds and rows values.
+
+use std::borrow::Cow;
+
+use sea_orm::sea_query::{ArrayType, ColumnType};
+use sea_orm::{DbErr, QueryResult, Value};
+use wb_core::Entity;
+
+/// An entity with a table; derived where `#[wb(table = "...")]` is given or the struct is a SeaORM `Model`.
+pub trait SqlEntity: Entity {
+    /// The table and its columns. Called once per sink.
+    fn table() -> Table;
+
+    /// One value per column of [`table`](SqlEntity::table), in the same order: exactly what SeaORM would bind.
+    ///
+    /// # Errors
+    /// When a value has no SQL form (for example a `#[wb(json)]` field that does not serialize).
+    fn bind(&self) -> Result<Vec<Value>, SqlMappingError>;
+
+    /// One value per key column, in the order of the key columns in [`table`](SqlEntity::table).
+    fn bind_key(key: &Self::Key) -> Vec<Value>;
+
+    /// The value of a row that was selected with the column names of [`table`](SqlEntity::table).
+    ///
+    /// # Errors
+    /// When a column is missing or of another type.
+    fn from_row(row: &QueryResult) -> Result<Self, DbErr>;
+}
+
+/// A table as an entity maps it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Table {
+    /// Schema, if the entity names one.
+    pub schema: Option<Cow<'static, str>>,
+    /// Name of the table.
+    pub name: Cow<'static, str>,
+    /// The mapped columns.
+    pub columns: Vec<Column>,
+}
+
+/// A column as an entity maps it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Column {
+    /// Name of the column.
+    pub name: Cow<'static, str>,
+    /// SQL type, as SeaORM's schema builder would make it.
+    pub column_type: ColumnType,
+    /// Type of the elements when many rows' values travel as one array.
+    pub array_type: ArrayType,
+    /// Part of the key.
+    pub key: bool,
+    /// May be NULL.
+    pub nullable: bool,
+    /// Written on insert, left alone on update.
+    pub insert_only: bool,
+}
+
+/// A value that has no SQL form.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqlMappingError {
+    /// A `#[wb(json)]` field does not serialize.
+    #[error("field of column `{column}` does not serialize as JSON")]
+    Json {
+        /// The column.
+        column: &'static str,
+        /// What serde said.
+        source: serde_json::Error,
+    },
+}
