@@ -57,7 +57,7 @@ impl Account {
         };
         // A PGOPTIONS or a MYSQL_HOST of the developer's own session must not reach a private server.
         command.env_clear().env("LC_ALL", "C");
-        for kept in ["PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ"] {
+        for kept in ["PATH", "LD_LIBRARY_PATH", "TZ"] {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);
             }

@@ -19,7 +19,9 @@ use crate::say;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
-const LOG_TAIL: usize = 25;
+const LOG_TAIL: usize = 40;
+/// Characters of one line: mongod puts thousands into some.
+const LOG_WIDTH: usize = 300;
 
 /// The server died because somebody else got its port first: worth another attempt on another port.
 #[derive(Debug)]
@@ -63,8 +65,7 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
 }
 
 /// Runs one step of preparing a server; its output goes to the log, which the error quotes.
-pub(crate) fn run_step(command: &mut Command, log: &Path) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
+pub(crate) fn run_step(name: &str, command: &mut Command, log: &Path) -> Result<()> {
     let file = open_log(log)?;
     let status = run(command.stdout(file.try_clone()?).stderr(file))?;
     ensure!(
@@ -196,12 +197,11 @@ fn tail(log: &Path) -> String {
     let text = fs::read(log)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let skipped = lines.len().saturating_sub(LOG_TAIL);
-    lines
-        .into_iter()
+    let skipped = text.lines().count().saturating_sub(LOG_TAIL);
+    let cut = |line: &str| line.chars().take(LOG_WIDTH).collect::<String>();
+    text.lines()
         .skip(skipped)
-        .map(|line| format!("  | {line}\n"))
+        .map(|line| format!("  | {}\n", cut(line)))
         .collect()
 }
 

@@ -52,6 +52,8 @@ impl Program for Mariadb {
         let data = format!("--datadir={}", folder.path().join("data").display());
 
         let mut install_db = account.command(&self.install_db);
+        // Its default for temporary tables may be closed to that account, and would not be removed.
+        install_db.env("TMPDIR", folder.path());
         // "normal" gives root an empty password; the default lets in only the system's root, over the socket.
         install_db.args([
             "--no-defaults",
@@ -59,9 +61,10 @@ impl Program for Mariadb {
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ]);
-        run_step(&mut install_db, &log_in(&folder))?;
+        run_step("mariadb-install-db", &mut install_db, &log_in(&folder))?;
 
         let mut command = account.command(&self.server);
+        command.env("TMPDIR", folder.path());
         command.args([
             "--no-defaults",
             &data,

@@ -66,7 +66,7 @@ impl Program for Postgres {
                 "--pgdata",
             ])
             .arg(&data);
-        run_step(&mut initdb, &log_in(&folder))?;
+        run_step("initdb", &mut initdb, &log_in(&folder))?;
 
         let mut command = account.command(&self.programs.join("postgres"));
         command.arg("-D").arg(&data).args([
