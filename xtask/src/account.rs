@@ -28,9 +28,9 @@ impl Account {
         if !is_root() {
             return Ok(Self::Own);
         }
-        let (user, group) = ids_of(preferred)
-            .or_else(|| ids_of("nobody"))
-            .with_context(|| format!("neither the account {preferred} nor nobody exists; run this as an ordinary user"))?;
+        let (user, group) = ids_of(preferred).or_else(|| ids_of("nobody")).with_context(|| {
+            format!("neither the account {preferred} nor nobody exists; run this as an ordinary user")
+        })?;
         Ok(Self::Other { user, group })
     }
 
@@ -74,12 +74,6 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn ids_of(name: &str) -> Option<(u32, u32)> {
-    let id = |flag: &str| {
-        programs::output(Command::new("id").args([flag, name]))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
+    let id = |flag: &str| programs::output(Command::new("id").args([flag, name])).ok()?.trim().parse().ok();
     Some((id("-u")?, id("-g")?))
 }

@@ -70,9 +70,7 @@ fn parse_up(mut args: impl Iterator<Item = String>) -> Result<Command> {
     while let Some(arg) = args.next() {
         let names = match arg.split_once('=') {
             Some(("--only", names)) => names.to_owned(),
-            None if arg == "--only" => args
-                .next()
-                .context("`--only` needs names, as in `--only redis,mongo`")?,
+            None if arg == "--only" => args.next().context("`--only` needs names, as in `--only redis,mongo`")?,
             None if is_help(&arg) => return Ok(Command::Help),
             _ => bail!("unknown argument `{arg}` of `up`"),
         };
@@ -88,15 +86,10 @@ fn parse_names(names: &str) -> Result<Vec<Kind>> {
             Kind::ALL
                 .into_iter()
                 .find(|kind| kind.name() == name.trim())
-                .with_context(|| {
-                    format!("unknown server `{name}`; the names are redis, postgres, mysql, mongo")
-                })
+                .with_context(|| format!("unknown server `{name}`; the names are redis, postgres, mysql, mongo"))
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(Kind::ALL
-        .into_iter()
-        .filter(|kind| asked.contains(kind))
-        .collect())
+    Ok(Kind::ALL.into_iter().filter(|kind| asked.contains(kind)).collect())
 }
 
 fn parse_test(mut args: impl Iterator<Item = String>) -> Result<Command> {
@@ -105,10 +98,7 @@ fn parse_test(mut args: impl Iterator<Item = String>) -> Result<Command> {
         match arg.as_str() {
             "--no-doc" => doc = false,
             "--" => {
-                return Ok(Command::Test {
-                    doc,
-                    nextest: args.collect(),
-                });
+                return Ok(Command::Test { doc, nextest: args.collect() });
             }
             other if is_help(other) => return Ok(Command::Help),
             other => {
@@ -116,10 +106,7 @@ fn parse_test(mut args: impl Iterator<Item = String>) -> Result<Command> {
             }
         }
     }
-    Ok(Command::Test {
-        doc,
-        nextest: Vec::new(),
-    })
+    Ok(Command::Test { doc, nextest: Vec::new() })
 }
 
 fn is_help(arg: &str) -> bool {
@@ -144,49 +131,22 @@ mod tests {
 
     #[test]
     fn up_starts_all_servers_unless_told_which() {
-        assert_eq!(
-            parsed("up"),
-            Ok(Command::Up {
-                only: Kind::ALL.to_vec()
-            })
-        );
-        let two = Ok(Command::Up {
-            only: vec![Kind::Redis, Kind::Mongo],
-        });
+        assert_eq!(parsed("up"), Ok(Command::Up { only: Kind::ALL.to_vec() }));
+        let two = Ok(Command::Up { only: vec![Kind::Redis, Kind::Mongo] });
         assert_eq!(parsed("up --only mongo,redis,redis"), two);
         assert_eq!(parsed("up --only=redis,mongo"), two);
     }
 
     #[test]
     fn test_passes_everything_after_the_dashes_to_nextest() {
-        assert_eq!(
-            parsed("test"),
-            Ok(Command::Test {
-                doc: true,
-                nextest: vec![]
-            })
-        );
+        assert_eq!(parsed("test"), Ok(Command::Test { doc: true, nextest: vec![] }));
         let nextest = ["-E", "test(foo)", "--no-doc"].map(str::to_owned).to_vec();
-        assert_eq!(
-            parsed("test --no-doc -- -E test(foo) --no-doc"),
-            Ok(Command::Test {
-                doc: false,
-                nextest
-            })
-        );
+        assert_eq!(parsed("test --no-doc -- -E test(foo) --no-doc"), Ok(Command::Test { doc: false, nextest }));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in [
-            "down",
-            "up --only",
-            "up --only oracle",
-            "up redis",
-            "up --all=1",
-            "test foo",
-            "test --doc",
-        ] {
+        for line in ["down", "up --only", "up --only oracle", "up redis", "up --all=1", "test foo", "test --doc"] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -37,13 +37,8 @@ impl Folder {
         // Several runs share the machine, and several attempts share the process.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let salt = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |age| age.subsec_nanos());
-        let path = parent.join(format!(
-            "wb-{name}-{}-{number}-{salt:x}",
-            std::process::id()
-        ));
+        let salt = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.subsec_nanos());
+        let path = parent.join(format!("wb-{name}-{}-{number}-{salt:x}", std::process::id()));
         // Fails on a path that exists: nobody can prepare the folder for us.
         fs::DirBuilder::new()
             .mode(0o700)
@@ -51,9 +46,8 @@ impl Folder {
             .with_context(|| format!("cannot create the temporary folder {}", path.display()))?;
         let folder = Self(path);
         if let Some((user, group)) = account.ids() {
-            chown(folder.path(), Some(user), Some(group)).with_context(|| {
-                format!("cannot give {} to user {user}", folder.path().display())
-            })?;
+            chown(folder.path(), Some(user), Some(group))
+                .with_context(|| format!("cannot give {} to user {user}", folder.path().display()))?;
         }
         Ok(folder)
     }

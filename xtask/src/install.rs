@@ -24,42 +24,20 @@ pub(crate) fn unless_found<T>(packages: &[&str], find: impl Fn() -> Option<T>) -
         return Ok(found);
     }
     install(packages)?;
-    find().with_context(|| {
-        format!(
-            "{} is installed, but its programs are not where they should be",
-            packages.join(" ")
-        )
-    })
+    find()
+        .with_context(|| format!("{} is installed, but its programs are not where they should be", packages.join(" ")))
 }
 
 /// Installs Debian packages.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
-    let root = Root::find()
-        .with_context(|| format!("cannot install {names} by myself, please install it by hand"))?;
-    say::progress(format!(
-        "installing the Debian package {names} (its system service stays off)"
-    ));
+    let root = Root::find().with_context(|| format!("cannot install {names} by myself, please install it by hand"))?;
+    say::progress(format!("installing the Debian package {names} (its system service stays off)"));
     let _policy = NoServices::decree(root)?;
     root.update_once()?;
-    let arguments = [
-        "install",
-        "-y",
-        "-q",
-        "--no-install-recommends",
-        "-o",
-        "DPkg::Lock::Timeout=300",
-    ];
-    let status = process::run(
-        root.apt_get()
-            .args(arguments)
-            .args(packages)
-            .stdout(stderr()),
-    )?;
-    ensure!(
-        status.success(),
-        "apt-get install {names} failed ({status}); please install it by hand"
-    );
+    let arguments = ["install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
+    let status = process::run(root.apt_get().args(arguments).args(packages).stdout(stderr()))?;
+    ensure!(status.success(), "apt-get install {names} failed ({status}); please install it by hand");
     Ok(())
 }
 
@@ -74,10 +52,7 @@ enum Root {
 
 impl Root {
     fn find() -> Result<Self> {
-        ensure!(
-            programs::find(&["apt-get"]).is_some(),
-            "there is no apt-get here"
-        );
+        ensure!(programs::find(&["apt-get"]).is_some(), "there is no apt-get here");
         if is_root() {
             Ok(Self::Own)
         } else if programs::output(Command::new("sudo").args(["-n", "true"])).is_ok() {
@@ -111,9 +86,7 @@ impl Root {
             let status = process::run(self.apt_get().args(["update", "-q"]).stdout(stderr()))?;
             if !status.success() {
                 // One broken source among many is no obstacle, if the package comes from another.
-                say::progress(format!(
-                    "apt-get update failed ({status}), trying with the old lists"
-                ));
+                say::progress(format!("apt-get update failed ({status}), trying with the old lists"));
             }
         }
         Ok(())
@@ -131,12 +104,7 @@ impl NoServices {
         let folder = Folder::create("policy", &Account::Own)?;
         let file = folder.path().join("policy-rc.d");
         fs::write(&file, POLICY_TEXT)?;
-        programs::output(
-            root.command("install")
-                .args(["-m", "755"])
-                .arg(&file)
-                .arg(POLICY),
-        )?;
+        programs::output(root.command("install").args(["-m", "755"]).arg(&file).arg(POLICY))?;
         Ok(Self(Some(root)))
     }
 }

@@ -14,11 +14,7 @@ static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// Starts to watch; called once, before anything is started.
 pub(crate) fn watch() -> Result<()> {
     let flag = FLAG.get_or_init(Arc::default);
-    for signal in [
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-    ] {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(flag)).context("cannot watch for Ctrl-C")?;
     }
     Ok(())

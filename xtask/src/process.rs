@@ -41,11 +41,8 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
     // A group of its own gets a Ctrl-C once, from us, however it reached us; without the terminal's input, because
     // reading it would stop a group in the background.
-    let mut child = command
-        .stdin(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot run {name}"))?;
+    let mut child =
+        command.stdin(Stdio::null()).process_group(0).spawn().with_context(|| format!("cannot run {name}"))?;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
@@ -68,11 +65,7 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
 pub(crate) fn run_step(name: &str, command: &mut Command, log: &Path) -> Result<()> {
     let file = open_log(log)?;
     let status = run(command.stdout(file.try_clone()?).stderr(file))?;
-    ensure!(
-        status.success(),
-        "{name} failed ({status}); it said:\n{}",
-        tail(log)
-    );
+    ensure!(status.success(), "{name} failed ({status}); it said:\n{}", tail(log));
     Ok(())
 }
 
@@ -104,13 +97,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            name,
-            child,
-            stop_signal,
-            asked_to_stop: false,
-            folder,
-        })
+        Ok(Self { name, child, stop_signal, asked_to_stop: false, folder })
     }
 
     /// Waits until `probe` succeeds. The error carries what the server said last, or is [`PortTaken`].
@@ -125,9 +112,7 @@ impl Process {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() > deadline => {
                     let (name, log) = (self.name, tail(&log_in(&self.folder)));
-                    return Err(error.context(format!(
-                        "{name} was not ready within {READY_WITHIN:?}; it said:\n{log}"
-                    )));
+                    return Err(error.context(format!("{name} was not ready within {READY_WITHIN:?}; it said:\n{log}")));
                 }
                 Err(_) => sleep(POLL),
             }
@@ -173,10 +158,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.ask_to_stop();
         if !matches!(wait_for_end(&mut self.child, STOP_WITHIN), Ok(true)) {
-            say::progress(format!(
-                "{} did not stop within {STOP_WITHIN:?}, killing it",
-                self.name
-            ));
+            say::progress(format!("{} did not stop within {STOP_WITHIN:?}, killing it", self.name));
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -194,15 +176,10 @@ fn open_log(path: &Path) -> Result<File> {
 }
 
 fn tail(log: &Path) -> String {
-    let text = fs::read(log)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let skipped = text.lines().count().saturating_sub(LOG_TAIL);
     let cut = |line: &str| line.chars().take(LOG_WIDTH).collect::<String>();
-    text.lines()
-        .skip(skipped)
-        .map(|line| format!("  | {}\n", cut(line)))
-        .collect()
+    text.lines().skip(skipped).map(|line| format!("  | {}\n", cut(line))).collect()
 }
 
 fn wait_for_end(child: &mut Child, within: Duration) -> Result<bool> {
@@ -234,15 +211,7 @@ mod tests {
     fn start(script: &str) -> anyhow::Result<(Process, PathBuf)> {
         let folder = Folder::create("test", &Account::Own)?;
         let path = folder.path().to_owned();
-        Ok((
-            Process::start(
-                "script",
-                Command::new("sh").args(["-c", script]),
-                Signal::SIGTERM,
-                folder,
-            )?,
-            path,
-        ))
+        Ok((Process::start("script", Command::new("sh").args(["-c", script]), Signal::SIGTERM, folder)?, path))
     }
 
     #[test]
@@ -259,15 +228,8 @@ mod tests {
     #[test]
     fn a_server_that_dies_is_an_error_with_its_last_words() -> anyhow::Result<()> {
         let (mut process, _) = start("echo no such option; exit 3")?;
-        let error = process
-            .wait_until_ready(|| anyhow::bail!("refused"))
-            .map_err(|error| error.to_string());
-        assert!(
-            error
-                .as_ref()
-                .is_err_and(|text| text.contains("no such option")),
-            "{error:?}"
-        );
+        let error = process.wait_until_ready(|| anyhow::bail!("refused")).map_err(|error| error.to_string());
+        assert!(error.as_ref().is_err_and(|text| text.contains("no such option")), "{error:?}");
         Ok(())
     }
 

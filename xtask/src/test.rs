@@ -14,17 +14,9 @@ use crate::server::{Kind, Servers};
 pub(crate) fn run(doc: bool, nextest: &[String]) -> Result<ExitCode> {
     install_nextest()?;
     let mut servers = Servers::start(&Kind::ALL)?;
-    let mut status = run_cargo(
-        &servers,
-        &["nextest", "run", "--workspace", "--all-features"],
-        nextest,
-    )?;
+    let mut status = run_cargo(&servers, &["nextest", "run", "--workspace", "--all-features"], nextest)?;
     if status.success() && doc {
-        status = run_cargo(
-            &servers,
-            &["test", "--doc", "--workspace", "--all-features"],
-            &[],
-        )?;
+        status = run_cargo(&servers, &["test", "--doc", "--workspace", "--all-features"], &[])?;
     }
     if !status.success()
         && let Err(error) = servers.check_alive()
@@ -39,23 +31,15 @@ fn install_nextest() -> Result<()> {
     if programs::output(cargo().args(["nextest", "--version"])).is_ok() {
         return Ok(());
     }
-    say::progress(
-        "installing cargo-nextest (cargo install cargo-nextest --locked), which takes minutes",
-    );
+    say::progress("installing cargo-nextest (cargo install cargo-nextest --locked), which takes minutes");
     let status = process::run(cargo().args(["install", "cargo-nextest", "--locked"]))?;
-    ensure!(
-        status.success(),
-        "cargo-nextest cannot be installed ({status}); please install it by hand"
-    );
+    ensure!(status.success(), "cargo-nextest cannot be installed ({status}); please install it by hand");
     Ok(())
 }
 
 fn run_cargo(servers: &Servers, arguments: &[&str], more: &[String]) -> Result<ExitStatus> {
     let mut command = cargo();
-    command
-        .args(arguments)
-        .args(more)
-        .env("WB_REQUIRE_SERVERS", "1");
+    command.args(arguments).args(more).env("WB_REQUIRE_SERVERS", "1");
     command.envs(servers.iter().map(|server| server.variable()));
     process::run(&mut command)
 }

@@ -26,9 +26,8 @@ pub(crate) fn run(only: &[Kind]) -> Result<ExitCode> {
 
 /// Valid shell input as a whole, so that it can go to a file and be sourced from there.
 fn describe(servers: &Servers) -> String {
-    let mut text = String::from(
-        "# The servers answer. In another terminal, for the tests and for your own programs:\n",
-    );
+    let mut text =
+        String::from("# The servers answer. In another terminal, for the tests and for your own programs:\n");
     for (variable, url) in servers.iter().map(|server| server.variable()) {
         text += &format!("export {variable}='{url}'\n");
     }

@@ -31,16 +31,8 @@ impl Mariadb {
 
     fn sql(&self, account: &Account, port: u16, sql: &str) -> Result<()> {
         let mut command = account.command(&self.client);
-        command.args([
-            "--no-defaults",
-            "--protocol=tcp",
-            "--host=127.0.0.1",
-            "--user=root",
-            "--connect-timeout=5",
-        ]);
-        command
-            .arg(format!("--port={port}"))
-            .arg(format!("--execute={sql}"));
+        command.args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--user=root", "--connect-timeout=5"]);
+        command.arg(format!("--port={port}")).arg(format!("--execute={sql}"));
         programs::output(&mut command).map(drop)
     }
 }
@@ -55,27 +47,13 @@ impl Program for Mariadb {
         // Its default for temporary tables may be closed to that account, and would not be removed.
         install_db.env("TMPDIR", folder.path());
         // "normal" gives root an empty password; the default lets in only the system's root, over the socket.
-        install_db.args([
-            "--no-defaults",
-            &data,
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-        ]);
+        install_db.args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"]);
         run_step("mariadb-install-db", &mut install_db, &log_in(&folder))?;
 
         let mut command = account.command(&self.server);
         command.env("TMPDIR", folder.path());
-        command.args([
-            "--no-defaults",
-            &data,
-            "--bind-address=127.0.0.1",
-            "--skip-name-resolve",
-        ]);
-        command.args([
-            "--character-set-server=utf8mb4",
-            "--max-allowed-packet=64M",
-            "--max-connections=200",
-        ]);
+        command.args(["--no-defaults", &data, "--bind-address=127.0.0.1", "--skip-name-resolve"]);
+        command.args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M", "--max-connections=200"]);
         command.arg(format!("--port={port}"));
         for (option, file) in [("socket", "socket"), ("pid-file", "pid")] {
             command.arg(format!("--{option}={}", folder.path().join(file).display()));
@@ -91,8 +69,6 @@ impl Program for Mariadb {
     }
 
     fn shell(&self, port: u16) -> String {
-        format!(
-            "mariadb --no-defaults --default-character-set=utf8mb4 -h 127.0.0.1 -P {port} -u root wb"
-        )
+        format!("mariadb --no-defaults --default-character-set=utf8mb4 -h 127.0.0.1 -P {port} -u root wb")
     }
 }

@@ -124,16 +124,8 @@ impl Servers {
         for &kind in kinds {
             match std::env::var(kind.variable()) {
                 Ok(url) if !url.is_empty() => {
-                    say::progress(format!(
-                        "{} is set, using that server for {}",
-                        kind.variable(),
-                        kind.name()
-                    ));
-                    servers.push(Server {
-                        kind,
-                        url,
-                        own: None,
-                    });
+                    say::progress(format!("{} is set, using that server for {}", kind.variable(), kind.name()));
+                    servers.push(Server { kind, url, own: None });
                 }
                 _ => {
                     // Not side by side: two installations would wait for each other anyway.
@@ -147,16 +139,10 @@ impl Servers {
         }
         // Collected before the first error is returned, so that `self` owns, and stops, whatever did start.
         let started: Vec<Result<Server>> = thread::scope(|scope| {
-            let threads: Vec<_> = programs
-                .iter()
-                .map(|(kind, program)| scope.spawn(|| start(*kind, &**program)))
-                .collect();
+            let threads: Vec<_> =
+                programs.iter().map(|(kind, program)| scope.spawn(|| start(*kind, &**program))).collect();
             let ended = threads.into_iter().map(|thread| thread.join());
-            ended
-                .map(|end| {
-                    end.unwrap_or_else(|_| Err(anyhow::anyhow!("starting a server panicked")))
-                })
-                .collect()
+            ended.map(|end| end.unwrap_or_else(|_| Err(anyhow::anyhow!("starting a server panicked")))).collect()
         });
         let mut first_error = None;
         for server in started {
@@ -170,11 +156,7 @@ impl Servers {
         match first_error {
             Some(error) => Err(error),
             None => {
-                say::progress(format!(
-                    "{} servers ready in {:.1} s",
-                    servers.0.len(),
-                    begin.elapsed().as_secs_f32()
-                ));
+                say::progress(format!("{} servers ready in {:.1} s", servers.0.len(), begin.elapsed().as_secs_f32()));
                 Ok(servers)
             }
         }
@@ -187,10 +169,7 @@ impl Servers {
 
     /// An error when one of them has ended by itself.
     pub(crate) fn check_alive(&mut self) -> Result<()> {
-        self.0
-            .iter_mut()
-            .filter_map(|server| server.own.as_mut())
-            .try_for_each(|own| own.process.check_alive())
+        self.0.iter_mut().filter_map(|server| server.own.as_mut()).try_for_each(|own| own.process.check_alive())
     }
 }
 
@@ -208,15 +187,8 @@ fn start(kind: Kind, program: &dyn Program) -> Result<Server> {
     for _ in 0..ATTEMPTS {
         let port = free_port()?;
         outcome = program.start(port).map(|process| {
-            let own = Own {
-                process,
-                shell: program.shell(port),
-            };
-            Server {
-                kind,
-                url: program.url(port),
-                own: Some(own),
-            }
+            let own = Own { process, shell: program.shell(port) };
+            Server { kind, url: program.url(port), own: Some(own) }
         });
         // Between looking for a free port and using it, anybody may take it.
         if !matches!(&outcome, Err(error) if error.is::<PortTaken>()) {
@@ -227,7 +199,6 @@ fn start(kind: Kind, program: &dyn Program) -> Result<Server> {
 }
 
 fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
 }

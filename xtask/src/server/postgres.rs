@@ -29,23 +29,8 @@ impl Postgres {
 
     fn psql(&self, account: &Account, port: u16, database: &str, sql: &str) -> Result<()> {
         let mut command: Command = account.command(&self.programs.join("psql"));
-        command.args([
-            "--no-psqlrc",
-            "--no-password",
-            "--quiet",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-        ]);
-        command.args([
-            "--username",
-            "postgres",
-            "--dbname",
-            database,
-            "--command",
-            sql,
-        ]);
+        command.args(["--no-psqlrc", "--no-password", "--quiet", "--host", "127.0.0.1", "--port", &port.to_string()]);
+        command.args(["--username", "postgres", "--dbname", database, "--command", sql]);
         programs::output(&mut command).map(drop)
     }
 }
@@ -57,29 +42,13 @@ impl Program for Postgres {
         let data = folder.path().join("data");
 
         let mut initdb = account.command(&self.programs.join("initdb"));
-        initdb
-            .args([
-                "--auth=trust",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--pgdata",
-            ])
-            .arg(&data);
+        initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"]).arg(&data);
         run_step("initdb", &mut initdb, &log_in(&folder))?;
 
         let mut command = account.command(&self.programs.join("postgres"));
-        command.arg("-D").arg(&data).args([
-            "-p",
-            &port.to_string(),
-            "-c",
-            "listen_addresses=127.0.0.1",
-        ]);
+        command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "max_connections=200", "-c"]);
-        command.arg(format!(
-            "unix_socket_directories={}",
-            folder.path().display()
-        ));
+        command.arg(format!("unix_socket_directories={}", folder.path().display()));
         // SIGINT is its fast shutdown; SIGTERM would wait for every client to leave.
         let mut process = Process::start("postgres", &mut command, Signal::SIGINT, folder)?;
         process.wait_until_ready(|| self.psql(&account, port, "postgres", "SELECT 1"))?;
@@ -98,31 +67,14 @@ impl Program for Postgres {
 
 fn find() -> Option<PathBuf> {
     // On the PATH there are often links, or wrappers for a part of the programs only.
-    let on_path = programs::find(&["postgres"])
-        .and_then(|file| Some(file.canonicalize().ok()?.parent()?.to_owned()));
-    let mut versions: Vec<PathBuf> = fs::read_dir(DEBIAN)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    versions.sort_by_key(|folder| {
-        folder
-            .file_name()
-            .and_then(|name| name.to_str()?.parse::<u32>().ok())
-    });
-    let installed = versions
-        .into_iter()
-        .rev()
-        .map(|version| version.join("bin"));
-    on_path
-        .into_iter()
-        .chain(installed)
-        .find(|folder| is_complete(folder))
+    let on_path = programs::find(&["postgres"]).and_then(|file| Some(file.canonicalize().ok()?.parent()?.to_owned()));
+    let mut versions: Vec<PathBuf> =
+        fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    versions.sort_by_key(|folder| folder.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()));
+    let installed = versions.into_iter().rev().map(|version| version.join("bin"));
+    on_path.into_iter().chain(installed).find(|folder| is_complete(folder))
 }
 
 fn is_complete(folder: &Path) -> bool {
-    ["initdb", "postgres", "psql"]
-        .iter()
-        .all(|name| programs::is_executable(&folder.join(name)))
+    ["initdb", "postgres", "psql"].iter().all(|name| programs::is_executable(&folder.join(name)))
 }

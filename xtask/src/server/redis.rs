@@ -21,8 +21,7 @@ pub(super) struct Redis {
 
 impl Redis {
     pub(super) fn find_or_install() -> Result<Self> {
-        let server =
-            install::unless_found(&["redis-server"], || programs::find(&["redis-server"]))?;
+        let server = install::unless_found(&["redis-server"], || programs::find(&["redis-server"]))?;
         Ok(Self { server })
     }
 }
@@ -32,17 +31,7 @@ impl Program for Redis {
         let account = Account::Own;
         let folder = Folder::create("redis", &account)?;
         let mut command = account.command(&self.server);
-        command.args([
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-            "--dir",
-        ]);
+        command.args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]);
         command.arg(folder.path());
         let mut process = Process::start("redis-server", &mut command, Signal::SIGTERM, folder)?;
         process.wait_until_ready(|| ping(port))?;
