@@ -20,6 +20,8 @@ mod record;
 mod retry;
 mod sink;
 mod stats;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "redis")]
 pub use buffer::redis::{RedisBuffer, RedisOptions};
