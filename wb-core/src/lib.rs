@@ -5,6 +5,8 @@ mod entity;
 mod error;
 mod key;
 mod sink;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use codec::{CodecError, Format};
 pub use entity::Entity;
