@@ -225,7 +225,8 @@ mod tests {
     #[cfg(feature = "postgres")]
     fn arrays_are_for_postgres_and_without_null() {
         assert!(holds(DbBackend::Postgres, vec![1, 2]));
-        assert!(!holds(DbBackend::Postgres, vec![Some(1), None]));
+        let with_null = vec![Value::Int(Some(1)), Value::Int(None)];
+        assert!(!holds(DbBackend::Postgres, Value::Array(ArrayType::Int, Some(Box::new(with_null)))));
         assert!(!holds(DbBackend::MySql, vec![1, 2]));
     }
 

@@ -100,6 +100,10 @@ impl Target {
 
 /// The URL without its password and without its query, which may hold another one.
 fn without_secrets(url: &Url) -> String {
+    if url.cannot_be_a_base() && url.scheme() != "sqlite" {
+        // Nothing tells what of it is a password.
+        return format!("{}:...", url.scheme());
+    }
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);

@@ -10,7 +10,7 @@
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
 //! | `fence` | the check that makes a stale owner harmless |
-//! | `load` | values by their keys |
+//! | `load`, `read` | values by their keys; a column of a row |
 //! | `classify` | what an error means, by its code |
 //! | `schema` | tables for tests and examples |
 
@@ -25,6 +25,7 @@ mod inspect;
 mod load;
 mod options;
 mod plan;
+mod read;
 mod rows;
 mod schema;
 mod sink;
@@ -35,5 +36,7 @@ pub use sea_orm;
 
 pub use entity::{Column, SqlEntity, SqlMappingError, Table};
 pub use options::SqlOptions;
+#[doc(hidden)]
+pub use read::read;
 pub use schema::{create_table, drop_table};
 pub use sink::SqlSink;
