@@ -1,8 +1,30 @@
 //! MongoDB sink of write-behind.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `entity` | what the sink knows of an entity: collection, `_id`, field rules |
+//! | `document` | value ⇄ document |
+//! | `command` | documents → `update` and `delete` commands within the server's limits |
+//! | `reply` | what such a command answered, write errors included |
+//! | `classify` | codes, labels and driver errors → what the flusher does |
+//! | `write` | one batch: one transaction, or plain commands on a standalone server |
+//! | `load` | keys → values |
+//! | `connect` | URL → client, deployment, collection |
+//! | `sink` | [`MongoSink`]: the port |
 
+mod classify;
+mod command;
+mod connect;
+mod document;
 mod entity;
+mod load;
+mod reply;
+mod sink;
+mod write;
 
 #[doc(hidden)]
 pub use bson;
 
+pub use document::{from_raw, to_raw};
 pub use entity::{FieldRule, MappingError, MongoEntity};
+pub use sink::MongoSink;
