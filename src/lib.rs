@@ -2,10 +2,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use wb_core::{
-    Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, Delete, Drained,
-    Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Format, Id, KeyError, KeyPart,
-    MemoryBuffer, Operation, Pressure, Record, Report, RetryPolicy, Role, Scope, Sink, SinkError, Space, StartError,
-    UnknownEntity, Upsert, Write, buffer, codec, partition_of,
+    Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, Delete,
+    Drained, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Format, Id,
+    KeyError, KeyPart, MemoryBuffer, Operation, Pressure, Record, Report, RetryPolicy, Role, Scope, Sink, SinkError,
+    Space, StartError, UnknownEntity, Upsert, Write, buffer, codec, partition_of,
 };
 
 #[cfg(feature = "redis")]
@@ -21,13 +21,13 @@ pub use wb_derive::WriteBehind;
 #[cfg(feature = "sea-orm")]
 pub use wb_sea_orm as sql;
 #[cfg(feature = "sea-orm")]
-pub use wb_sea_orm::{SqlEntity, SqlOptions, SqlSink};
+pub use wb_sea_orm::{Column, SqlEntity, SqlMappingError, SqlOptions, SqlSink, Table, create_table, drop_table};
 
 /// The MongoDB sink and its mapping.
 #[cfg(feature = "mongo")]
 pub use wb_mongo as mongo;
 #[cfg(feature = "mongo")]
-pub use wb_mongo::{MongoEntity, MongoSink};
+pub use wb_mongo::{FieldRule, MappingError, MongoEntity, MongoSink, NativeBson};
 
 /// Paths that the derive's output names; not for use.
 #[doc(hidden)]

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
-use write_behind::sql::create_table;
+use write_behind::create_table;
 use write_behind::{Engine, EntityOptions, Id, RedisBuffer, SqlSink, WriteBehind, partition_of};
 
 /// A session: an opaque value under a random key.
@@ -43,11 +43,10 @@ const PARTITIONS: u16 = 4;
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let sink = SqlSink::connect("sqlite://kv_session.db?mode=rwc").await?;
-    create_table::<Session>(sink.connection()).await?;
+    create_table::<Session>(sink.db()).await?;
 
     let cache_ttl = if args.keep { Duration::from_secs(600) } else { Duration::ZERO };
-    let options =
-        EntityOptions::new().partitions(PARTITIONS).flush_every(Duration::from_secs(1)).cache_ttl(cache_ttl);
+    let options = EntityOptions::new().partitions(PARTITIONS).flush_every(Duration::from_secs(1)).cache_ttl(cache_ttl);
     let namespace = if args.keep { "kv_keep" } else { "kv" };
     let engine = Engine::builder(RedisBuffer::connect(&args.redis).await?)
         .namespace(namespace)
@@ -65,7 +64,11 @@ async fn main() -> anyhow::Result<()> {
     println!("flushed        {}", look.at(&session.token).await?);
 
     let found = sessions.get(&session.token).await?;
-    println!("read           {}   from {}", found == Some(session.clone()), if args.keep { "Redis" } else { "the database" });
+    println!(
+        "read           {}   from {}",
+        found == Some(session.clone()),
+        if args.keep { "Redis" } else { "the database" }
+    );
 
     sessions.delete(&session.token).await?;
     println!("logged out     {}", look.at(&session.token).await?);

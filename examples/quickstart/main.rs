@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use write_behind::sql::{create_table, drop_table};
 use write_behind::{Engine, EngineBuilder, EntityOptions, MemoryBuffer, RedisBuffer, SqlSink};
+use write_behind::{create_table, drop_table};
 
 use crate::game::Player;
 
@@ -44,17 +44,16 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let sink = SqlSink::connect(&args.database).await.context("cannot open the database")?;
-    drop_table::<Player>(sink.connection()).await?;
-    create_table::<Player>(sink.connection()).await?;
+    drop_table::<Player>(sink.db()).await?;
+    create_table::<Player>(sink.db()).await?;
 
     let options = EntityOptions::new().flush_every(Duration::from_millis(args.flush_every));
     let engine = builder(args.redis.as_deref()).await?.entity::<Player>(sink.clone(), options).start().await?;
     let players = engine.cache::<Player>()?;
 
     println!("writing {} updates over {} players, 8 at a time", args.updates, args.players);
-    let bar = ProgressBar::new(args.updates).with_style(ProgressStyle::with_template(
-        "{wide_bar} {human_pos}/{human_len} updates, {per_sec}",
-    )?);
+    let bar = ProgressBar::new(args.updates)
+        .with_style(ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} updates, {per_sec}")?);
     let begun = Instant::now();
     let last = game::play(&players, args.updates, args.players, &bar).await?;
     let writing = begun.elapsed();
@@ -69,14 +68,19 @@ async fn main() -> anyhow::Result<()> {
     println!();
     println!("writes acknowledged    {:>10}", stats.puts);
     println!("writes per second      {:>10.0}", stats.puts as f64 / writing.as_secs_f64());
-    println!("rows written           {:>10}   {} upserted, {} deleted", stats.rows(), stats.rows_upserted, stats.rows_deleted);
+    println!(
+        "rows written           {:>10}   {} upserted, {} deleted",
+        stats.rows(),
+        stats.rows_upserted,
+        stats.rows_deleted
+    );
     println!("statements             {:>10}   in {} transactions", stats.statements, stats.batches);
     println!("coalescing             {:>10.1}   writes per row that reached the database", stats.coalescing());
     println!("slowest flush          {:>10.1?}", stats.slowest_cycle);
     println!("lag after last write   {lag:>10.1?}");
     println!("left unflushed         {:>10}", drained.remaining);
     println!();
-    let rows = proof::table_equals(sink.connection(), &last).await?;
+    let rows = proof::table_equals(sink.db(), &last).await?;
     println!("proof: the table holds {rows} rows, and every one is what was written last; deleted players are gone");
     if args.database.starts_with("sqlite") {
         println!("look:  sqlite3 quickstart.db 'SELECT * FROM quickstart_players ORDER BY score DESC LIMIT 5'");

@@ -99,7 +99,8 @@ async fn constraints_and_lengths_are_rejected(database: Database) {
     let sink = &database.sink;
     let backend = sink.db().get_database_backend();
     sink.db().execute_unprepared("DROP TABLE IF EXISTS error_checked").await.unwrap();
-    let table = "CREATE TABLE error_checked (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(5) NOT NULL, CHECK (id < 100))";
+    let table =
+        "CREATE TABLE error_checked (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(5) NOT NULL, CHECK (id < 100))";
     sink.db().execute_unprepared(table).await.unwrap();
     let row = |id, name: Option<&str>| Checked { id, name: name.map(Into::into) };
     let mut bad = vec![row(100, Some("a")), row(1, None)];

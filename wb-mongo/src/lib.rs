@@ -18,6 +18,10 @@ mod connect;
 mod document;
 mod entity;
 mod load;
+#[doc(hidden)]
+pub mod mapping;
+#[doc(hidden)]
+pub mod native;
 mod reply;
 mod sink;
 mod write;
@@ -27,4 +31,5 @@ pub use bson;
 
 pub use document::{from_raw, to_raw};
 pub use entity::{FieldRule, MappingError, MongoEntity};
+pub use native::NativeBson;
 pub use sink::MongoSink;

@@ -23,6 +23,10 @@ mod entity;
 mod fence;
 mod inspect;
 mod load;
+#[doc(hidden)]
+pub mod mapping;
+#[doc(hidden)]
+pub mod model;
 mod options;
 mod plan;
 mod read;

@@ -40,7 +40,8 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let engine = store::start(&args.redis, &args.database).await?;
     let app = api::routes(engine.cache()?);
-    let listener = TcpListener::bind(&args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let listener =
+        TcpListener::bind(&args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
     let drained = engine.shutdown(Duration::from_secs(10)).await?;

@@ -27,7 +27,7 @@ pub(crate) async fn start(redis: &str, database: &str) -> anyhow::Result<Engine>
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     {
         let sink = write_behind::SqlSink::connect(database).await?;
-        write_behind::sql::create_table::<Todo>(sink.connection()).await?;
+        write_behind::create_table::<Todo>(sink.db()).await?;
         Ok(builder.entity::<Todo>(sink, options).start().await?)
     }
     #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
