@@ -48,8 +48,9 @@ async fn more_rows_than_one_statement_can_bind(database: Database) {
 async fn nulls_between_values_stay_where_they_are(database: Database) {
     let sink = &database.sink;
     create::<Nulls>(sink).await;
-    let rows: Vec<Nulls> =
-        (0..100).map(|id| Nulls { id, text: (id % 3 == 0).then(|| id.to_string()), number: (id % 2 == 0).then_some(id) }).collect();
+    let rows: Vec<Nulls> = (0..100)
+        .map(|id| Nulls { id, text: (id % 3 == 0).then(|| id.to_string()), number: (id % 2 == 0).then_some(id) })
+        .collect();
     write(sink, &rows, &[]).await;
     let mut loaded = load::<Nulls>(sink, &(0..100).collect::<Vec<_>>()).await;
     loaded.sort_by_key(|r| r.id);
@@ -92,7 +93,17 @@ entity! {
 async fn texts_arrive_to_the_byte(database: Database) {
     let sink = &database.sink;
     create::<Texts>(sink).await;
-    let texts = ["it's", "\"q\"", "a\\b", "\u{1f980}\u{1f469}\u{200d}\u{1f680}", "Zażółć", "%_;--", "line\nline\r\n\ttab", "", "' OR 1=1 --"];
+    let texts = [
+        "it's",
+        "\"q\"",
+        "a\\b",
+        "\u{1f980}\u{1f469}\u{200d}\u{1f680}",
+        "Zażółć",
+        "%_;--",
+        "line\nline\r\n\ttab",
+        "",
+        "' OR 1=1 --",
+    ];
     let rows: Vec<Texts> =
         texts.iter().enumerate().map(|(i, t)| Texts { id: format!("{i}{t}"), body: (*t).into() }).collect();
     write(sink, &rows, &[]).await;
@@ -155,7 +166,8 @@ async fn overlapping_batches_all_land(database: Database) {
             tokio::spawn(async move {
                 let mut deadlocks = 0;
                 for round in 0..10 {
-                    let rows: Vec<Counter> = (0..300).map(|i| Counter { id: (i * 7 + by * 13 + round) % 500, by }).collect();
+                    let rows: Vec<Counter> =
+                        (0..300).map(|i| Counter { id: (i * 7 + by * 13 + round) % 500, by }).collect();
                     let mut rows = rows;
                     rows.sort_by_key(|r| r.id);
                     rows.dedup_by_key(|r| r.id);

@@ -76,7 +76,8 @@ async fn a_collation_does_not_mix_records() {
     for charset in ["utf8mb4 COLLATE utf8mb4_general_ci", "latin1 COLLATE latin1_swedish_ci"] {
         let db = sink.db();
         db.execute_unprepared("DROP TABLE IF EXISTS collide_word").await.unwrap();
-        let table = format!("CREATE TABLE collide_word (word VARCHAR(50) PRIMARY KEY, n BIGINT) CHARACTER SET {charset}");
+        let table =
+            format!("CREATE TABLE collide_word (word VARCHAR(50) PRIMARY KEY, n BIGINT) CHARACTER SET {charset}");
         db.execute_unprepared(&table).await.unwrap();
         write(sink, &[word("Änne", 1)], &[]).await;
         let error = try_write(sink, &[word("änne", 2)], &[]).await.unwrap_err();

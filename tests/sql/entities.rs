@@ -139,7 +139,5 @@ pub(crate) async fn raw<E: SqlEntity>(sink: &SqlSink, order: &str) -> Vec<Vec<Op
         .collect();
     let text = format!("SELECT {} FROM {quote}{}{quote} ORDER BY {order}", columns.join(", "), table.name);
     let rows = sink.db().query_all_raw(Statement::from_string(backend, text)).await.unwrap();
-    rows.iter()
-        .map(|row| (0..columns.len()).map(|i| row.try_get("", &format!("c{i}")).unwrap()).collect())
-        .collect()
+    rows.iter().map(|row| (0..columns.len()).map(|i| row.try_get("", &format!("c{i}")).unwrap()).collect()).collect()
 }

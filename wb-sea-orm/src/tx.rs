@@ -139,7 +139,16 @@ impl Tx {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
-                query.execute(&mut **tx).await.map(drop).map_err(|e| from_sqlx(what, e))
+                let error = match query.execute(&mut **tx).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => from_sqlx(what, error),
+                };
+                if error.kind() == ErrorKind::Misconfigured {
+                    // The connection may know an old schema: it looks again when a statement reads, and the next
+                    // attempt finds, say, the index that was missing.
+                    let _ = sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").execute(&mut **tx).await;
+                }
+                Err(error)
             }
             Self::None(never) => {
                 let _ = (what, statement);
