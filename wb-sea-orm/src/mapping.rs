@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::entity::{Column, SqlMappingError};
+use crate::read::read;
 
 /// One value per column.
 pub type Values = Vec<Value>;
@@ -51,7 +52,7 @@ impl<T: Clone + Into<Value> + ValueType + TryGetable> SqlField for T {
     }
 
     fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {
-        row.try_get_by(name)
+        read(row, name)
     }
 }
 
