@@ -1,8 +1,36 @@
 //! MongoDB sink of write-behind.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `entity` | what the sink knows of an entity: collection, `_id`, field rules |
+//! | `mapping`, `native` | serde's and BSON's own forms of single values: what the derive's output calls |
+//! | `document` | value ⇄ document |
+//! | `command` | documents → `update` and `delete` commands within the server's limits |
+//! | `reply` | what such a command answered, write errors included |
+//! | `classify` | codes, labels and driver errors → what the flusher does |
+//! | `write` | one batch: one transaction, or plain commands on a standalone server |
+//! | `load` | keys → values |
+//! | `connect` | URL → client, deployment, collection |
+//! | `sink` | [`MongoSink`]: the port |
 
+mod classify;
+mod command;
+mod connect;
+mod document;
 mod entity;
+mod load;
+#[doc(hidden)]
+pub mod mapping;
+#[doc(hidden)]
+pub mod native;
+mod reply;
+mod sink;
+mod write;
 
 #[doc(hidden)]
 pub use bson;
 
+pub use document::{from_raw, to_raw};
 pub use entity::{FieldRule, MappingError, MongoEntity};
+pub use native::NativeBson;
+pub use sink::MongoSink;

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `entity` | what the sink knows of an entity: table, columns, binding, reading |
+//! | `mapping`, `model` | a field as a column; a SeaORM `Model` as a table: what the derive's output calls |
 //! | `sink` | `SqlSink`: open, write, load |
 //! | `connect`, `options` | opening a database by its URL; what an operator tunes |
 //! | `inspect` | what the sink must know of a table before it writes |
@@ -28,6 +29,10 @@ mod entity;
 mod fence;
 mod inspect;
 mod load;
+#[doc(hidden)]
+pub mod mapping;
+#[doc(hidden)]
+pub mod model;
 mod options;
 mod plan;
 mod read;

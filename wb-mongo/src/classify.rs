@@ -1,0 +1,166 @@
+//! Codes, labels and driver errors → what the flusher does. Pure; message texts decide nothing.
+
+use mongodb::error::{Error, ErrorKind as DriverErrorKind, TRANSIENT_TRANSACTION_ERROR, WriteFailure};
+use wb_core::{ErrorKind, SinkError};
+
+/// What the server's code of a failed command means. `None`: this code is not known here.
+pub(crate) const fn of_code(code: i32) -> Option<ErrorKind> {
+    Some(match code {
+        // HostUnreachable, HostNotFound, MaxTimeMSExpired, WriteConcernFailed, NetworkTimeout, ShutdownInProgress,
+        // FailedToSatisfyReadPreference, ReadConcernMajorityNotAvailableYet, PrimarySteppedDown,
+        // NetworkInterfaceExceededTimeLimit, ExceededTimeLimit, SocketException, NotPrimary (three kinds of it),
+        // InterruptedAtShutdown, InterruptedDueToReplStateChange, OutOfDiskSpace
+        6 | 7 | 50 | 64 | 89 | 91 | 133 | 134 | 189 | 202 | 262 | 9001 | 10058 | 10107 | 13435 | 13436 | 11600
+        | 11602 | 14031 => ErrorKind::Unavailable,
+        // LockTimeout, CursorNotFound, LockBusy, StaleShardVersion, WriteConflict, ConflictingOperationInProgress,
+        // StaleEpoch, QueryPlanKilled, TransactionTooOld, CursorKilled, SnapshotTooOld, SnapshotUnavailable,
+        // NoSuchTransaction, TransactionExceededLifetimeLimitSeconds, StaleDbVersion, Interrupted, StaleConfig
+        24 | 43 | 46 | 63 | 112 | 117 | 150 | 175 | 225 | 237 | 239 | 246 | 251 | 290 | 388 | 11601 | 13388 => {
+            ErrorKind::Transient
+        }
+        // BadValue, FailedToParse, TypeMismatch, Overflow (nested too deep), InvalidBSON, DollarPrefixedFieldName,
+        // InvalidIdField, NotSingleValueField, EmptyFieldName, DottedFieldName, ImmutableField,
+        // DocumentValidationFailure, CannotGrowDocumentInCappedNamespace, BSONObjectTooLarge, DuplicateKey (three
+        // kinds of it), CannotExtractGeoKeys, KeyTooLong, document larger than the maximum (update, upsert)
+        2 | 9 | 14 | 15 | 22 | 52 | 53 | 54 | 56 | 57 | 66 | 121 | 10003 | 10334 | 11000 | 11001 | 12582 | 16755
+        | 17280 | 17419 | 17420 => ErrorKind::Rejected,
+        // UserNotFound, Unauthorized, AuthenticationFailed, IllegalOperation, NamespaceNotFound, CommandNotFound,
+        // ShardKeyNotFound, InvalidOptions, InvalidNamespace, UnknownReplWriteConcern, UnsatisfiableWriteConcern,
+        // CommandNotSupported, CommandNotSupportedOnView, OperationNotSupportedInTransaction,
+        // ReauthenticationRequired, the hosted service's own refusal
+        11 | 13 | 18 | 20 | 26 | 59 | 61 | 72 | 73 | 79 | 100 | 115 | 166 | 263 | 391 | 8000 => {
+            ErrorKind::Misconfigured
+        }
+        _ => return None,
+    })
+}
+
+/// What the code of one document's write error means.
+///
+/// A duplicate key on `_id` is two upserts that raced: the second finds the document when it is tried again. A code
+/// that is not known here belongs to this document all the same, so it is the document that is set aside.
+pub(crate) fn of_write_error(code: i32, on_id: bool) -> ErrorKind {
+    match code {
+        11000 | 11001 | 12582 if on_id => ErrorKind::Transient,
+        _ => of_code(code).unwrap_or(ErrorKind::Rejected),
+    }
+}
+
+/// What the code of a write concern error means: the writes were made, but it is not known that they will stay.
+pub(crate) fn of_write_concern_error(code: i32) -> ErrorKind {
+    match of_code(code) {
+        Some(kind @ (ErrorKind::Misconfigured | ErrorKind::Transient)) => kind,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// What a failed command means. A code that is not known here is reported as a misconfiguration: nothing is set
+/// aside, and a person is told.
+fn of_command(code: i32, transient: bool) -> ErrorKind {
+    match of_code(code) {
+        // A primary that steps down labels its error transient too, but wants to be waited for.
+        Some(ErrorKind::Unavailable) => ErrorKind::Unavailable,
+        _ if transient => ErrorKind::Transient,
+        Some(kind) => kind,
+        None => ErrorKind::Misconfigured,
+    }
+}
+
+/// What a driver's error means.
+pub(crate) fn of_driver(error: &Error) -> ErrorKind {
+    let transient = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
+    match &*error.kind {
+        DriverErrorKind::Command(command) => of_command(command.code, transient),
+        DriverErrorKind::Write(WriteFailure::WriteConcernError(concern)) => of_write_concern_error(concern.code),
+        DriverErrorKind::Write(WriteFailure::WriteError(write)) => of_write_error(write.code, false),
+        DriverErrorKind::Bson(_) => ErrorKind::Rejected,
+        DriverErrorKind::Authentication { .. }
+        | DriverErrorKind::IncompatibleServer { .. }
+        | DriverErrorKind::InvalidArgument { .. }
+        | DriverErrorKind::InvalidTlsConfig { .. }
+        | DriverErrorKind::SessionsNotSupported
+        | DriverErrorKind::Transaction { .. } => ErrorKind::Misconfigured,
+        // Network, server selection, name resolution, cleared pools, malformed replies; a network error within a
+        // transaction is labelled transient, but wants to be waited for.
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// A driver's error as the port's. Its kind is kept as source, not the error itself, whose text repeats the server's
+/// whole reply as a dump of bytes.
+pub(crate) fn sink_error(error: Error, context: impl Into<String>) -> SinkError {
+    SinkError::new(of_driver(&error), context).with_source(*error.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn codes_of_the_server() {
+        let table: [(ErrorKind, &[i32]); 4] = [
+            (
+                ErrorKind::Unavailable,
+                &[6, 7, 50, 64, 89, 91, 134, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436],
+            ),
+            (ErrorKind::Transient, &[24, 112, 251, 11601]),
+            (ErrorKind::Rejected, &[2, 9, 15, 66, 121, 10334, 17419, 17420]),
+            (ErrorKind::Misconfigured, &[13, 18, 26, 73, 79, 100, 8000]),
+        ];
+        for (kind, codes) in table {
+            for code in codes {
+                assert_eq!(of_code(*code), Some(kind), "code {code}");
+                assert_eq!(of_write_error(*code, false), kind, "write error {code}");
+                assert_eq!(of_command(*code, false), kind, "command {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_duplicate_of_the_id_is_a_race_and_of_another_index_a_refusal() {
+        for code in [11000, 11001, 12582] {
+            assert_eq!(of_write_error(code, true), ErrorKind::Transient);
+            assert_eq!(of_write_error(code, false), ErrorKind::Rejected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_sets_aside_a_document_but_never_a_batch() {
+        assert_eq!(of_write_error(999_999, false), ErrorKind::Rejected);
+        assert_eq!(of_command(999_999, false), ErrorKind::Misconfigured);
+        assert_eq!(of_command(999_999, true), ErrorKind::Transient);
+        assert_eq!(of_write_concern_error(999_999), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_label_makes_transient_but_not_of_an_outage() {
+        assert_eq!(of_command(112, true), ErrorKind::Transient);
+        assert_eq!(of_command(121, true), ErrorKind::Transient);
+        assert_eq!(of_command(189, true), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn write_concern_errors_wait_or_call_a_person() {
+        for (code, kind) in [
+            (64, ErrorKind::Unavailable),
+            (91, ErrorKind::Unavailable),
+            (79, ErrorKind::Misconfigured),
+            (100, ErrorKind::Misconfigured),
+        ] {
+            assert_eq!(of_write_concern_error(code), kind, "code {code}");
+        }
+    }
+
+    #[test]
+    fn driver_errors() {
+        let io = Error::from(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert_eq!(of_driver(&io), ErrorKind::Unavailable);
+        assert_eq!(of_driver(&Error::from(DriverErrorKind::SessionsNotSupported)), ErrorKind::Misconfigured);
+        assert_eq!(of_driver(&Error::from(DriverErrorKind::Shutdown)), ErrorKind::Unavailable);
+        let error = sink_error(io, "write to `posts`");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.chain().starts_with("sink unavailable: write to `posts`: I/O error"), "{}", error.chain());
+    }
+}

@@ -1,0 +1,150 @@
+//! Documents → `update` and `delete` commands within the server's limits.
+//!
+//! Raw commands, not `Client::bulk_write`: that one exists from server 8.0 on only, and these are as fast and work on
+//! every version.
+
+use bson::raw::{RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, cstr};
+use wb_core::Id;
+
+/// Bytes of statements in one command. The server takes 16 MiB and a little; the rest is for what the driver adds.
+const MAX_BYTES: usize = 12 * 1024 * 1024;
+
+/// What one element of an array adds beside its document: type, index as text, zero.
+const ELEMENT_BYTES: usize = 10;
+
+/// One upsert: whose it is, and its element of `updates`.
+#[derive(Debug)]
+pub(crate) struct Statement<'a> {
+    pub(crate) id: &'a Id,
+    pub(crate) raw: RawDocumentBuf,
+}
+
+impl<'a> Statement<'a> {
+    /// Replaces the document of this key, or inserts it.
+    pub(crate) fn upsert(id: &'a Id, key: &RawBson, document: &RawDocument) -> Self {
+        let mut query = RawDocumentBuf::new();
+        query.append(cstr!("_id"), key);
+        let mut raw = RawDocumentBuf::new();
+        raw.append(cstr!("q"), query);
+        raw.append(cstr!("u"), document);
+        raw.append(cstr!("upsert"), true);
+        Self { id, raw }
+    }
+}
+
+/// A command of upserts.
+#[derive(Debug)]
+pub(crate) struct Updates {
+    pub(crate) raw: RawDocumentBuf,
+    /// How many statements it has; `writeErrors` name them by index.
+    pub(crate) count: usize,
+}
+
+/// The `update` commands of these statements, in order; at most `max_count` statements each.
+///
+/// `ordered: false`: outside a transaction the server goes on after a refused document.
+pub(crate) fn updates(
+    collection: &str,
+    statements: &[Statement<'_>],
+    max_count: usize,
+    write_concern: Option<&RawDocument>,
+) -> Vec<Updates> {
+    split(statements, max_count, |statement| statement.raw.as_bytes().len())
+        .map(|chunk| {
+            let list: RawArrayBuf = chunk.iter().map(|statement| &*statement.raw).collect();
+            let mut raw = RawDocumentBuf::new();
+            raw.append(cstr!("update"), collection);
+            raw.append(cstr!("ordered"), false);
+            raw.append(cstr!("updates"), list);
+            append_write_concern(&mut raw, write_concern);
+            Updates { raw, count: chunk.len() }
+        })
+        .collect()
+}
+
+/// The `delete` commands of these keys: one statement each, `{_id: {$in: [...]}}`.
+pub(crate) fn deletes(collection: &str, keys: &[RawBson], write_concern: Option<&RawDocument>) -> Vec<RawDocumentBuf> {
+    split(keys, usize::MAX, bytes_of)
+        .map(|chunk| {
+            let keys: RawArrayBuf = chunk.iter().collect();
+            let mut any = RawDocumentBuf::new();
+            any.append(cstr!("$in"), keys);
+            let mut query = RawDocumentBuf::new();
+            query.append(cstr!("_id"), any);
+            let mut statement = RawDocumentBuf::new();
+            statement.append(cstr!("q"), query);
+            statement.append(cstr!("limit"), 0);
+            let mut raw = RawDocumentBuf::new();
+            raw.append(cstr!("delete"), collection);
+            raw.append(cstr!("deletes"), RawArrayBuf::from_iter([statement]));
+            append_write_concern(&mut raw, write_concern);
+            raw
+        })
+        .collect()
+}
+
+/// `run_command` ignores the client's write concern, so it stands in the command; in a transaction it must not.
+fn append_write_concern(raw: &mut RawDocumentBuf, write_concern: Option<&RawDocument>) {
+    if let Some(write_concern) = write_concern {
+        raw.append(cstr!("writeConcern"), write_concern);
+    }
+}
+
+/// Bytes of a value in a command, for the kinds that a key can have.
+fn bytes_of(value: &RawBson) -> usize {
+    match value {
+        RawBson::String(text) => text.len() + 5,
+        RawBson::Document(document) => document.as_bytes().len(),
+        RawBson::Binary(binary) => binary.bytes.len() + 5,
+        _ => 16,
+    }
+}
+
+/// Cuts a list into runs of at most `max_count` elements and [`MAX_BYTES`]; an element longer than that is a run of
+/// its own, and it is the server that judges it.
+fn split<T>(list: &[T], max_count: usize, bytes: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = rest
+            .iter()
+            .take(max_count)
+            .take_while(|element| {
+                sum += bytes(element) + ELEMENT_BYTES;
+                sum <= MAX_BYTES
+            })
+            .count();
+        let (chunk, behind) = rest.split_at_checked(fits.max(1))?;
+        rest = behind;
+        Some(chunk)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(sizes: &[usize], max_count: usize) -> Vec<usize> {
+        split(sizes, max_count, |size| *size).map(<[usize]>::len).collect()
+    }
+
+    #[test]
+    fn lists_are_cut_by_count_and_by_bytes() {
+        assert_eq!(lengths(&[], 10), [0; 0]);
+        assert_eq!(lengths(&[100; 25], 10), [10, 10, 5]);
+        assert_eq!(lengths(&[5 << 20; 5], 10), [2, 2, 1]);
+        assert_eq!(lengths(&[1, 13 << 20, 1], 10), [1, 1, 1]);
+        assert_eq!(lengths(&[100; 3], 0), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_write_concern_stands_in_the_command_when_there_is_one() {
+        let concern = bson::rawdoc! { "w": "majority" };
+        let keys = [RawBson::Int32(1)];
+        let with = deletes("c", &keys, Some(&concern));
+        let without = deletes("c", &keys, None);
+        assert_eq!(with.len(), 1);
+        assert!(with.iter().all(|raw| matches!(raw.get("writeConcern"), Ok(Some(_)))));
+        assert!(without.iter().all(|raw| matches!(raw.get("writeConcern"), Ok(None))));
+    }
+}

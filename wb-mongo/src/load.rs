@@ -1,0 +1,52 @@
+//! Keys → values.
+
+use bson::raw::RawDocument;
+use bson::{Bson, doc};
+use mongodb::options::{ReadPreference, SelectionCriteria};
+use wb_core::{ErrorKind, SinkError};
+
+use crate::document::{display_id, from_raw};
+use crate::entity::MongoEntity;
+use crate::sink::MongoSink;
+
+/// Keys in one `find`.
+const KEYS: usize = 1_000;
+
+/// Loads the values of these keys from the primary; absent ones are left out.
+pub(crate) async fn values<E: MongoEntity>(sink: &MongoSink, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
+    let mut values = Vec::with_capacity(keys.len());
+    for chunk in keys.chunks(KEYS) {
+        let ids = chunk
+            .iter()
+            .map(E::id_of)
+            .collect::<Result<Vec<Bson>, _>>()
+            .map_err(|error| SinkError::new(ErrorKind::Rejected, "a key has no `_id`").with_source(error))?;
+        let found = sink.bounded(&format!("read collection `{}`", E::COLLECTION), find(sink, ids)).await?;
+        for value in found {
+            values.push(value?);
+        }
+    }
+    Ok(values)
+}
+
+/// One `find`. Documents are decoded where they arrived, without a copy.
+async fn find<E: MongoEntity>(sink: &MongoSink, ids: Vec<Bson>) -> mongodb::error::Result<Vec<Result<E, SinkError>>> {
+    let mut found = Vec::with_capacity(ids.len());
+    let mut cursor = sink
+        .database()
+        .collection::<bson::Document>(E::COLLECTION)
+        .find(doc! { "_id": { "$in": ids } })
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .await?;
+    while cursor.advance().await? {
+        found.push(decode(cursor.current()));
+    }
+    Ok(found)
+}
+
+fn decode<E: MongoEntity>(document: &RawDocument) -> Result<E, SinkError> {
+    from_raw(document).map_err(|error| {
+        let text = format!("document {} of collection `{}` is no `{}`", display_id(document), E::COLLECTION, E::NAME);
+        SinkError::new(ErrorKind::Rejected, text).with_source(error)
+    })
+}

@@ -1,0 +1,158 @@
+//! What a write command answered. `run_command` returns `Ok` with errors inside.
+
+use bson::{Bson, Document};
+use wb_core::{ErrorKind, SinkError};
+
+use crate::classify;
+
+/// How much of a validator's explanation goes into an error text, in characters.
+const MAX_DETAILS: usize = 400;
+
+/// The failures in a reply to `update` or `delete`.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    /// Statements that failed: index and error, in order of the index.
+    pub(crate) write_errors: Vec<(usize, SinkError)>,
+    /// The writes were made, but it is not known that they will stay.
+    pub(crate) write_concern_error: Option<SinkError>,
+}
+
+/// One statement's failure, as the server tells it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} (code {code})")]
+struct ServerError {
+    code: i32,
+    message: String,
+}
+
+impl Reply {
+    /// Reads a reply to a command on this collection.
+    pub(crate) fn read(reply: &Document, collection: &str) -> Self {
+        let mut write_errors: Vec<_> = documents(reply, "writeErrors")
+            .map(|error| {
+                // An error that names no statement stands for all of them.
+                let index = integer(error, "index").and_then(|index| usize::try_from(index).ok());
+                (index.unwrap_or(usize::MAX), write_error(error, collection))
+            })
+            .collect();
+        write_errors.sort_by_key(|(index, _)| *index);
+        let write_concern_error = reply.get_document("writeConcernError").ok().map(|error| {
+            let source = server_error(error);
+            SinkError::new(
+                classify::of_write_concern_error(source.code),
+                format!("write concern of collection `{collection}` not reached"),
+            )
+            .with_source(source)
+        });
+        Self { write_errors, write_concern_error }
+    }
+
+    /// The failure that stands for the whole command of `count` upserts: any that is not the fault of one of them.
+    pub(crate) fn take_common(&mut self, count: usize) -> Option<SinkError> {
+        let common = self
+            .write_errors
+            .iter()
+            .position(|(index, error)| error.kind() != ErrorKind::Rejected || *index >= count)
+            .map(|at| self.write_errors.swap_remove(at).1);
+        common.or_else(|| self.write_concern_error.take())
+    }
+}
+
+fn write_error(error: &Document, collection: &str) -> SinkError {
+    let source = server_error(error);
+    let on_id = error.get_document("keyPattern").is_ok_and(|index| index.keys().eq(["_id"]));
+    SinkError::new(classify::of_write_error(source.code, on_id), format!("write to collection `{collection}`"))
+        .with_source(source)
+}
+
+fn server_error(error: &Document) -> ServerError {
+    let mut message = error.get_str("errmsg").unwrap_or("no message").to_owned();
+    if let Ok(details) = error.get_document("errInfo") {
+        let details = details.get("details").map_or_else(|| details.to_string(), Bson::to_string);
+        message.push_str(": ");
+        message.extend(details.chars().take(MAX_DETAILS));
+    }
+    let code = integer(error, "code").and_then(|code| i32::try_from(code).ok()).unwrap_or(0);
+    ServerError { code, message }
+}
+
+fn documents<'d>(reply: &'d Document, field: &str) -> impl Iterator<Item = &'d Document> {
+    let list = reply.get_array(field).map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(Bson::as_document)
+}
+
+/// An integer of any width.
+pub(crate) fn integer(document: &Document, field: &str) -> Option<i64> {
+    match document.get(field)? {
+        Bson::Int32(value) => Some(i64::from(*value)),
+        Bson::Int64(value) => Some(*value),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn a_good_reply_has_no_failures() {
+        let mut reply = Reply::read(&doc! { "n": 3, "nModified": 0, "ok": 1.0 }, "c");
+        assert!(reply.write_errors.is_empty());
+        assert!(reply.take_common(3).is_none());
+    }
+
+    #[test]
+    fn write_errors_are_named_by_index_with_the_validators_reason() {
+        let mut reply = Reply::read(
+            &doc! { "ok": 1.0, "writeErrors": [
+                { "index": 4, "code": 11000, "errmsg": "E11000", "keyPattern": { "email": 1 } },
+                { "index": 1, "code": 121, "errmsg": "Document failed validation",
+                  "errInfo": { "failingDocumentId": 2, "details": { "operatorName": "$lt" } } },
+            ] },
+            "c",
+        );
+        assert!(reply.take_common(5).is_none());
+        let named: Vec<_> = reply.write_errors.iter().map(|(index, error)| (*index, error.chain())).collect();
+        assert_eq!(
+            named,
+            [
+                (
+                    1,
+                    "sink rejected: write to collection `c`: Document failed validation: { \"operatorName\": \"$lt\" } \
+                     (code 121)"
+                        .to_owned()
+                ),
+                (4, "sink rejected: write to collection `c`: E11000 (code 11000)".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_race_on_the_id_stands_for_the_whole_command() {
+        let mut reply = Reply::read(
+            &doc! { "ok": 1.0, "writeErrors": [
+                { "index": 0, "code": 121, "errmsg": "refused" },
+                { "index": 1, "code": 11000, "errmsg": "E11000", "keyPattern": { "_id": 1 } },
+            ] },
+            "c",
+        );
+        assert_eq!(reply.take_common(2).map(|error| error.kind()), Some(ErrorKind::Transient));
+    }
+
+    #[test]
+    fn an_error_that_names_no_statement_stands_for_the_whole_command() {
+        for error in [doc! { "index": 3, "code": 121 }, doc! { "code": 121 }, doc! { "index": -1, "code": 121 }] {
+            let mut reply = Reply::read(&doc! { "ok": 1.0, "writeErrors": [error] }, "c");
+            assert_eq!(reply.take_common(3).map(|error| error.kind()), Some(ErrorKind::Rejected));
+        }
+    }
+
+    #[test]
+    fn a_write_concern_error_is_a_failure() {
+        let mut reply =
+            Reply::read(&doc! { "ok": 1.0, "writeConcernError": { "code": 64, "errmsg": "waiting timed out" } }, "c");
+        assert_eq!(reply.take_common(1).map(|error| error.kind()), Some(ErrorKind::Unavailable));
+    }
+}

@@ -1,0 +1,162 @@
+//! [`MongoSink`]: the port.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bson::raw::RawDocumentBuf;
+use mongodb::options::{Acknowledgment, WriteConcern};
+use mongodb::{ClientSession, Database};
+use tokio::sync::OnceCell;
+use wb_core::{Batch, ErrorKind, Report, Scope, Sink, SinkError};
+
+use crate::classify::sink_error;
+use crate::connect::{self, Deployment};
+use crate::entity::MongoEntity;
+use crate::reply::Reply;
+use crate::{load, write};
+
+/// How long one command may take before the server counts as unavailable, unless told otherwise.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A sink that writes to a MongoDB database: each entity to its collection, a record to the document whose `_id` is
+/// the key.
+///
+/// Clones share one client. One sink serves any number of entities.
+///
+/// # Writes
+/// Upserts travel as `update` commands (whole documents, replaced or inserted), deletes as `delete` commands; a batch
+/// is split where the server's limits ask for it (12 MiB of statements, `maxWriteBatchSize`). These commands work on
+/// every server version; `bulkWrite`, which only servers from 8.0 on have, is not used.
+///
+/// On a replica set or behind a mongos a batch is one transaction. When the server refuses a document for its data
+/// (validator, unique index, size), the transaction is rolled back and run again without that document, so that the
+/// others land together and [`Report::rejected`] names the refused ones. A standalone server has no transactions: a
+/// batch is then unordered commands, [`open`](Sink::open) logs a warning, and a crash can leave a part of a batch
+/// written (it is written again).
+///
+/// A sharded collection must be sharded by `_id`.
+///
+/// # Settings
+/// - Write concern: the database's own, or its client's; `majority` when neither has one. One that asks for no
+///   acknowledgement (`w: 0`) is refused by [`open`](Sink::open) as [`ErrorKind::Misconfigured`].
+/// - Reads go to the primary, whatever the client prefers: a secondary may not have the last flush yet.
+/// - A command without an answer fails after [`command_timeout`](Self::command_timeout).
+#[derive(Clone)]
+pub struct MongoSink {
+    database: Database,
+    /// What stands for the database in errors; never a password.
+    label: Arc<str>,
+    command_timeout: Duration,
+    deployment: Arc<OnceCell<Deployment>>,
+}
+
+impl fmt::Debug for MongoSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoSink").field("database", &self.label).finish_non_exhaustive()
+    }
+}
+
+impl MongoSink {
+    /// A sink on a database of a client that you configured. Does no IO.
+    ///
+    /// Give the client a `server_selection_timeout` of a few seconds: the driver's default lets every attempt to reach
+    /// a server that is down wait for 30 seconds.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        let label = Arc::from(format!("database `{}`", database.name()));
+        Self::labelled(database, label)
+    }
+
+    /// A sink on `database` of the deployment at `url` (`mongodb://` or `mongodb+srv://`).
+    ///
+    /// Resolves the URL; connections are opened when they are needed. Where the URL does not say otherwise, selecting
+    /// a server and connecting to it take 5 seconds at most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] for a malformed URL, [`ErrorKind::Unavailable`] when its SRV record cannot be
+    /// resolved. Errors name the URL without its password.
+    pub async fn connect(url: &str, database: &str) -> Result<Self, SinkError> {
+        let client = connect::client(url).await?;
+        let label = Arc::from(format!("database `{database}` at {}", connect::redact(url)));
+        Ok(Self::labelled(client.database(database), label))
+    }
+
+    fn labelled(database: Database, label: Arc<str>) -> Self {
+        Self { database, label, command_timeout: COMMAND_TIMEOUT, deployment: Arc::default() }
+    }
+
+    /// How long one command may take; 30 seconds by default. A command that takes longer fails as
+    /// [`ErrorKind::Unavailable`], its transaction is rolled back, and the batch is tried again.
+    #[must_use]
+    pub const fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.command_timeout = timeout;
+        self
+    }
+
+    /// The database that the sink writes to.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// What the server is, asked once.
+    pub(crate) async fn deployment(&self) -> Result<&Deployment, SinkError> {
+        self.deployment.get_or_try_init(|| connect::discover(self)).await
+    }
+
+    /// The write concern of every write.
+    pub(crate) fn write_concern(&self) -> WriteConcern {
+        let own = self.database.write_concern().cloned();
+        own.unwrap_or_else(|| WriteConcern::builder().w(Acknowledgment::Majority).build())
+    }
+
+    /// Waits for the driver, but not for ever: it has no timeout of its own for a server that does not answer.
+    pub(crate) async fn bounded<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = mongodb::error::Result<T>>,
+    ) -> Result<T, SinkError> {
+        match tokio::time::timeout(self.command_timeout, work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(sink_error(error, format!("cannot {what} in {}", self.label))),
+            Err(_) => Err(SinkError::new(
+                ErrorKind::Unavailable,
+                format!("cannot {what} in {}: no answer within {:?}", self.label, self.command_timeout),
+            )),
+        }
+    }
+
+    /// Sends a write command and reads the failures in its reply.
+    pub(crate) async fn send(
+        &self,
+        collection: &str,
+        command: RawDocumentBuf,
+        session: Option<&mut ClientSession>,
+    ) -> Result<Reply, SinkError> {
+        let run = self.database.run_raw_command(command);
+        let run = match session {
+            Some(session) => run.session(session),
+            None => run,
+        };
+        let what = format!("write to collection `{collection}`");
+        let reply = self.bounded(&what, async { run.await }).await?;
+        Ok(Reply::read(&reply, collection))
+    }
+}
+
+#[async_trait]
+impl<E: MongoEntity> Sink<E> for MongoSink {
+    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
+        connect::open(self, scope, E::COLLECTION).await
+    }
+
+    async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
+        write::batch(self, batch).await
+    }
+
+    async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
+        load::values(self, keys).await
+    }
+}
