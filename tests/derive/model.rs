@@ -155,7 +155,7 @@ async fn the_dense_format_works_with_either_way_to_derive() {
 
     assert_eq!(<author::Model as write_behind::Entity>::NAME, "author");
     assert_eq!(<book::Model as write_behind::Entity>::NAME, "book");
-    let names = |table: write_behind::Table| table.columns.into_iter().map(|c| c.name).collect::<Vec<_>>();
+    let names = |table: write_behind::sql::Table| table.columns.into_iter().map(|c| c.name).collect::<Vec<_>>();
     assert_eq!(names(author::Model::table()), ["id", "name", "born"]);
     assert!(author::Model::table().columns[2].insert_only);
     assert_eq!(names(book::Model::table()), ["isbn", "author_id"]);

@@ -5,7 +5,8 @@ use sea_orm::sea_query::{ArrayType, ColumnType, StringLen};
 use sea_orm::{ConnectionTrait, Database, DeriveActiveEnum, DeriveValueType, EnumIter, Statement, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use write_behind::{Column, SqlEntity, SqlMappingError, WriteBehind};
+use write_behind::sql::{Column, SqlMappingError};
+use write_behind::{SqlEntity, WriteBehind};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Tag {

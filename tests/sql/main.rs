@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    unreachable_pub,
     reason = "tests"
 )]
 

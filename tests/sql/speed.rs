@@ -1,1 +1,142 @@
-//! (being written)
+//! Rows a second against statements tuned by hand, in one run. Printed, not asserted: run with
+//! `cargo test --test sql speed -- --ignored --nocapture`.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::ConnectionTrait;
+use sea_orm::sqlx;
+use write_behind::SqlSink;
+
+use crate::entities::{create, write};
+
+entity! {
+    pub(crate) struct Fast in "speed_fast" {
+        keys { id: i64 }
+        tenant: i64,
+        name: String,
+        note: Option<String>,
+        ratio: f64,
+        flag: bool,
+        token: uuid::Uuid,
+        at: chrono::DateTime<chrono::Utc>,
+    }
+}
+
+fn fast(id: i64, round: i64) -> Fast {
+    Fast {
+        id,
+        tenant: round,
+        name: format!("name of {id}"),
+        note: (id % 2 == 0).then(|| format!("note {round}")),
+        ratio: id as f64 / 3.0,
+        flag: id % 3 == 0,
+        token: uuid::Uuid::from_u128(id as u128),
+        at: chrono::DateTime::from_timestamp(1_700_000_000 + id, 0).unwrap(),
+    }
+}
+
+/// Half of each batch is new.
+fn batch_of(round: i64, size: i64) -> Vec<Fast> {
+    let start = round * size / 2;
+    (start..start + size).map(|id| fast(id, round)).collect()
+}
+
+async fn by_hand(pool: &sqlx::PgPool, rows: &[Fast]) {
+    let text = "INSERT INTO speed_fast (id, tenant, name, note, ratio, flag, token, at) \
+                SELECT * FROM UNNEST($1::int8[], $2::int8[], $3::text[], $4::text[], $5::float8[], $6::bool[], \
+                $7::uuid[], $8::timestamptz[]) ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, \
+                name = excluded.name, note = excluded.note, ratio = excluded.ratio, flag = excluded.flag, \
+                token = excluded.token, at = excluded.at";
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query(text)
+        .bind(rows.iter().map(|r| r.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.tenant).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.name.clone()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.note.clone()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.ratio).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.flag).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.token).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.at).collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn by_hand_listed(sink: &SqlSink, rows: &[Fast]) {
+    use sea_orm::{Statement, TransactionTrait, Value};
+    let backend = sink.db().get_database_backend();
+    let columns = ["tenant", "name", "note", "ratio", "flag", "token", "at"];
+    let (action, set) = match backend {
+        sea_orm::DbBackend::MySql => ("ON DUPLICATE KEY UPDATE", columns.map(|c| format!("{c} = VALUES({c})"))),
+        _ => ("ON CONFLICT (id) DO UPDATE SET", columns.map(|c| format!("{c} = excluded.{c}"))),
+    };
+    let tx = sink.db().begin().await.unwrap();
+    for rows in rows.chunks(500) {
+        let marks = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; rows.len()].join(", ");
+        let text = format!(
+            "INSERT INTO speed_fast (id, tenant, name, note, ratio, flag, token, at) VALUES {marks} {action} {}",
+            set.join(", ")
+        );
+        let values = rows.iter().flat_map(|r| -> [Value; 8] {
+            let r = r.clone();
+            [
+                r.id.into(),
+                r.tenant.into(),
+                r.name.into(),
+                r.note.into(),
+                r.ratio.into(),
+                r.flag.into(),
+                r.token.into(),
+                r.at.into(),
+            ]
+        });
+        tx.execute_raw(Statement::from_sql_and_values(backend, text, values)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+/// The two take turns, so that a busy machine slows both.
+async fn compare(sink: &SqlSink, size: i64, rounds: i64) {
+    create::<Fast>(sink).await;
+    let backend = sink.db().get_database_backend();
+    let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
+    for round in 0..rounds {
+        let rows = batch_of(round, size);
+        // Each does half of the rounds first.
+        for turn in [round % 2, (round + 1) % 2] {
+            let start = Instant::now();
+            if turn == 0 {
+                write(sink, &rows, &[]).await;
+                ours += start.elapsed();
+            } else {
+                match backend {
+                    sea_orm::DbBackend::Postgres => by_hand(sink.db().get_postgres_connection_pool(), &rows).await,
+                    _ => by_hand_listed(sink, &rows).await,
+                }
+                theirs += start.elapsed();
+            }
+        }
+    }
+    let rate = |time: Duration| (size * rounds) as f64 / time.as_secs_f64();
+    eprintln!(
+        "{backend:?} batch {size}: sink {:.0} rows/s, by hand {:.0} rows/s, ratio {:.2}",
+        rate(ours),
+        rate(theirs),
+        rate(ours) / rate(theirs)
+    );
+}
+
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn upserts() {
+    for (size, rounds) in [(100, 200), (1_000, 60), (5_000, 12)] {
+        for database in
+            [crate::databases::postgres().await, crate::databases::mysql().await, crate::databases::sqlite().await]
+        {
+            if let Some(database) = database {
+                compare(&database.sink, size, rounds).await;
+            }
+        }
+    }
+}

@@ -88,23 +88,27 @@ pub fn decode<T: DeserializeOwned>(format: Format, payload: &[u8]) -> Result<T, 
     label = "serde's `Serialize` and `Deserialize` are missing",
     note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on `{Self}`"
 )]
-pub trait Payload: Serialize + DeserializeOwned {
+pub trait Payload: Sized {
     /// The payload of this value; see [`encode`].
     ///
     /// # Errors
     /// [`CodecError::Encode`] with the serializer's error as source.
-    fn to_payload(&self, format: Format) -> Result<Vec<u8>, CodecError> {
-        encode(format, self)
-    }
+    fn to_payload(&self, format: Format) -> Result<Vec<u8>, CodecError>;
 
     /// The value of a payload; see [`decode`].
     ///
     /// # Errors
     /// [`CodecError::Decode`] with the deserializer's error as source.
+    fn from_payload(format: Format, payload: &[u8]) -> Result<Self, CodecError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Payload for T {
+    fn to_payload(&self, format: Format) -> Result<Vec<u8>, CodecError> {
+        encode(format, self)
+    }
+
     fn from_payload(format: Format, payload: &[u8]) -> Result<Self, CodecError> {
         decode(format, payload)
     }
 }
-
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned> Payload for T {}

@@ -27,6 +27,8 @@ pub(crate) enum Format {
 /// What `#[wb(...)]` says on the struct.
 #[derive(Default)]
 pub(crate) struct StructWords {
+    /// A name was meant, but the mistake in it is noted already.
+    pub(crate) tried_name: bool,
     pub(crate) name: Option<Said<String>>,
     pub(crate) table: Option<Said<String>>,
     pub(crate) schema: Option<Said<String>>,
@@ -40,6 +42,8 @@ pub(crate) struct StructWords {
 /// What `#[wb(...)]` says on a field.
 #[derive(Default)]
 pub(crate) struct FieldWords {
+    /// A key was meant, but the mistake in it is noted already.
+    pub(crate) tried_key: bool,
     pub(crate) key: Option<Said<()>>,
     pub(crate) rename: Option<Said<String>>,
     pub(crate) skip: Option<Said<()>>,
@@ -54,10 +58,13 @@ const FIELD_WORDS: [&str; 6] = ["key", "rename", "skip", "json", "insert_only", 
 
 impl StructWords {
     pub(crate) fn parse(attrs: &[Attribute], mistakes: &mut Mistakes) -> Self {
-        let mut words = Self::default();
-        for meta in metas(attrs, mistakes) {
+        let (metas, all_read) = metas(attrs, mistakes);
+        let mut words = Self { tried_name: !all_read, ..Self::default() };
+        for meta in metas {
             let m = &mut *mistakes;
-            match word_of(&meta).as_str() {
+            let word = word_of(&meta);
+            words.tried_name |= nearest(&word, STRUCT_WORDS) == Some("name");
+            match word.as_str() {
                 "name" => once(&mut words.name, &meta, text(&meta, m), m),
                 "table" => once(&mut words.table, &meta, text(&meta, m), m),
                 "schema" => once(&mut words.schema, &meta, text(&meta, m), m),
@@ -77,10 +84,13 @@ impl StructWords {
 
 impl FieldWords {
     pub(crate) fn parse(attrs: &[Attribute], mistakes: &mut Mistakes) -> Self {
-        let mut words = Self::default();
-        for meta in metas(attrs, mistakes) {
+        let (metas, all_read) = metas(attrs, mistakes);
+        let mut words = Self { tried_key: !all_read, ..Self::default() };
+        for meta in metas {
             let m = &mut *mistakes;
-            match word_of(&meta).as_str() {
+            let word = word_of(&meta);
+            words.tried_key |= nearest(&word, FIELD_WORDS) == Some("key");
+            match word.as_str() {
                 "key" => once(&mut words.key, &meta, flag(&meta, m), m),
                 "rename" => once(&mut words.rename, &meta, text(&meta, m), m),
                 "skip" => once(&mut words.skip, &meta, flag(&meta, m), m),
@@ -96,19 +106,22 @@ impl FieldWords {
     }
 }
 
-/// The words of all `#[wb(...)]` attributes in `attrs`.
-fn metas(attrs: &[Attribute], mistakes: &mut Mistakes) -> Vec<Meta> {
-    let mut metas = Vec::new();
+/// The words of all `#[wb(...)]` attributes in `attrs`, and whether that is all of them.
+fn metas(attrs: &[Attribute], mistakes: &mut Mistakes) -> (Vec<Meta>, bool) {
+    let (mut metas, mut all_read) = (Vec::new(), true);
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("wb")) {
         match &attr.meta {
             Meta::List(list) => match list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated) {
                 Ok(words) => metas.extend(words),
-                Err(error) => mistakes.note_error(error),
+                Err(error) => {
+                    all_read = false;
+                    mistakes.note_error(error);
+                }
             },
             other => mistakes.note(other.span(), "`wb` needs words in parentheses; write `#[wb(...)]`"),
         }
     }
-    metas
+    (metas, all_read)
 }
 
 fn word_of(meta: &Meta) -> String {

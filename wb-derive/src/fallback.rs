@@ -18,7 +18,7 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
         1..=6 => key_type(&keys),
         _ => quote!(::core::primitive::u64),
     };
-    let bounds = bounds(input, &krate, &[]);
+    let bounds = self::bounds(input, &krate, &[]);
     let core = quote!(#krate::__private::wb_core);
     let entity = quote! {
         #[automatically_derived]
@@ -57,6 +57,8 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
     });
     let mongo = input.words.collection.is_some().then(|| {
         let mongo = quote!(#krate::__private::wb_mongo);
+        let written = quote!(#ident #ty_generics: #mongo::mapping::Document);
+        let bounds = self::bounds(input, &krate, &[written]);
         quote! {
             #krate::__private::if_mongo! {
                 #[automatically_derived]

@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `entity` | what the sink knows of an entity: collection, `_id`, field rules |
+//! | `mapping`, `native` | serde's and BSON's own forms of single values: what the derive's output calls |
 //! | `document` | value ⇄ document |
 //! | `command` | documents → `update` and `delete` commands within the server's limits |
 //! | `reply` | what such a command answered, write errors included |

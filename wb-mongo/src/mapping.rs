@@ -1,7 +1,8 @@
 //! serde's BSON forms of single values; what the derive's output calls.
 
-use bson::{Bson, Document};
+use bson::Bson;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::entity::MappingError;
 
@@ -20,7 +21,7 @@ pub fn serde_form<T: Serialize + ?Sized>(value: &T) -> Result<Bson, MappingError
     }
 
     let raw = bson::serialize_to_raw_document_buf(&Alone { value })?;
-    let mut document = Document::try_from(raw)?;
+    let mut document = bson::Document::try_from(raw)?;
     Ok(document.remove("value").unwrap_or(Bson::Null))
 }
 
@@ -71,3 +72,8 @@ impl<T: Default + Serialize> SkippedField for T {
         serde_form(&T::default())
     }
 }
+
+/// A struct that is a document: what a generic entity must be with its type arguments.
+pub trait Document: Serialize + DeserializeOwned {}
+
+impl<T: Serialize + DeserializeOwned> Document for T {}

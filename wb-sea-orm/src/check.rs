@@ -1,8 +1,8 @@
 //! What a database cannot hold, found before it is sent: the record that carries it is named and the rest of its
 //! batch lands. Without this, SeaORM's binding panics, or another value than the record's is stored.
 
+use sea_orm::sea_query::OptionEnum;
 use sea_orm::sea_query::prelude::chrono::{self, Datelike};
-use sea_orm::sea_query::{ColumnType, OptionEnum};
 use sea_orm::{DbBackend, Value};
 
 use crate::entity::Column;
@@ -16,14 +16,14 @@ pub(crate) struct Checked {
 /// The value as it can be bound, or why `backend` cannot hold it.
 pub(crate) fn check(backend: DbBackend, column: &Column, value: Value) -> Result<Checked, &'static str> {
     let value = flatten_json_array(column, value);
-    let bytes = inspect(backend, column, &value)?;
+    let bytes = inspect(backend, &value)?;
     Ok(Checked { value, bytes })
 }
 
 /// SeaORM stores a `Vec` of JSON values in a JSON column as one JSON array.
 #[cfg(feature = "postgres")]
 fn flatten_json_array(column: &Column, value: Value) -> Value {
-    use sea_orm::sea_query::ArrayType;
+    use sea_orm::sea_query::{ArrayType, ColumnType};
 
     match (&column.column_type, value) {
         (ColumnType::Json | ColumnType::JsonBinary, Value::Array(ArrayType::Json, items)) => {
@@ -44,7 +44,7 @@ fn flatten_json_array(_: &Column, value: Value) -> Value {
     value
 }
 
-fn inspect(backend: DbBackend, column: &Column, value: &Value) -> Result<usize, &'static str> {
+fn inspect(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
     Ok(match value {
         Value::Bool(_) | Value::TinyInt(_) | Value::TinyUnsigned(_) => 1,
         Value::SmallInt(_) | Value::SmallUnsigned(_) => 2,
@@ -89,7 +89,7 @@ fn inspect(backend: DbBackend, column: &Column, value: &Value) -> Result<usize, 
                 if *item == item.as_null() {
                     return Err("is an array with a NULL element, which SeaORM does not bind");
                 }
-                bytes += inspect(backend, column, item)? + 4;
+                bytes += inspect(backend, item)? + 4;
             }
             bytes
         }
@@ -168,7 +168,7 @@ fn foreign(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
 #[expect(clippy::unwrap_used, reason = "test")]
 mod tests {
     use super::*;
-    use sea_orm::sea_query::ArrayType;
+    use sea_orm::sea_query::{ArrayType, ColumnType};
 
     fn column(column_type: ColumnType) -> Column {
         Column {

@@ -124,7 +124,7 @@ pub(crate) fn sqlite(code: i32) -> ErrorKind {
             // Busy, locked, schema changed under a prepared statement.
             5 | 6 | 17 => Transient,
             // Too big, constraint, datatype mismatch.
-            18 | 19 | 20 => Rejected,
+            18..=20 => Rejected,
             // SQL (a missing table too), permission, read-only, authorization, bind index, not a database.
             1 | 3 | 8 | 21 | 23 | 25 | 26 => Misconfigured,
             _ => Unavailable,

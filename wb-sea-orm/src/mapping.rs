@@ -6,9 +6,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::entity::{Column, SqlMappingError};
+use crate::read::read;
 
 /// One value per column.
 pub type Values = Vec<Value>;
+
+/// The values of an array; the output has no prelude to make a `Vec` with.
+#[must_use]
+pub fn values<const COLUMNS: usize>(values: [Value; COLUMNS]) -> Values {
+    values.into()
+}
 
 /// A field that SeaORM can store: every type that could be a field of a `Model`.
 ///
@@ -45,7 +52,7 @@ impl<T: Clone + Into<Value> + ValueType + TryGetable> SqlField for T {
     }
 
     fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {
-        row.try_get_by(name)
+        read(row, name)
     }
 }
 

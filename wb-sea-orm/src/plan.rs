@@ -41,9 +41,10 @@ enum Form {
     #[cfg(feature = "postgres")]
     Arrays(Arc<str>),
     /// One placeholder per value.
-    Lists(Lists),
+    Lists(Box<Lists>),
 }
 
+/// Boxed, because it is much larger than the other form.
 struct Lists {
     text: fn(&Table, usize) -> String,
     /// Rows in the largest text; a power of two.
@@ -54,9 +55,9 @@ struct Lists {
 }
 
 impl Lists {
-    fn new(text: fn(&Table, usize) -> String, rows: usize) -> Self {
+    fn new(text: fn(&Table, usize) -> String, rows: usize) -> Box<Self> {
         let largest = 1 << rows.clamp(1, MAX_LIST).ilog2();
-        Self { text, largest, twice: false, texts: [const { OnceLock::new() }; _] }
+        Box::new(Self { text, largest, twice: false, texts: [const { OnceLock::new() }; _] })
     }
 
     /// The text for `rows` rows, a power of two.

@@ -8,12 +8,12 @@ use wb_core::{ErrorKind, SinkError};
 
 use crate::bind::Statement;
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use {crate::bind::Args, sea_query_sqlx::SqlxValues};
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 use {
-    crate::bind::Args,
     crate::classify::from_sqlx,
-    sea_orm::sqlx::{self, AssertSqlSafe, Executor},
-    sea_query_sqlx::SqlxValues,
+    sea_orm::sqlx::{self, AssertSqlSafe},
 };
 
 /// The pool of a driver.
@@ -139,7 +139,16 @@ impl Tx {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
-                query.execute(&mut **tx).await.map(drop).map_err(|e| from_sqlx(what, e))
+                let error = match query.execute(&mut **tx).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => from_sqlx(what, error),
+                };
+                if error.kind() == ErrorKind::Misconfigured {
+                    // The connection may know an old schema: it looks again when a statement reads, and the next
+                    // attempt finds, say, the index that was missing.
+                    let _ = sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").execute(&mut **tx).await;
+                }
+                Err(error)
             }
             Self::None(never) => {
                 let _ = (what, statement);
@@ -162,6 +171,7 @@ impl Tx {
 
     /// Rolls back. When that fails the connection is gone, and the server rolls back itself.
     pub(crate) async fn rollback(self) {
+        #[allow(unused_variables, reason = "without drivers there is nothing to roll back")]
         let done = match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(tx) => tx.rollback().await,
@@ -204,6 +214,8 @@ pub(crate) struct MySqlTx {
 #[cfg(feature = "mysql")]
 impl MySqlTx {
     async fn begin(pool: &sqlx::MySqlPool) -> Result<Self, sqlx::Error> {
+        use sqlx::Executor;
+
         let mut tx = Self { connection: Some(pool.acquire().await?) };
         tx.connection()?.execute("BEGIN").await?;
         Ok(tx)
@@ -219,6 +231,8 @@ impl MySqlTx {
     }
 
     async fn end(mut self, verb: &'static str) -> Result<(), sqlx::Error> {
+        use sqlx::Executor;
+
         self.connection()?.execute(verb).await?;
         // Back to the pool.
         self.connection.take();

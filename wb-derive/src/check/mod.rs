@@ -49,6 +49,9 @@ fn no_fields(input: &Input<'_>, mistakes: &mut Mistakes) {
 
 fn name(input: &Input<'_>, mistakes: &mut Mistakes) -> Option<LitStr> {
     let Some(said) = &input.words.name else {
+        if input.words.tried_name {
+            return None;
+        }
         let ident = input.ident;
         let example = heck::AsSnakeCase(ident.to_string());
         mistakes.note(ident.span(), format_args!("`{ident}` has no entity name; add `#[wb(name = \"{example}\")]`"));
@@ -72,7 +75,7 @@ fn name(input: &Input<'_>, mistakes: &mut Mistakes) -> Option<LitStr> {
 
 fn keys<'a>(input: &'a Input<'a>, mistakes: &mut Mistakes) -> Vec<&'a Field<'a>> {
     let keys = input.keys();
-    if keys.is_empty() {
+    if keys.is_empty() && !input.fields.iter().any(|field| field.words.tried_key) {
         let ident = input.ident;
         let advice = match input.sea {
             SeaStruct::Model => "mark it with SeaORM's `#[sea_orm(primary_key)]`",

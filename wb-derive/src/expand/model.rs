@@ -36,7 +36,7 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             }
 
             fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
-                #sql::mapping::Values::from([#(#key_values),*])
+                #sql::mapping::values([#(#key_values),*])
             }
 
             fn from_row(

@@ -23,7 +23,8 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
             Form::Serde | Form::NativeIfAny => quote!(#ty: #path::mapping::IdPart),
         }))
         .collect();
-    let bounds = bounds(input, &krate, &generic);
+    let written = quote!(#ident #ty_generics: #path::mapping::Document);
+    let bounds = bounds(input, &krate, &[generic, vec![written]].concat());
     let collection = &mongo.collection;
     let rules = rules(mongo, &path);
     let id = id(plan, mongo, &path);

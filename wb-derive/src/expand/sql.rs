@@ -44,11 +44,11 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
             }
 
             fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
-                ::core::result::Result::Ok(#sql::mapping::Values::from([#(#values),*]))
+                ::core::result::Result::Ok(#sql::mapping::values([#(#values),*]))
             }
 
             fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
-                #sql::mapping::Values::from([#(#key_values),*])
+                #sql::mapping::values([#(#key_values),*])
             }
 
             fn from_row(

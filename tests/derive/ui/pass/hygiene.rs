@@ -26,10 +26,6 @@ mod shadowed {
     pub struct Box;
     pub struct Default;
     pub struct Clone;
-    pub struct str;
-    pub struct u8;
-    pub struct u64;
-    pub struct usize;
     pub enum Ok {}
     pub enum Err {}
     pub enum Some {}
@@ -55,8 +51,40 @@ mod shadowed {
     }
 }
 
+/// Types with the names of primitive ones, which serde's own derives do not stand.
+mod primitive {
+    #![allow(dead_code, non_camel_case_types)]
+
+    pub struct str;
+    pub struct u8;
+    pub struct u64;
+    pub struct usize;
+    pub struct bool;
+
+    #[derive(::core::clone::Clone, ::write_behind::WriteBehind)]
+    #[wb(name = "primitive", table = "primitive", collection = "primitive", native_bson)]
+    pub struct Primitive {
+        #[wb(key)]
+        pub(super) id: ::core::primitive::u64,
+        #[wb(skip)]
+        pub(super) memo: ::core::primitive::bool,
+    }
+}
+
+impl ::serde::Serialize for primitive::Primitive {
+    fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.id, self.memo).serialize(serializer)
+    }
+}
+
+impl<'de> ::serde::Deserialize<'de> for primitive::Primitive {
+    fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (id, memo) = ::serde::Deserialize::deserialize(deserializer)?;
+        Ok(Self { id, memo })
+    }
+}
+
 /// No prelude at all.
-#[allow(clippy::pub_with_shorthand)]
 mod bare {
     #![no_implicit_prelude]
 
@@ -81,6 +109,7 @@ mod bare {
 fn main() {
     let bare = bare::Bare { a: 1, b: None, c: vec![1], d: true, e: ::uuid::Uuid::nil() };
     assert_eq!(::write_behind::Entity::key(&bare), 1);
+    assert_eq!(::write_behind::Entity::key(&primitive::Primitive { id: 3, memo: true }), 3);
     let _ = (bare.b, bare.c, bare.d, bare.e);
     let shadowed = shadowed::Shadowed {
         key: "k".to_owned(),

@@ -1,0 +1,104 @@
+//! What is wrong is said at start, by name, without passwords, and soon.
+
+use std::time::{Duration, Instant};
+
+use write_behind::testing::ScriptedSink;
+use write_behind::{
+    BufferErrorKind, Engine, EntityOptions, ErrorKind, MemoryBuffer, MongoSink, RedisBuffer, SinkError, SqlSink,
+    StartError,
+};
+use write_behind_tests::{chain, refused, server, unique};
+
+use crate::account::Account;
+
+const SOON: Duration = Duration::from_secs(8);
+
+/// A loopback port that nothing listens on.
+fn dead_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn assert_says(text: &str, port: u16) {
+    println!("{text}");
+    assert!(text.contains(&port.to_string()), "does not name the server: {text}");
+    assert!(!text.contains("secret"), "shows the password: {text}");
+}
+
+#[tokio::test]
+async fn an_unreachable_redis_is_named_without_its_password() {
+    let (port, begun) = (dead_port(), Instant::now());
+    let error = refused(RedisBuffer::connect(&format!("redis://user:secret@127.0.0.1:{port}/")).await);
+    assert_eq!(error.kind(), BufferErrorKind::Unavailable);
+    assert_says(&chain(&error), port);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_unreachable_sql_database_is_named_without_its_password() {
+    for scheme in ["postgres", "mysql"] {
+        let (port, begun) = (dead_port(), Instant::now());
+        let url = format!("{scheme}://user:secret@127.0.0.1:{port}/db");
+        let error: SinkError = match SqlSink::connect(&url).await {
+            Err(error) => error,
+            Ok(sink) => match refused(start(sink).await) {
+                StartError::Sink { source, .. } => source,
+                other => panic!("{other}"),
+            },
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_says(&chain(&error), port);
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_mongo_is_named_without_its_password() {
+    let (port, begun) = (dead_port(), Instant::now());
+    let url = format!("mongodb://user:secret@127.0.0.1:{port}/");
+    let error = match MongoSink::connect(&url, "db").await {
+        Err(error) => error,
+        Ok(sink) => match refused(start(sink).await) {
+            StartError::Sink { source, .. } => source,
+            other => panic!("{other}"),
+        },
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_says(&chain(&error), port);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+async fn start(sink: impl write_behind::Sink<Account>) -> Result<Engine, StartError> {
+    Engine::builder(MemoryBuffer::new()).entity::<Account>(sink, EntityOptions::new()).start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topology_that_disagrees_names_both_sides() {
+    let Some(redis) = server("WB_REDIS_URL") else { return };
+    let namespace = unique("topology");
+    let engine = async |partitions: u16, sink: ScriptedSink<Account>| {
+        let options = EntityOptions::new().partitions(partitions).flush_every(Duration::from_millis(50));
+        Engine::builder(RedisBuffer::connect(&redis).await.unwrap())
+            .namespace(&namespace)
+            .entity::<Account>(sink, options)
+            .start()
+            .await
+    };
+    let sink = ScriptedSink::new();
+    sink.fail_always(ErrorKind::Unavailable);
+    let first = engine(16, sink).await.unwrap();
+    first.cache::<Account>().unwrap().put(&Account::state(1, 1)).await.unwrap();
+    let drained = first.shutdown(Duration::from_millis(200)).await.unwrap();
+    assert_eq!(drained.remaining, 1, "the sink was away");
+
+    let error = refused(engine(32, ScriptedSink::new()).await);
+    let text = chain(&error);
+    println!("{text}");
+    assert!(text.contains("partitions=16") && text.contains("partitions=32"), "{text}");
+    assert!(text.contains(&namespace) && text.contains("account"), "{text}");
+
+    // Flushed by a worker of the stored topology, it may change.
+    let second = engine(16, ScriptedSink::new()).await.unwrap();
+    assert_eq!(second.shutdown(Duration::from_secs(10)).await.unwrap().remaining, 0);
+    let third = engine(32, ScriptedSink::new()).await.unwrap();
+    third.shutdown(Duration::from_secs(10)).await.unwrap();
+}
