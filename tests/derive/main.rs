@@ -1,5 +1,8 @@
 //! What the derive's output does at run time.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what helpers of tests unwrap is what the tests expect")]
+#![expect(unreachable_pub, reason = "SeaORM and serde name items of modules, which are public by convention")]
+
 mod entity;
 mod model;
 mod mongo;
