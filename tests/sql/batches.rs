@@ -65,12 +65,17 @@ entity! {
     }
 }
 
-entity! {
-    pub(crate) struct Quoted in "Batch \"Quoted`" {
-        keys { order ("order"): i64, group ("Group"): String }
-        select ("sel\"ect"): String,
-        tick ("b`tick"): i32,
-    }
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, write_behind::WriteBehind)]
+#[wb(name = "batch_quoted", table = "Batch \"Quoted`")]
+struct Quoted {
+    #[wb(key)]
+    order: i64,
+    #[wb(key, rename = "Group")]
+    group: String,
+    #[wb(rename = "sel\"ect")]
+    select: String,
+    #[wb(rename = "b`tick")]
+    tick: i32,
 }
 
 async fn names_are_quoted(database: Database) {

@@ -5,71 +5,21 @@ use std::sync::Arc;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use write_behind::{Batch, Delete, Entity, Id, Report, Scope, Sink, SinkError, SqlEntity, SqlSink, Upsert};
 
-/// A struct with its mapping: `keys` first, then the others; `insert_only` where it is said.
+/// An entity whose name is its table's: `keys` first, then the other fields, marked `@insert_only` where they are.
 macro_rules! entity {
     (
-        $(#[$meta:meta])*
-        $vis:vis struct $ty:ident in $table:literal {
-            keys { $($key:ident $(($key_name:literal))?: $key_ty:ty),+ }
-            $($(@ $mark:ident)? $field:ident $(($field_name:literal))?: $field_ty:ty,)*
+        $vis:vis struct $ty:ident in $table:tt {
+            keys { $($key:ident: $key_ty:ty),+ }
+            $($(@ $mark:ident)? $field:ident: $field_ty:ty,)*
         }
     ) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, write_behind::WriteBehind)]
+        #[wb(name = $table, table = $table)]
         $vis struct $ty {
-            $($vis $key: $key_ty,)+
-            $($vis $field: $field_ty,)*
-        }
-
-        impl write_behind::Entity for $ty {
-            type Key = entity!(@key_type $($key_ty),+);
-            const NAME: &'static str = $table;
-            const FORMAT: write_behind::Format = write_behind::Format::Json;
-            fn key(&self) -> Self::Key {
-                entity!(@key self $($key),+)
-            }
-            fn encode(&self) -> Result<Vec<u8>, write_behind::CodecError> {
-                write_behind::codec::encode(Self::FORMAT, self)
-            }
-            fn decode(payload: &[u8]) -> Result<Self, write_behind::CodecError> {
-                write_behind::codec::decode(Self::FORMAT, payload)
-            }
-        }
-
-        impl write_behind::SqlEntity for $ty {
-            fn table() -> write_behind::Table {
-                #[allow(unused_mut)]
-                let mut columns = vec![
-                    $(write_behind::Column::of::<$key_ty>(entity!(@name $key $($key_name)?)).key(),)+
-                    $(entity!(@mark ($($mark)?) write_behind::Column::of::<$field_ty>(entity!(@name $field $($field_name)?))),)*
-                ];
-                write_behind::Table::new(None, $table, columns)
-            }
-            fn bind(&self) -> Result<Vec<sea_orm::Value>, write_behind::SqlMappingError> {
-                Ok(vec![$(self.$key.clone().into(),)+ $(self.$field.clone().into(),)*])
-            }
-            fn bind_key(key: &Self::Key) -> Vec<sea_orm::Value> {
-                let entity!(@key_pattern $($key),+) = key.clone();
-                vec![$($key.into(),)+]
-            }
-            fn from_row(row: &sea_orm::QueryResult) -> Result<Self, sea_orm::DbErr> {
-                Ok(Self {
-                    $($key: write_behind::sql::read(row, entity!(@name $key $($key_name)?))?,)+
-                    $($field: write_behind::sql::read(row, entity!(@name $field $($field_name)?))?,)*
-                })
-            }
+            $(#[wb(key)] $vis $key: $key_ty,)+
+            $($(#[wb($mark)])? $vis $field: $field_ty,)*
         }
     };
-    (@key_type $one:ty) => { $one };
-    (@key_type $($many:ty),+) => { ($($many,)+) };
-    (@key $self:ident $one:ident) => { $self.$one.clone() };
-    (@key $self:ident $($many:ident),+) => { ($($self.$many.clone(),)+) };
-    (@key_pattern $one:ident) => { $one };
-    (@key_pattern $($many:ident),+) => { ($($many,)+) };
-    (@name $field:ident) => { stringify!($field) };
-    (@name $field:ident $name:literal) => { $name };
-    (@mark () $column:expr) => { $column };
-    (@mark (insert_only) $column:expr) => { $column.insert_only() };
 }
 
 pub(crate) fn scope<E: Entity>() -> Scope {
@@ -87,8 +37,8 @@ pub(crate) fn batch<E: Entity + Clone>(upserts: &[E], deletes: &[E::Key]) -> Bat
 
 /// A new, empty table.
 pub(crate) async fn create<E: SqlEntity>(sink: &SqlSink) {
-    write_behind::drop_table::<E>(sink.db()).await.unwrap();
-    write_behind::create_table::<E>(sink.db()).await.unwrap();
+    write_behind::sql::drop_table::<E>(sink.db()).await.unwrap();
+    write_behind::sql::create_table::<E>(sink.db()).await.unwrap();
 }
 
 pub(crate) async fn try_write<E: SqlEntity + Clone>(

@@ -17,7 +17,7 @@ entity! {
 
 async fn a_missing_table_is_misconfigured_until_it_is_there(database: Database) {
     let sink = &database.sink;
-    write_behind::drop_table::<Missing>(sink.db()).await.unwrap();
+    write_behind::sql::drop_table::<Missing>(sink.db()).await.unwrap();
     let error = Sink::<Missing>::open(sink, &scope::<Missing>()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("does not exist"), "{error}");
@@ -25,7 +25,7 @@ async fn a_missing_table_is_misconfigured_until_it_is_there(database: Database) 
     create::<Missing>(sink).await;
     write(sink, &[Missing { id: 1, n: 1 }], &[]).await;
     // Dropped under a sink that knows it.
-    write_behind::drop_table::<Missing>(sink.db()).await.unwrap();
+    write_behind::sql::drop_table::<Missing>(sink.db()).await.unwrap();
     let error = try_write(sink, &[Missing { id: 1, n: 1 }], &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured, "{}", error.chain());
 }

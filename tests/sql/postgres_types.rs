@@ -2,12 +2,12 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, QuerySelect};
-use write_behind::SqlEntity;
+use serde::{Deserialize, Serialize};
+use write_behind::{SqlEntity, WriteBehind};
 
 use crate::entities::{create, load, raw, write};
-use crate::zoo::model_entity;
 
-#[derive(Clone, Debug, PartialEq, EnumIter, DeriveActiveEnum)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Enum", enum_name = "zoo_tea")]
 pub(crate) enum Tea {
     #[sea_orm(string_value = "EverydayTea")]
@@ -20,8 +20,9 @@ pub(crate) mod cup {
     use super::*;
 
     /// No arrays: the values travel as one array per column.
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel, WriteBehind)]
     #[sea_orm(table_name = "zoo_cup")]
+    #[wb(name = "zoo_cup")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: i64,
@@ -40,8 +41,9 @@ pub(crate) mod cup {
 pub(crate) mod pot {
     use super::*;
 
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel, WriteBehind)]
     #[sea_orm(table_name = "zoo_pot")]
+    #[wb(name = "zoo_pot")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: i64,
@@ -64,9 +66,6 @@ pub(crate) mod pot {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
-
-model_entity!(cup, "zoo_cup", i64);
-model_entity!(pot, "zoo_pot", i64);
 
 fn cup(id: i64, o_tea: Option<Tea>) -> cup::Model {
     cup::Model { id, tea: Tea::Quoted, o_tea, json: serde_json::json!({"b": 1, "a": [true]}) }
@@ -144,52 +143,18 @@ async fn a_schema_is_named() {
     let Some(database) = crate::databases::postgres().await else { return };
     let sink = &database.sink;
     sink.db().execute_unprepared("CREATE SCHEMA IF NOT EXISTS \"Zoo schema\"").await.unwrap();
-    create::<placed::Placed>(sink).await;
-    let row = placed::Placed { id: 1, n: 2 };
+    create::<Placed>(sink).await;
+    let row = Placed { id: 1, n: 2 };
     write(sink, std::slice::from_ref(&row), &[]).await;
-    assert_eq!(load::<placed::Placed>(sink, &[1]).await, [row]);
-    write::<placed::Placed>(sink, &[], &[1]).await;
-    assert!(load::<placed::Placed>(sink, &[1]).await.is_empty());
+    assert_eq!(load::<Placed>(sink, &[1]).await, [row]);
+    write::<Placed>(sink, &[], &[1]).await;
+    assert!(load::<Placed>(sink, &[1]).await.is_empty());
 }
 
-mod placed {
-    use sea_orm::Value;
-    use write_behind::{CodecError, Column, Entity, Format, SqlEntity, SqlMappingError, Table, codec};
-
-    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-    pub(crate) struct Placed {
-        pub(crate) id: i64,
-        pub(crate) n: i32,
-    }
-
-    impl Entity for Placed {
-        type Key = i64;
-        const NAME: &'static str = "zoo_placed";
-        const FORMAT: Format = Format::Json;
-        fn key(&self) -> i64 {
-            self.id
-        }
-        fn encode(&self) -> Result<Vec<u8>, CodecError> {
-            codec::encode(Self::FORMAT, self)
-        }
-        fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-            codec::decode(Self::FORMAT, payload)
-        }
-    }
-
-    impl SqlEntity for Placed {
-        fn table() -> Table {
-            let columns = vec![Column::of::<i64>("id").key(), Column::of::<i32>("n")];
-            Table::new(Some("Zoo schema"), "Placed here", columns)
-        }
-        fn bind(&self) -> Result<Vec<Value>, SqlMappingError> {
-            Ok(vec![self.id.into(), self.n.into()])
-        }
-        fn bind_key(key: &i64) -> Vec<Value> {
-            vec![(*key).into()]
-        }
-        fn from_row(row: &sea_orm::QueryResult) -> Result<Self, sea_orm::DbErr> {
-            Ok(Self { id: row.try_get("", "id")?, n: row.try_get("", "n")? })
-        }
-    }
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "zoo_placed", schema = "Zoo schema", table = "Placed here")]
+struct Placed {
+    #[wb(key)]
+    id: i64,
+    n: i32,
 }

@@ -3,62 +3,13 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{IntoActiveModel, Set};
-use write_behind::{Sink, SqlEntity};
+use serde::{Deserialize, Serialize};
+use write_behind::{Sink, SqlEntity, WriteBehind};
 
 use crate::databases::Database;
 use crate::entities::{create, load, raw, scope, write};
 
-/// Makes a SeaORM `Model` an entity, out of SeaORM's own metadata.
-macro_rules! model_entity {
-    ($module:ident, $name:literal, $key:ty) => {
-        impl write_behind::Entity for $module::Model {
-            type Key = $key;
-            const NAME: &'static str = $name;
-            const FORMAT: write_behind::Format = write_behind::Format::Json;
-            fn key(&self) -> $key {
-                self.id.clone()
-            }
-            fn encode(&self) -> Result<Vec<u8>, write_behind::CodecError> {
-                write_behind::codec::encode(Self::FORMAT, &self.id)
-            }
-            fn decode(_: &[u8]) -> Result<Self, write_behind::CodecError> {
-                unimplemented!("only the sink is tested")
-            }
-        }
-
-        impl write_behind::SqlEntity for $module::Model {
-            fn table() -> write_behind::Table {
-                use sea_orm::{ColumnTrait, EntityName, Iterable, ModelTrait};
-                let columns: Vec<_> = $module::Column::iter()
-                    .map(|c| {
-                        use sea_orm::PrimaryKeyToColumn;
-                        let mut column = write_behind::Column::of::<i32>("");
-                        column.name = sea_orm::IdenStatic::as_str(&c).into();
-                        column.column_type = c.def().get_column_type().clone();
-                        column.array_type = <$module::Model as ModelTrait>::get_value_type(c);
-                        column.nullable = c.def().is_null();
-                        column.key = $module::PrimaryKey::from_column(c).is_some();
-                        column
-                    })
-                    .collect();
-                write_behind::Table::new(None, $module::Entity.table_name().to_owned().leak(), columns)
-            }
-            fn bind(&self) -> Result<Vec<sea_orm::Value>, write_behind::SqlMappingError> {
-                use sea_orm::{Iterable, ModelTrait};
-                Ok($module::Column::iter().map(|c| self.get(c)).collect())
-            }
-            fn bind_key(key: &$key) -> Vec<sea_orm::Value> {
-                vec![key.clone().into()]
-            }
-            fn from_row(row: &sea_orm::QueryResult) -> Result<Self, sea_orm::DbErr> {
-                <$module::Model as sea_orm::FromQueryResult>::from_query_result(row, "")
-            }
-        }
-    };
-}
-pub(crate) use model_entity;
-
-#[derive(Clone, Debug, PartialEq, EnumIter, DeriveActiveEnum)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "String(StringLen::N(10))")]
 pub(crate) enum Status {
     #[sea_orm(string_value = "draft")]
@@ -67,7 +18,7 @@ pub(crate) enum Status {
     Public,
 }
 
-#[derive(Clone, Debug, PartialEq, EnumIter, DeriveActiveEnum)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "i32", db_type = "Integer")]
 pub(crate) enum Level {
     #[sea_orm(num_value = 1)]
@@ -76,17 +27,18 @@ pub(crate) enum Level {
     High,
 }
 
-#[derive(Clone, Debug, PartialEq, DeriveValueType)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveValueType)]
 pub(crate) struct Cents(pub(crate) i64);
 
-#[derive(Clone, Debug, PartialEq, DeriveValueType)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveValueType)]
 pub(crate) struct Slug(pub(crate) String);
 
 pub(crate) mod animal {
     use super::*;
 
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel, WriteBehind)]
     #[sea_orm(table_name = "zoo_animal")]
+    #[wb(name = "zoo_animal")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: i64,
@@ -149,8 +101,6 @@ pub(crate) mod animal {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
-
-model_entity!(animal, "zoo_animal", i64);
 
 fn animal(id: i64, some: bool) -> animal::Model {
     use sea_orm::sea_query::prelude::{chrono, time};
