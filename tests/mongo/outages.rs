@@ -22,6 +22,7 @@ async fn an_unreachable_server_is_unavailable_within_the_timeout_and_its_passwor
     assert!(!text.contains("s3cret"), "{text}");
     assert!(error.to_string().contains("mongodb://ann:***@127.0.0.1:1/"), "{error}");
 
+    let sink = MongoSink::connect(&format!("{url}&serverSelectionTimeoutMS=200"), "test").await.unwrap();
     let write = within(LIMIT, sink.write(&batch(&[Player::new(1)], &[]))).await.unwrap_err();
     assert_eq!(write.kind(), ErrorKind::Unavailable);
     let load = within(LIMIT, Sink::<Player>::load(&sink, &[1])).await.unwrap_err();
@@ -91,6 +92,21 @@ async fn a_server_that_hangs_in_between_is_unavailable_and_the_batch_lands_later
 }
 
 #[tokio::test]
+async fn a_write_that_is_given_up_leaves_no_locks_behind() {
+    on_replica_set(|database| async move {
+        let sink = opened::<Player>(&database).await;
+        let rows = batch(&Player::range(0..2_000), &[]);
+        for millis in [1, 5, 10, 20, 40] {
+            // Dropped in the middle.
+            let _ = tokio::time::timeout(Duration::from_millis(millis), sink.write(&rows)).await;
+        }
+        // Dropping the collection waits for every transaction that touched it.
+        within(LIMIT, async { database.collection::<Document>("players").drop().await }).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn connections_cut_in_mid_write_are_unavailable_and_nothing_is_half_written() {
     let Some(url) = setting("WB_MONGO_URL") else { return };
     on_replica_set(|database| async move {
@@ -98,13 +114,13 @@ async fn connections_cut_in_mid_write_are_unavailable_and_nothing_is_half_writte
         let sink = opened::<Player>(&door.database(database.name()).await).await;
         let players = database.collection::<Document>("players");
         let mut failures = 0;
-        for round in 0..20_u64 {
+        for round in 0..12_u64 {
             let rows = batch(&Player::range(0..2_000), &[]);
             let write = tokio::spawn({
                 let (sink, rows) = (sink.clone(), rows.clone());
                 async move { sink.write(&rows).await }
             });
-            tokio::time::sleep(Duration::from_millis(5 * round)).await;
+            tokio::time::sleep(Duration::from_millis(8 * round)).await;
             door.cut();
             match within(LIMIT, write).await.unwrap() {
                 Ok(report) => assert!(report.rejected.is_empty()),

@@ -258,6 +258,41 @@ async fn p12_a_value_without_a_bson_form_is_refused_by_name_and_the_others_land(
     .await;
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Deep {
+    id: i64,
+    nested: Nested,
+}
+
+entity!(Deep, "deep", (i64) = |row| row.id, |id| Bson::Int64(*id));
+
+impl Deep {
+    fn of(id: i64, depth: usize) -> Self {
+        let leaf = Nested { name: "leaf".to_owned(), inner: None };
+        let nested = (0..depth).fold(leaf, |inner, _| Nested { name: String::new(), inner: Some(Box::new(inner)) });
+        Self { id, nested }
+    }
+}
+
+impl Specimen for Deep {
+    fn specimen(n: u64) -> Self {
+        Self::of(i64::try_from(n).unwrap(), 1)
+    }
+
+    fn revise(&self, round: u64) -> Self {
+        Self::of(self.id, usize::try_from(round).unwrap() + 1)
+    }
+}
+
+#[tokio::test]
+async fn p8_a_document_nested_too_deep_is_refused() {
+    on_replica_set(|database| async move {
+        // The server does not read such a command at all, so it is the batch that is refused.
+        suite::refuses(&opened::<Deep>(&database).await, Deep::of(-1, 250)).await;
+    })
+    .await;
+}
+
 /// A native UUID, a native date, and a field that is not stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Native {
