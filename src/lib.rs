@@ -1,17 +1,33 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub use wb_core::*;
+pub use wb_core::{
+    Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, Delete, Drained,
+    Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Format, Id, KeyError, KeyPart,
+    MemoryBuffer, Operation, Pressure, Record, Report, RetryPolicy, Role, Scope, Sink, SinkError, Space, StartError,
+    UnknownEntity, Upsert, Write, buffer, codec, partition_of,
+};
+
+#[cfg(feature = "redis")]
+pub use wb_core::{RedisBuffer, RedisOptions};
+
+#[cfg(feature = "testing")]
+pub use wb_core::testing;
 
 #[cfg(feature = "derive")]
 pub use wb_derive::WriteBehind;
 
+/// The SQL sink and its mapping.
 #[cfg(feature = "sea-orm")]
 pub use wb_sea_orm as sql;
 #[cfg(feature = "sea-orm")]
-pub use wb_sea_orm::*;
+pub use wb_sea_orm::{SqlEntity, SqlOptions, SqlSink};
 
+/// The MongoDB sink and its mapping.
 #[cfg(feature = "mongo")]
 pub use wb_mongo as mongo;
+#[cfg(feature = "mongo")]
+pub use wb_mongo::{MongoEntity, MongoSink};
 
 /// Paths that the derive's output names; not for use.
 #[doc(hidden)]

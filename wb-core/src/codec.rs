@@ -79,3 +79,36 @@ pub fn decode<T: DeserializeOwned>(format: Format, payload: &[u8]) -> Result<T, 
         }
     }
 }
+
+/// A value that serde can write as a payload and read back: every type that derives both of its traits.
+///
+/// Implemented for all of them; the derive asks for it, so that one message says what is missing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be written to the buffer and read back",
+    label = "serde's `Serialize` and `Deserialize` are missing",
+    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on `{Self}`"
+)]
+pub trait Payload: Sized {
+    /// The payload of this value; see [`encode`].
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`] with the serializer's error as source.
+    fn to_payload(&self, format: Format) -> Result<Vec<u8>, CodecError>;
+
+    /// The value of a payload; see [`decode`].
+    ///
+    /// # Errors
+    /// [`CodecError::Decode`] with the deserializer's error as source.
+    fn from_payload(format: Format, payload: &[u8]) -> Result<Self, CodecError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Payload for T {
+    fn to_payload(&self, format: Format) -> Result<Vec<u8>, CodecError> {
+        encode(format, self)
+    }
+
+    fn from_payload(format: Format, payload: &[u8]) -> Result<Self, CodecError> {
+        decode(format, payload)
+    }
+}

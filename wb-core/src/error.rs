@@ -1,6 +1,135 @@
 //! Errors that a program meets, by where it meets them.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
+
+use crate::buffer::BufferError;
+use crate::codec::CodecError;
+use crate::key::KeyError;
+use crate::sink::SinkError;
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is senseless.
+    #[error("the engine is misconfigured")]
+    Config(#[from] ConfigError),
+    /// The buffer refuses: unreachable, or it holds records of another topology.
+    #[error("the buffer cannot be used for entity `{entity}`")]
+    Buffer {
+        /// The entity.
+        entity: &'static str,
+        /// What the buffer said.
+        source: BufferError,
+    },
+    /// The sink refuses.
+    #[error("the sink of entity `{entity}` cannot be used")]
+    Sink {
+        /// The entity.
+        entity: &'static str,
+        /// What the sink said.
+        source: SinkError,
+    },
+}
+
+/// A setting that is senseless.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The namespace is not a word.
+    #[error("namespace `{namespace}` is not allowed; use 1 to 64 ASCII letters, digits, `_`, `-` and `.`")]
+    Namespace {
+        /// The namespace.
+        namespace: String,
+    },
+    /// An entity's name is not a word.
+    #[error("entity name `{entity}` is not allowed; use 1 to 64 ASCII letters, digits, `_`, `-` and `.`")]
+    EntityName {
+        /// The name.
+        entity: &'static str,
+    },
+    /// Two entities have the same name or type.
+    #[error("entity `{entity}` is given twice")]
+    DuplicateEntity {
+        /// The name.
+        entity: &'static str,
+    },
+    /// No entity at all.
+    #[error("the engine has no entity")]
+    NoEntity,
+    /// An option of an entity.
+    #[error("entity `{entity}`: {what}")]
+    Option {
+        /// The entity.
+        entity: &'static str,
+        /// What is wrong, and what is allowed.
+        what: &'static str,
+    },
+    /// The retry policy.
+    #[error("retry policy: {what}")]
+    Retry {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The lease.
+    #[error("lease must be from 100 ms to 10 minutes")]
+    Lease,
+}
+
+/// Why a write or a read fails. Nothing is stored when a write fails, except where the error says
+/// that its outcome is unknown.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The key cannot address a record.
+    #[error("the key is not allowed")]
+    Key(#[from] KeyError),
+    /// The value does not encode, or what is buffered does not decode.
+    #[error("record `{id}` has no readable form")]
+    Codec {
+        /// The record.
+        id: String,
+        /// What the codec said.
+        source: Arc<CodecError>,
+    },
+    /// The record is larger than `max_record_bytes`.
+    #[error("record `{id}` has {size} bytes, {limit} are allowed")]
+    TooLarge {
+        /// The record.
+        id: String,
+        /// Bytes of key and payload.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The value encodes to nothing, which is how a delete looks.
+    #[error("record `{id}` encodes to an empty payload")]
+    Empty {
+        /// The record.
+        id: String,
+    },
+    /// The buffer failed. [`BufferErrorKind::Unknown`](crate::BufferErrorKind::Unknown): the write may have been carried out; repeating it is safe.
+    #[error("the buffer failed")]
+    Buffer(#[from] BufferError),
+    /// The sink failed while a miss was loaded.
+    #[error("the sink failed while loading")]
+    Sink {
+        /// What the sink said.
+        source: Arc<SinkError>,
+    },
+    /// The engine was shut down.
+    #[error("the engine is shut down")]
+    Closed,
+}
+
+/// The engine has no such entity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entity `{entity}` was not given to this engine; add `.entity::<...>(sink, options)` to its builder")]
+pub struct UnknownEntity {
+    /// The entity.
+    pub entity: &'static str,
+}
 
 /// An error and its sources in one line: `a: b: c`.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {

@@ -1,17 +1,44 @@
 //! Core of write-behind. Use it through the `write-behind` crate.
 
+pub mod buffer;
+mod cache;
 pub mod codec;
+mod engine;
 mod entity;
 mod error;
+mod events;
+mod flow;
+mod gate;
 mod key;
+mod lane;
+mod lease;
+mod loads;
+mod options;
+mod partition;
+mod pressure;
+mod record;
+mod retry;
 mod sink;
+mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "redis")]
+pub use buffer::redis::{RedisBuffer, RedisOptions};
+pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Space};
+pub use cache::Cache;
 pub use codec::{CodecError, Format};
+pub use engine::{Drained, Engine, EngineBuilder};
 pub use entity::Entity;
+pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use key::{EntityKey, Id, KeyError, KeyPart};
+pub use options::{EntityOptions, Role};
+pub use partition::partition_of;
+pub use pressure::Pressure;
+pub use record::{Record, Write};
+pub use retry::RetryPolicy;
 pub use sink::{Batch, Delete, ErrorKind, Fence, Report, Scope, Sink, SinkError, Upsert};
+pub use stats::EntityStats;
 
 /// Emits its input: what the derive writes for a backend that is switched on.
 #[doc(hidden)]

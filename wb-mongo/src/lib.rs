@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `entity` | what the sink knows of an entity: collection, `_id`, field rules |
+//! | `mapping`, `native` | serde's and BSON's own forms of single values: what the derive's output calls |
 //! | `document` | value ⇄ document |
 //! | `command` | documents → `update` and `delete` commands within the server's limits |
 //! | `reply` | what such a command answered, write errors included |
@@ -19,6 +20,10 @@ mod connect;
 mod document;
 mod entity;
 mod load;
+#[doc(hidden)]
+pub mod mapping;
+#[doc(hidden)]
+pub mod native;
 mod reply;
 mod sink;
 mod transaction;
@@ -29,4 +34,5 @@ pub use bson;
 
 pub use document::{from_raw, to_raw};
 pub use entity::{FieldRule, MappingError, MongoEntity};
+pub use native::NativeBson;
 pub use sink::MongoSink;

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use sea_orm::sea_query::{ArrayType, ColumnType};
+use sea_orm::sea_query::{ArrayType, ColumnType, ValueType};
 use sea_orm::{DbErr, QueryResult, Value};
+use serde::de::DeserializeOwned;
 use wb_core::Entity;
 
 /// An entity with a table; derived where `#[wb(table = "...")]` is given or the struct is a SeaORM `Model`.
@@ -39,6 +40,13 @@ pub struct Table {
     pub columns: Vec<Column>,
 }
 
+impl Table {
+    /// A table; columns that are part of the key stand in the order of the key's parts.
+    pub fn new(schema: Option<&'static str>, name: &'static str, columns: impl Into<Vec<Column>>) -> Self {
+        Self { schema: schema.map(Cow::Borrowed), name: Cow::Borrowed(name), columns: columns.into() }
+    }
+}
+
 /// A column as an entity maps it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -55,6 +63,40 @@ pub struct Column {
     pub nullable: bool,
     /// Written on insert, left alone on update.
     pub insert_only: bool,
+}
+
+impl Column {
+    /// A column that stores values of `T`, nullable if `T` is an `Option`.
+    #[must_use]
+    pub fn of<T: ValueType>(name: &'static str) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            column_type: T::column_type(),
+            array_type: T::array_type(),
+            key: false,
+            nullable: T::is_option(),
+            insert_only: false,
+        }
+    }
+
+    /// A JSON column that stores what serde makes of `T`, nullable if serde reads a `T` from null.
+    #[must_use]
+    pub fn json<T: DeserializeOwned>(name: &'static str) -> Self {
+        let nullable = T::deserialize(serde_json::Value::Null).is_ok();
+        Self { nullable, ..Self::of::<serde_json::Value>(name) }
+    }
+
+    /// Part of the key.
+    #[must_use]
+    pub fn key(self) -> Self {
+        Self { key: true, ..self }
+    }
+
+    /// Written on insert, left alone on update.
+    #[must_use]
+    pub fn insert_only(self) -> Self {
+        Self { insert_only: true, ..self }
+    }
 }
 
 /// A value that has no SQL form.

@@ -1,8 +1,47 @@
 //! SQL sink of write-behind, through SeaORM: PostgreSQL, MySQL/MariaDB and SQLite.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `entity` | what the sink knows of an entity: table, columns, binding, reading |
+//! | `mapping`, `model` | a field as a column; a SeaORM `Model` as a table: what the derive's output calls |
+//! | `sink` | `SqlSink`: open, write, load |
+//! | `connect`, `options` | opening a database by its URL; what an operator tunes |
+//! | `inspect` | what the sink must know of a table before it writes |
+//! | `rows`, `check` | a batch as rows; values that the database cannot hold |
+//! | `plan`, `dialect` | texts and sizes of statements; pure |
+//! | `bind`, `tx` | arguments and transactions of the drivers |
+//! | `fence` | the check that makes a stale owner harmless |
+//! | `load`, `read` | values by their keys; a column of a row |
+//! | `classify` | what an error means, by its code |
+//! | `schema` | tables for tests and examples |
 
+mod bind;
+mod check;
+mod classify;
+mod connect;
+mod dialect;
 mod entity;
+mod fence;
+mod inspect;
+mod load;
+#[doc(hidden)]
+pub mod mapping;
+#[doc(hidden)]
+pub mod model;
+mod options;
+mod plan;
+mod read;
+mod rows;
+mod schema;
+mod sink;
+mod tx;
 
 #[doc(hidden)]
 pub use sea_orm;
 
 pub use entity::{Column, SqlEntity, SqlMappingError, Table};
+pub use options::SqlOptions;
+#[doc(hidden)]
+pub use read::read;
+pub use schema::{create_table, drop_table};
+pub use sink::SqlSink;

@@ -1,0 +1,126 @@
+//! Names that shadow everything the output could lean on.
+
+#![deny(warnings, missing_docs, unused, nonstandard_style, rust_2018_idioms)]
+#![deny(clippy::all, clippy::pedantic, clippy::nursery)]
+
+mod write_behind {}
+mod std {}
+mod core {}
+mod serde {}
+mod sea_orm {}
+mod bson {}
+mod alloc {}
+
+/// Every derive sees these instead of the prelude's.
+mod shadowed {
+    #![allow(dead_code, non_camel_case_types)]
+
+    use ::core::primitive as real;
+
+    pub struct Result;
+    pub struct Option;
+    pub struct Entity;
+    pub struct String;
+    pub struct Vec;
+    pub struct Key;
+    pub struct Box;
+    pub struct Default;
+    pub struct Clone;
+    pub enum Ok {}
+    pub enum Err {}
+    pub enum Some {}
+    pub enum None {}
+    pub trait Into {}
+    pub trait From {}
+
+    #[derive(
+        ::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind,
+    )]
+    #[wb(name = "shadowed", table = "shadowed", collection = "shadowed", native_bson, rename_all = "UPPERCASE")]
+    pub struct Shadowed {
+        #[wb(key)]
+        pub(super) key: ::std::string::String,
+        #[wb(key)]
+        pub(super) row: real::u64,
+        pub(super) entity: ::core::option::Option<::std::vec::Vec<real::i32>>,
+        pub(super) r#type: ::chrono::DateTime<::chrono::Utc>,
+        #[wb(json)]
+        pub(super) payload: ::std::vec::Vec<::std::string::String>,
+        #[wb(skip)]
+        pub(super) r#move: real::u8,
+    }
+}
+
+/// Types with the names of primitive ones, which serde's own derives do not stand.
+mod primitive {
+    #![allow(dead_code, non_camel_case_types)]
+
+    pub struct str;
+    pub struct u8;
+    pub struct u64;
+    pub struct usize;
+    pub struct bool;
+
+    #[derive(::core::clone::Clone, ::write_behind::WriteBehind)]
+    #[wb(name = "primitive", table = "primitive", collection = "primitive", native_bson)]
+    pub struct Primitive {
+        #[wb(key)]
+        pub(super) id: ::core::primitive::u64,
+        #[wb(skip)]
+        pub(super) memo: ::core::primitive::bool,
+    }
+}
+
+impl ::serde::Serialize for primitive::Primitive {
+    fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.id, self.memo).serialize(serializer)
+    }
+}
+
+impl<'de> ::serde::Deserialize<'de> for primitive::Primitive {
+    fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (id, memo) = ::serde::Deserialize::deserialize(deserializer)?;
+        Ok(Self { id, memo })
+    }
+}
+
+/// No prelude at all.
+mod bare {
+    #![no_implicit_prelude]
+
+    #[derive(
+        ::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind,
+    )]
+    #[wb(name = "bare", table = "bare", collection = "bare")]
+    pub struct Bare {
+        #[wb(key)]
+        pub(super) a: i64,
+        #[wb(insert_only)]
+        pub(super) b: ::core::option::Option<::std::string::String>,
+        #[wb(json)]
+        pub(super) c: ::std::vec::Vec<u8>,
+        #[wb(skip)]
+        pub(super) d: bool,
+        #[wb(native_bson)]
+        pub(super) e: ::uuid::Uuid,
+    }
+}
+
+fn main() {
+    let bare = bare::Bare { a: 1, b: None, c: vec![1], d: true, e: ::uuid::Uuid::nil() };
+    assert_eq!(::write_behind::Entity::key(&bare), 1);
+    assert_eq!(::write_behind::Entity::key(&primitive::Primitive { id: 3, memo: true }), 3);
+    let _ = (bare.b, bare.c, bare.d, bare.e);
+    let shadowed = shadowed::Shadowed {
+        key: "k".to_owned(),
+        row: 2,
+        entity: None,
+        r#type: ::chrono::Utc::now(),
+        payload: vec![],
+        r#move: 0,
+    };
+    assert_eq!(::write_behind::Entity::key(&shadowed), ("k".to_owned(), 2));
+    let table = <shadowed::Shadowed as ::write_behind::SqlEntity>::table();
+    assert_eq!(table.columns.last().map(|c| &*c.name), Some("PAYLOAD"));
+    let _ = (shadowed.entity, shadowed.r#type, shadowed.payload, shadowed.r#move);
+}

@@ -1,0 +1,93 @@
+//! A second unique key: an upsert writes its own row or none.
+
+use sea_orm::ConnectionTrait;
+use write_behind::ErrorKind;
+
+use crate::databases::Database;
+use crate::entities::{create, load, raw, try_write, write};
+
+entity! {
+    pub(crate) struct Account in "collide_account" {
+        keys { id: i64 }
+        email: String,
+        visits: i64,
+    }
+}
+
+fn account(id: i64, email: &str, visits: i64) -> Account {
+    Account { id, email: email.into(), visits }
+}
+
+async fn a_second_unique_key_overwrites_nobody(database: Database) {
+    let sink = &database.sink;
+    create::<Account>(sink).await;
+    sink.db().execute_unprepared("CREATE UNIQUE INDEX collide_account_email ON collide_account (email)").await.unwrap();
+    write(sink, &[account(1, "a@x", 1), account(2, "b@x", 1)], &[]).await;
+    let before = raw::<Account>(sink, "id").await;
+    // A new row, an existing row, and either of them among good ones.
+    for bad in [
+        vec![account(3, "a@x", 9)],
+        vec![account(2, "a@x", 9)],
+        vec![account(1, "a@x", 5), account(3, "a@x", 9)],
+        vec![account(2, "a@x", 9), account(4, "d@x", 9)],
+    ] {
+        let error = try_write(sink, &bad, &[]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected, "{}", error.chain());
+        assert_eq!(raw::<Account>(sink, "id").await, before);
+    }
+    // Its own row may keep its value, or take one that is free.
+    write(sink, &[account(1, "a@x", 2), account(2, "c@x", 2)], &[]).await;
+    assert_eq!(load::<Account>(sink, &[2]).await, [account(2, "c@x", 2)]);
+}
+
+entity! {
+    pub(crate) struct Shape in "collide_shape" {
+        keys { kind: String, size: i64 }
+        note: String,
+    }
+}
+
+async fn a_second_unique_key_of_a_composite_key(database: Database) {
+    let sink = &database.sink;
+    create::<Shape>(sink).await;
+    sink.db().execute_unprepared("CREATE UNIQUE INDEX collide_shape_note ON collide_shape (note)").await.unwrap();
+    let shape = |kind: &str, size, note: &str| Shape { kind: kind.into(), size, note: note.into() };
+    write(sink, &[shape("a", 1, "x"), shape("a", 2, "y")], &[]).await;
+    let before = raw::<Shape>(sink, "size").await;
+    let error = try_write(sink, &[shape("a", 3, "x")], &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected, "{}", error.chain());
+    assert_eq!(raw::<Shape>(sink, "size").await, before);
+}
+
+entity! {
+    pub(crate) struct Word in "collide_word" {
+        keys { word: String }
+        n: i64,
+    }
+}
+
+/// Two keys that the collation takes for equal are two records; the second is refused, and neither reads, updates or
+/// deletes the first one's row.
+#[tokio::test]
+async fn a_collation_does_not_mix_records() {
+    let Some(database) = crate::databases::mysql().await else { return };
+    let sink = &database.sink;
+    let word = |word: &str, n| Word { word: word.into(), n };
+    for charset in ["utf8mb4 COLLATE utf8mb4_general_ci", "latin1 COLLATE latin1_swedish_ci"] {
+        let db = sink.db();
+        db.execute_unprepared("DROP TABLE IF EXISTS collide_word").await.unwrap();
+        let table = format!("CREATE TABLE collide_word (word VARCHAR(50) PRIMARY KEY, n BIGINT) CHARACTER SET {charset}");
+        db.execute_unprepared(&table).await.unwrap();
+        write(sink, &[word("Änne", 1)], &[]).await;
+        let error = try_write(sink, &[word("änne", 2)], &[]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected, "{}", error.chain());
+        assert!(load::<Word>(sink, &["änne".into()]).await.is_empty());
+        write::<Word>(sink, &[], &["änne".into()]).await;
+        assert_eq!(load::<Word>(sink, &["Änne".into()]).await, [word("Änne", 1)]);
+        write(sink, &[word("Änne", 3)], &[]).await;
+        write::<Word>(sink, &[], &["Änne".into()]).await;
+        assert!(raw::<Word>(sink, "word").await.is_empty());
+    }
+}
+
+on_every_database!(a_second_unique_key_overwrites_nobody, a_second_unique_key_of_a_composite_key);

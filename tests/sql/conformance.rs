@@ -1,0 +1,77 @@
+//! The conformance suite of sinks.
+
+use write_behind::testing::{Specimen, sink};
+
+use crate::databases::Database;
+use crate::entities::create;
+
+entity! {
+    pub(crate) struct Plain in "conf_plain" {
+        keys { id: i64 }
+        name: String,
+        score: i32,
+        note: Option<String>,
+    }
+}
+
+entity! {
+    pub(crate) struct Composite in "conf_composite" {
+        keys { tenant: i64, slug: String }
+        round: i64,
+    }
+}
+
+impl Specimen for Plain {
+    fn specimen(n: u64) -> Self {
+        let note = (n % 3 == 0).then(|| format!("note {n}"));
+        Self { id: i64::try_from(n).unwrap() + 1, name: format!("naïve \u{1f980} '{n}'"), score: 0, note }
+    }
+
+    fn revise(&self, round: u64) -> Self {
+        Self { score: i32::try_from(round).unwrap(), note: (round % 2 == 0).then(String::new), ..self.clone() }
+    }
+}
+
+impl Specimen for Composite {
+    fn specimen(n: u64) -> Self {
+        Self { tenant: i64::try_from(n % 7).unwrap(), slug: format!("S:{n}"), round: 0 }
+    }
+
+    fn revise(&self, round: u64) -> Self {
+        Self { round: i64::try_from(round).unwrap(), ..self.clone() }
+    }
+}
+
+async fn a_single_key(database: Database) {
+    create::<Plain>(&database.sink).await;
+    sink::all::<Plain>(&database.sink).await;
+}
+
+async fn a_composite_key(database: Database) {
+    create::<Composite>(&database.sink).await;
+    sink::all::<Composite>(&database.sink).await;
+}
+
+async fn a_refused_record(database: Database) {
+    create::<Refusing>(&database.sink).await;
+    sink::refuses(&database.sink, Refusing { id: u64::MAX, ratio: f64::NAN }).await;
+}
+
+entity! {
+    pub(crate) struct Refusing in "conf_refusing" {
+        keys { id: u64 }
+        ratio: f64,
+    }
+}
+
+impl Specimen for Refusing {
+    fn specimen(n: u64) -> Self {
+        Self { id: n + 1, ratio: 0.5 }
+    }
+
+    fn revise(&self, round: u64) -> Self {
+        Self { ratio: round as f64, ..self.clone() }
+    }
+}
+
+on_every_database!(a_single_key, a_composite_key, a_refused_record);

@@ -1,0 +1,23 @@
+//! The SQL sink on PostgreSQL, MariaDB and SQLite.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+#[macro_use]
+mod databases;
+#[macro_use]
+mod entities;
+
+mod batches;
+mod collisions;
+mod conformance;
+mod errors;
+mod postgres_types;
+mod refusals;
+mod speed;
+mod zoo;

@@ -1,0 +1,114 @@
+//! Dead letters: records that the sink refuses for a reason of their own data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Record;
+
+/// What was to be done with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Operation {
+    /// The row was to be written.
+    Upsert,
+    /// The row was to be deleted.
+    Delete,
+}
+
+/// A record that cannot be flushed, and why. Stored as JSON, so that it can be read with `redis-cli`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The payload as it was buffered.
+    #[serde(with = "payload_text")]
+    pub payload: Vec<u8>,
+    /// What was to be done.
+    pub operation: Operation,
+    /// What was said, sources included.
+    pub error: String,
+    /// Kind of the error: `rejected`, `deferred`, `undecodable`, …
+    pub kind: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// First refusal, milliseconds since the Unix epoch.
+    pub first_ms: u64,
+    /// Last refusal, milliseconds since the Unix epoch.
+    pub last_ms: u64,
+}
+
+impl DeadLetter {
+    /// The letter of a record that was refused.
+    #[must_use]
+    pub fn new(record: &Record, kind: &str, error: String, attempts: u32, first_ms: u64, last_ms: u64) -> Self {
+        Self {
+            payload: record.as_bytes().to_vec(),
+            operation: if record.is_tombstone() { Operation::Delete } else { Operation::Upsert },
+            error,
+            kind: kind.to_owned(),
+            attempts,
+            first_ms,
+            last_ms,
+        }
+    }
+}
+
+/// Payloads that are text stay readable; others are written as `hex:…`.
+mod payload_text {
+    use std::fmt::Write as _;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    const HEX: &str = "hex:";
+
+    pub(super) fn serialize<S: Serializer>(payload: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(payload) {
+            Ok(text) if !text.starts_with(HEX) => serializer.serialize_str(text),
+            _ => {
+                let mut text = String::with_capacity(HEX.len() + payload.len() * 2);
+                text.push_str(HEX);
+                for byte in payload {
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, "{byte:02x}");
+                }
+                serializer.serialize_str(&text)
+            }
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let Some(hex) = text.strip_prefix(HEX) else {
+            return Ok(text.into_bytes());
+        };
+        let digits = hex.as_bytes();
+        if !digits.len().is_multiple_of(2) {
+            return Err(D::Error::custom("odd number of hex digits"));
+        }
+        digits
+            .chunks_exact(2)
+            .map(|pair| {
+                std::str::from_utf8(pair)
+                    .ok()
+                    .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+                    .ok_or_else(|| D::Error::custom("not a hex digit"))
+            })
+            .collect()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use crate::buffer::DeadLetter;
+        use crate::record::Record;
+
+        #[test]
+        fn any_payload_survives_as_json() -> Result<(), serde_json::Error> {
+            for payload in [&b"{\"a\":1}"[..], b"", b"\xff\x00\xc1", b"hex:00"] {
+                let letter = DeadLetter::new(&Record::from_bytes(payload.to_vec()), "rejected", "no".into(), 1, 2, 3);
+                let back: DeadLetter = serde_json::from_str(&serde_json::to_string(&letter)?)?;
+                assert_eq!(back, letter);
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The embedded buffer: records wait in this process. For tests, first runs, and data that may die with the process.
+
+mod partition;
+mod space;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use self::partition::Partition;
+use self::space::MemorySpace;
+use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology};
+
+/// A buffer in this process. Clones share the records, so that several engines can work on them.
+///
+/// Holds every promise of [`RedisBuffer`](crate::RedisBuffer) but one: records do not survive the process.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBuffer {
+    shelves: Arc<Mutex<HashMap<(String, &'static str), Shelf>>>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    topology: Topology,
+    partitions: Arc<Vec<Mutex<Partition>>>,
+}
+
+impl MemoryBuffer {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Buffer for MemoryBuffer {
+    async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
+        let scope = &registration.scope;
+        let asked = registration.topology();
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |topology: Topology| {
+            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::default())).collect();
+            Shelf { topology, partitions: Arc::new(partitions) }
+        };
+        let key = (scope.namespace.clone(), scope.entity);
+        let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
+        if shelf.topology != asked {
+            let dirty: u64 = shelf.partitions.iter().map(|p| partition::lock(p).status().dirty()).sum();
+            if dirty > 0 {
+                return Err(super::topology_mismatch(scope, &shelf.topology.to_string(), &asked, dirty));
+            }
+            *shelf = fresh(asked);
+        }
+        Ok(Arc::new(MemorySpace { partitions: shelf.partitions.clone(), pressure: registration.pressure.clone() }))
+    }
+
+    async fn close(&self) {}
+}
+
+fn no_such_partition(partition: u16) -> BufferError {
+    BufferError::new(BufferErrorKind::Misconfigured, format!("there is no partition {partition}"))
+}

@@ -1,0 +1,221 @@
+//! One partition in memory: the same keys as in Redis, as maps.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::buffer::{Attempts, Clean, DeadLetter, Done, Lookup, Page, Rotation, Status, Step, Token};
+use crate::key::Id;
+use crate::record::Record;
+
+/// What stands at `r:<id>`: bytes, and when they go.
+#[derive(Debug)]
+struct Copy {
+    bytes: Bytes,
+    expires: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    open: HashMap<Id, Record>,
+    // Ordered, so that a page's cursor means something while records are removed.
+    flushing: BTreeMap<Id, Record>,
+    copies: HashMap<Id, Copy>,
+    attempts: HashMap<Id, Attempts>,
+    dead: BTreeMap<Id, DeadLetter>,
+    lease: Option<(String, Instant)>,
+    /// Epochs closed so far; the open one is this plus one.
+    closed: u64,
+    flushed: u64,
+    /// Copies at the last sweep, so that sweeping costs O(1) a copy.
+    swept: usize,
+    /// Records by position of the epoch's pages.
+    pages: Vec<Id>,
+}
+
+/// Locks a partition. No code that can panic runs under the lock, so a poisoned one is whole.
+pub(super) fn lock(partition: &Mutex<Partition>) -> MutexGuard<'_, Partition> {
+    partition.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Partition {
+    /// Returns whether the key became dirty.
+    pub(super) fn put(&mut self, id: Id, record: Record) -> bool {
+        self.open.insert(id, record).is_none()
+    }
+
+    pub(super) fn get(&self, id: &Id, now: Instant) -> Lookup {
+        if let Some(record) = self.open.get(id).or_else(|| self.flushing.get(id)) {
+            return Lookup::Dirty(record.clone());
+        }
+        self.copy(id, now).map_or(Lookup::Absent, |bytes| Token::or_record(bytes.clone()))
+    }
+
+    fn copy(&self, id: &Id, now: Instant) -> Option<&Bytes> {
+        self.copies.get(id).filter(|copy| copy.expires.is_none_or(|at| at > now)).map(|copy| &copy.bytes)
+    }
+
+    fn set_copy(&mut self, id: Id, bytes: Bytes, now: Instant, ttl: Option<Duration>) {
+        let expires = ttl.map(|ttl| now + ttl);
+        self.copies.insert(id, Copy { bytes, expires });
+        // Expired copies are swept when their number has doubled: amortized O(1).
+        if self.copies.len() > 2 * self.swept.max(64) {
+            self.copies.retain(|_, copy| copy.expires.is_none_or(|at| at > now));
+            self.swept = self.copies.len();
+        }
+    }
+
+    pub(super) fn token(&mut self, id: &Id, token: &Token, ttl: Duration, now: Instant) -> bool {
+        let free = self.copy(id, now).is_none();
+        if free {
+            self.set_copy(id.clone(), Bytes::copy_from_slice(token.as_bytes()), now, Some(ttl));
+        }
+        free
+    }
+
+    pub(super) fn fill(&mut self, id: &Id, token: &Token, record: &Record, ttl: Duration, now: Instant) -> bool {
+        let stands = self.copy(id, now).is_some_and(|bytes| bytes == token.as_bytes());
+        if stands {
+            if ttl.is_zero() {
+                self.copies.remove(id);
+            } else {
+                self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, Some(ttl));
+            }
+        }
+        stands
+    }
+
+    pub(super) fn take(&mut self, owner: &str, ttl: Duration, now: Instant) -> bool {
+        let mine = self.lease.as_ref().is_none_or(|(holder, until)| holder == owner || *until <= now);
+        if mine {
+            self.lease = Some((owner.to_owned(), now + ttl));
+        }
+        mine
+    }
+
+    pub(super) fn release(&mut self, owner: &str) {
+        if self.lease.as_ref().is_some_and(|(holder, _)| holder == owner) {
+            self.lease = None;
+        }
+    }
+
+    fn owned_by(&self, owner: &str, now: Instant) -> bool {
+        self.lease.as_ref().is_some_and(|(holder, until)| holder == owner && *until > now)
+    }
+
+    pub(super) fn pending(&self) -> bool {
+        !(self.open.is_empty() && self.flushing.is_empty())
+    }
+
+    pub(super) fn rotate(&mut self, owner: &str, now: Instant) -> Rotation {
+        if !self.owned_by(owner, now) {
+            return Rotation::NotOwner;
+        }
+        if self.flushing.is_empty() {
+            if self.open.is_empty() {
+                return Rotation::Empty;
+            }
+            self.flushing = std::mem::take(&mut self.open).into_iter().collect();
+            self.closed += 1;
+        }
+        Rotation::Epoch(self.closed)
+    }
+
+    pub(super) fn claim(&mut self, cursor: u64, limit: usize) -> Page {
+        // Records are removed between pages, so that a count of records skipped would miss some: the positions are
+        // fixed when the scan starts.
+        if cursor == 0 {
+            self.pages = self.flushing.keys().cloned().collect();
+        }
+        let start = usize::try_from(cursor).unwrap_or(usize::MAX).min(self.pages.len());
+        let end = start.saturating_add(limit.max(1)).min(self.pages.len());
+        let ids = self.pages.get(start..end).unwrap_or_default();
+        let records =
+            ids.iter().filter_map(|id| self.flushing.get(id).map(|record| (id.clone(), record.clone()))).collect();
+        let cursor = if end == self.pages.len() { 0 } else { end as u64 };
+        Page { cursor, records }
+    }
+
+    fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
+        self.owned_by(step.owner, now) && self.closed == step.epoch && self.flushed < step.epoch
+    }
+
+    fn done(&mut self, step: &Step<'_>) -> Done {
+        if self.flushing.is_empty() {
+            self.flushed = step.epoch;
+            Done::Epoch
+        } else {
+            Done::More
+        }
+    }
+
+    pub(super) fn ack(&mut self, step: &Step<'_>, ids: &[Id], clean: Clean, now: Instant) -> Done {
+        if !self.holds(step, now) {
+            return Done::NotOwner;
+        }
+        for id in ids {
+            let Some(record) = self.flushing.remove(id) else { continue };
+            let ttl = if record.is_tombstone() { clean.negative_ttl } else { clean.ttl };
+            if clean.ttl.is_zero() || ttl.is_zero() {
+                self.copies.remove(id);
+            } else {
+                self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, Some(ttl));
+            }
+            self.attempts.remove(id);
+            self.dead.remove(id);
+        }
+        self.done(step)
+    }
+
+    pub(super) fn back(&mut self, step: &Step<'_>, records: &[(Id, Attempts)], now: Instant) -> Done {
+        if !self.holds(step, now) {
+            return Done::NotOwner;
+        }
+        for (id, attempts) in records {
+            let Some(record) = self.flushing.remove(id) else { continue };
+            // This moves against the readers' order: one that has looked into `open` already finds the copy.
+            self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
+            if self.open.contains_key(id) {
+                self.attempts.remove(id);
+            } else {
+                self.open.insert(id.clone(), record);
+                self.attempts.insert(id.clone(), *attempts);
+            }
+        }
+        self.done(step)
+    }
+
+    pub(super) fn bury(&mut self, step: &Step<'_>, letters: &[(Id, DeadLetter)], now: Instant) -> Done {
+        if !self.holds(step, now) {
+            return Done::NotOwner;
+        }
+        for (id, letter) in letters {
+            let Some(record) = self.flushing.remove(id) else { continue };
+            self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
+            self.attempts.remove(id);
+            self.dead.insert(id.clone(), letter.clone());
+        }
+        self.done(step)
+    }
+
+    pub(super) fn attempts(&self, id: &Id) -> Option<Attempts> {
+        self.attempts.get(id).copied()
+    }
+
+    pub(super) fn letter(&self, id: &Id) -> Option<DeadLetter> {
+        self.dead.get(id).cloned()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status {
+            open_epoch: self.closed + 1,
+            flushed_epoch: self.flushed,
+            open: self.open.len() as u64,
+            flushing: self.flushing.len() as u64,
+            dead: self.dead.len() as u64,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What kind of failure a Redis error is; by kind and code, never by message.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::buffer::{BufferError, BufferErrorKind};
+
+/// The buffer's error for a failed request.
+pub(super) fn classify(doing: &str, error: RedisError) -> BufferError {
+    BufferError::new(kind(&error), doing).with_source(error)
+}
+
+fn kind(error: &RedisError) -> BufferErrorKind {
+    match error.kind() {
+        // Refused at connect: the request never left.
+        _ if error.is_connection_refusal() => BufferErrorKind::Unavailable,
+        ErrorKind::Io => BufferErrorKind::Unknown,
+        ErrorKind::Server(server) => match server {
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly => BufferErrorKind::Unavailable,
+            _ => code_kind(error.code()),
+        },
+        ErrorKind::ClusterConnectionNotFound => BufferErrorKind::Unavailable,
+        ErrorKind::Extension => code_kind(error.code()),
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => BufferErrorKind::Unknown,
+        _ => BufferErrorKind::Misconfigured,
+    }
+}
+
+fn code_kind(code: Option<&str>) -> BufferErrorKind {
+    match code {
+        Some("OOM") => BufferErrorKind::Full,
+        // MISCONF: the server refuses writes while it cannot save; NOREPLICAS: while it has too few replicas.
+        Some("MISCONF" | "NOREPLICAS" | "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN") => {
+            BufferErrorKind::Unavailable
+        }
+        _ => BufferErrorKind::Misconfigured,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_decide() {
+        for (code, expected) in [
+            ("OOM", BufferErrorKind::Full),
+            ("MISCONF", BufferErrorKind::Unavailable),
+            ("NOREPLICAS", BufferErrorKind::Unavailable),
+            ("WRONGTYPE", BufferErrorKind::Misconfigured),
+            ("NOPERM", BufferErrorKind::Misconfigured),
+        ] {
+            assert_eq!(code_kind(Some(code)), expected, "{code}");
+        }
+        let cut = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert_eq!(kind(&cut), BufferErrorKind::Unknown);
+    }
+}

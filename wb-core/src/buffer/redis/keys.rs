@@ -1,0 +1,73 @@
+//! The Redis keys of an entity. Everything of one partition shares one hash tag, so that every step is one slot.
+
+use crate::key::Id;
+use crate::sink::Scope;
+
+/// Keys of one partition, written once at start: the hot path only borrows them.
+#[derive(Debug)]
+pub(super) struct PartitionKeys {
+    pub(super) open: String,
+    pub(super) flushing: String,
+    pub(super) meta: String,
+    pub(super) lease: String,
+    pub(super) attempts: String,
+    pub(super) dead: String,
+    copy: String,
+}
+
+impl PartitionKeys {
+    pub(super) fn new(scope: &Scope, partition: u16, partitions: u16) -> Self {
+        // As many digits as the last partition has, two at least, so that listings sort.
+        let digits = partitions.saturating_sub(1).max(10).to_string().len();
+        let prefix = format!("{}:{{{}:{:0digits$}}}", scope.namespace, scope.entity, partition);
+        Self {
+            open: format!("{prefix}:open"),
+            flushing: format!("{prefix}:flushing"),
+            meta: format!("{prefix}:meta"),
+            lease: format!("{prefix}:lease"),
+            attempts: format!("{prefix}:attempts"),
+            dead: format!("{prefix}:dead"),
+            copy: format!("{prefix}:r:"),
+        }
+    }
+
+    /// All partitions of an entity.
+    pub(super) fn all(scope: &Scope, partitions: u16) -> Vec<Self> {
+        (0..partitions).map(|partition| Self::new(scope, partition, partitions)).collect()
+    }
+
+    /// Key of the clean copy of an id; ids are bytes, so keys are.
+    pub(super) fn copy(&self, id: &Id) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.copy.len() + id.as_bytes().len());
+        key.extend_from_slice(self.copy.as_bytes());
+        key.extend_from_slice(id.as_bytes());
+        key
+    }
+
+    /// Pattern of all clean copies of this partition, for `SCAN`.
+    pub(super) fn copies_pattern(&self) -> String {
+        // Namespace and entity are checked words; none of their characters is special in a pattern.
+        format!("{}*", self.copy)
+    }
+}
+
+/// Key of the hash that fixes the topology of every entity of a namespace.
+pub(super) fn topology(namespace: &str) -> String {
+    format!("{namespace}:topology")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_as_documented() -> Result<(), crate::key::KeyError> {
+        let scope = Scope::new("blog", "post", 16);
+        let keys = PartitionKeys::new(&scope, 7, 16);
+        assert_eq!(keys.open, "blog:{post:07}:open");
+        assert_eq!(keys.copy(&Id::of(&42_u64)?), b"blog:{post:07}:r:42");
+        assert_eq!(PartitionKeys::new(&scope, 7, 1).lease, "blog:{post:07}:lease");
+        assert_eq!(PartitionKeys::new(&scope, 7, 101).open, "blog:{post:007}:open");
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+-- Closes the open epoch. KEYS: open, flushing, meta, lease. ARGV: owner.
+-- Returns the number of the closed epoch, 0 when nothing is dirty, -1 when the caller does not hold the lease.
+if redis.call('GET', KEYS[4]) ~= ARGV[1] then return -1 end
+local open_epoch = tonumber(redis.call('HGET', KEYS[3], 'open') or '1')
+-- A closed epoch that is not flushed yet comes first: order is kept by finishing it.
+if redis.call('EXISTS', KEYS[2]) == 1 then return open_epoch - 1 end
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[3], 'open', open_epoch + 1)
+return open_epoch

@@ -1,0 +1,106 @@
+//! Redis as the buffer: records survive the processes that write and flush them.
+
+mod classify;
+mod commit;
+mod connect;
+mod keys;
+mod scripts;
+mod space;
+mod topology;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use redis::aio::ConnectionManager;
+use tokio::task::JoinHandle;
+
+pub use self::connect::RedisOptions;
+
+use self::commit::{Committer, Shelf};
+use self::keys::PartitionKeys;
+use self::scripts::Scripts;
+use self::space::RedisSpace;
+use super::{Buffer, BufferError, Registration, Space};
+
+/// A buffer in Redis 6.2 or newer (or a server that speaks like one).
+///
+/// All writes of a buffer share one connection and leave in groups; the verbs of workers share it too. One buffer
+/// belongs to one engine.
+pub struct RedisBuffer {
+    connection: ConnectionManager,
+    committer: Arc<Committer>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    scripts: Arc<Scripts>,
+    shelves: AtomicU32,
+}
+
+impl fmt::Debug for RedisBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBuffer").finish_non_exhaustive()
+    }
+}
+
+impl RedisBuffer {
+    /// Connects to `redis://[user[:password]@]host[:port][/database]` with the default [`RedisOptions`].
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when `url` is no Redis URL;
+    /// [`BufferErrorKind::Unavailable`](super::BufferErrorKind::Unavailable) when the server does not answer within
+    /// the connect timeout. The URL is named without its password.
+    pub async fn connect(url: &str) -> Result<Self, BufferError> {
+        Self::connect_with(url, RedisOptions::default()).await
+    }
+
+    /// Connects with these options.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, BufferError> {
+        let connection = connect::connect(url, &options).await?;
+        let committer = Arc::new(Committer::new(connection.clone()));
+        let task = tokio::spawn(committer.clone().run());
+        Ok(Self {
+            connection,
+            committer,
+            task: Mutex::new(Some(task)),
+            scripts: Arc::new(Scripts::new()),
+            shelves: AtomicU32::new(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Buffer for RedisBuffer {
+    async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
+        topology::register(&self.connection, &self.scripts, &registration).await?;
+        let shelf = Shelf {
+            number: self.shelves.fetch_add(1, Ordering::Relaxed),
+            partitions: PartitionKeys::all(&registration.scope, registration.scope.partitions),
+            pressure: registration.pressure,
+        };
+        Ok(Arc::new(RedisSpace {
+            shelf: Arc::new(shelf),
+            committer: self.committer.clone(),
+            connection: self.connection.clone(),
+            scripts: self.scripts.clone(),
+        }))
+    }
+
+    async fn close(&self) {
+        self.committer.close();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // A panic of the task has failed the writes that waited for it; there is nothing left to report.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for RedisBuffer {
+    fn drop(&mut self) {
+        // Without `close`, writes on their way are still finished: the task ends by itself when the queue is empty.
+        self.committer.close();
+    }
+}

@@ -1,0 +1,291 @@
+//! The verbs on partitions in Redis.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::try_join_all;
+use redis::aio::ConnectionManager;
+use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
+
+use super::classify::classify;
+use super::commit::{Committer, Shelf};
+use super::scripts::{MAX_RECORDS, Scripts};
+use crate::buffer::{
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
+};
+use crate::key::Id;
+use crate::record::{Record, Write};
+
+pub(super) struct RedisSpace {
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) committer: Arc<Committer>,
+    pub(super) connection: ConnectionManager,
+    pub(super) scripts: Arc<Scripts>,
+}
+
+impl RedisSpace {
+    async fn run<T: redis::FromRedisValue>(
+        &self,
+        doing: &str,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Result<T, BufferError> {
+        invocation.invoke_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+    }
+
+    async fn query<T: redis::FromRedisValue>(&self, doing: &str, pipeline: &Pipeline) -> Result<T, BufferError> {
+        pipeline.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+    }
+
+    /// Starts a script that finishes records of an epoch: the keys and arguments that all of them share.
+    fn finish<'s>(
+        &self,
+        script: &'s Script,
+        step: &Step<'_>,
+        fifth: fn(&super::keys::PartitionKeys) -> &String,
+    ) -> Result<ScriptInvocation<'s>, BufferError> {
+        let keys = self.shelf.keys(step.partition)?;
+        let mut call = script.prepare_invoke();
+        call.key(&keys.flushing).key(&keys.meta).key(&keys.lease).key(&keys.attempts).key(fifth(keys));
+        call.arg(step.owner).arg(step.epoch);
+        Ok(call)
+    }
+}
+
+/// What a finishing script says.
+fn done(reply: i64) -> Done {
+    match reply {
+        1 => Done::Epoch,
+        0 => Done::More,
+        _ => Done::NotOwner,
+    }
+}
+
+/// Milliseconds for `PX`; at least one, because zero is an error there.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2).max(u64::from(!duration.is_zero()))
+}
+
+fn corrupt(what: &str) -> BufferError {
+    BufferError::new(BufferErrorKind::Misconfigured, format!("cannot read {what} that Redis holds"))
+}
+
+#[async_trait]
+impl Space for RedisSpace {
+    async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        self.committer.put(&self.shelf, writes).await
+    }
+
+    async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut pipeline = Pipeline::with_capacity(3);
+        // In the order in which records move, so that none is missed on its way.
+        for hash in [&keys.open, &keys.flushing] {
+            pipeline.cmd("HMGET").arg(hash);
+            for id in ids {
+                pipeline.arg(id.as_bytes());
+            }
+        }
+        pipeline.cmd("MGET");
+        for id in ids {
+            pipeline.arg(keys.copy(id));
+        }
+        type Values = Vec<Option<Bytes>>;
+        let (open, flushing, copies): (Values, Values, Values) = self.query("cannot get records", &pipeline).await?;
+        let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
+            open.or(flushing)
+                .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
+                .or_else(|| copy.map(Token::or_record))
+                .unwrap_or(Lookup::Absent)
+        });
+        Ok(found.collect())
+    }
+
+    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut command = redis::cmd("SET");
+        command.arg(keys.copy(id)).arg(token.as_bytes()).arg("NX").arg("PX").arg(millis(ttl));
+        let set: Option<String> = command
+            .query_async(&mut self.connection.clone())
+            .await
+            .map_err(|error| classify("cannot leave a load token", error))?;
+        Ok(set.is_some())
+    }
+
+    async fn fill(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        record: &Record,
+        ttl: Duration,
+    ) -> Result<bool, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut call = self.scripts.fill.prepare_invoke();
+        call.key(keys.copy(id)).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
+        self.run("cannot fill in a loaded record", &call).await
+    }
+
+    async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
+        try_join_all(partitions.iter().map(|&partition| async move {
+            let keys = self.shelf.keys(partition)?;
+            let mut call = self.scripts.take.prepare_invoke();
+            call.key(&keys.lease).arg(owner).arg(millis(ttl));
+            self.run("cannot take a lease", &call).await
+        }))
+        .await
+    }
+
+    async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
+        try_join_all(partitions.iter().map(|&partition| async move {
+            let keys = self.shelf.keys(partition)?;
+            let mut call = self.scripts.release.prepare_invoke();
+            call.key(&keys.lease).arg(owner);
+            self.run::<i64>("cannot give a lease up", &call).await
+        }))
+        .await
+        .map(|_| ())
+    }
+
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<u16>, BufferError> {
+        let mut exists = redis::cmd("EXISTS");
+        let mut pipeline = Pipeline::with_capacity(partitions.len());
+        for &partition in partitions {
+            let keys = self.shelf.keys(partition)?;
+            exists.arg(&keys.open).arg(&keys.flushing);
+            pipeline.cmd("EXISTS").arg(&keys.open).arg(&keys.flushing);
+        }
+        let doing = "cannot look for dirty records";
+        // One command for an idle entity, whatever the number of its partitions.
+        let any: u64 = match partitions {
+            [] => 0,
+            _ => exists.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))?,
+        };
+        if any == 0 {
+            return Ok(Vec::new());
+        }
+        let counts: Vec<u64> = self.query(doing, &pipeline).await?;
+        Ok(partitions.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(&partition, _)| partition).collect())
+    }
+
+    async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut call = self.scripts.rotate.prepare_invoke();
+        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease).arg(owner);
+        let reply: i64 = self.run("cannot rotate a partition", &call).await?;
+        Ok(match u64::try_from(reply) {
+            Ok(0) => Rotation::Empty,
+            Ok(epoch) => Rotation::Epoch(epoch),
+            Err(_) => Rotation::NotOwner,
+        })
+    }
+
+    async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut command = redis::cmd("HSCAN");
+        command.arg(&keys.flushing).arg(cursor).arg("COUNT").arg(limit.max(1));
+        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
+        let (cursor, fields) = reply.map_err(|error| classify("cannot claim records", error))?;
+        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
+        Ok(Page { cursor, records })
+    }
+
+    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Done, BufferError> {
+        let keys = self.shelf.keys(step.partition)?;
+        let mut last = Done::More;
+        for ids in ids.chunks(MAX_RECORDS) {
+            let mut call = self.finish(&self.scripts.ack, step, |keys| &keys.dead)?;
+            call.arg(millis(clean.ttl)).arg(millis(clean.negative_ttl));
+            for id in ids {
+                call.key(keys.copy(id)).arg(id.as_bytes());
+            }
+            last = done(self.run("cannot acknowledge records", &call).await?);
+            if last == Done::NotOwner {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Done, BufferError> {
+        let keys = self.shelf.keys(step.partition)?;
+        let mut last = Done::More;
+        for records in records.chunks(MAX_RECORDS) {
+            let mut call = self.finish(&self.scripts.back, step, |keys| &keys.open)?;
+            for (id, attempts) in records {
+                call.key(keys.copy(id)).arg(id.as_bytes()).arg(format!("{} {}", attempts.count, attempts.first_ms));
+            }
+            last = done(self.run("cannot put records back", &call).await?);
+            if last == Done::NotOwner {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Done, BufferError> {
+        let keys = self.shelf.keys(step.partition)?;
+        let mut last = Done::More;
+        for letters in letters.chunks(MAX_RECORDS) {
+            let mut call = self.finish(&self.scripts.bury, step, |keys| &keys.dead)?;
+            for (id, letter) in letters {
+                let text = serde_json::to_string(letter).map_err(|source| {
+                    BufferError::new(BufferErrorKind::Misconfigured, "cannot write a dead letter").with_source(source)
+                })?;
+                call.key(keys.copy(id)).arg(id.as_bytes()).arg(text);
+            }
+            last = done(self.run("cannot keep dead letters", &call).await?);
+            if last == Done::NotOwner {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut command = redis::cmd("HMGET");
+        command.arg(&keys.attempts);
+        for id in ids {
+            command.arg(id.as_bytes());
+        }
+        let texts: Vec<Option<String>> = match ids {
+            [] => Vec::new(),
+            _ => command
+                .query_async(&mut self.connection.clone())
+                .await
+                .map_err(|error| classify("cannot read attempts", error))?,
+        };
+        let parse = |text: String| {
+            let (count, first_ms) = text.split_once(' ')?;
+            Some(Attempts { count: count.parse().ok()?, first_ms: first_ms.parse().ok()? })
+        };
+        Ok(texts.into_iter().map(|text| text.and_then(parse)).collect())
+    }
+
+    async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut command = redis::cmd("HGET");
+        command.arg(&keys.dead).arg(id.as_bytes());
+        let text: Option<String> = command
+            .query_async(&mut self.connection.clone())
+            .await
+            .map_err(|error| classify("cannot read a dead letter", error))?;
+        text.map(|text| serde_json::from_str(&text).map_err(|source| corrupt("a dead letter").with_source(source)))
+            .transpose()
+    }
+
+    async fn status(&self, partition: u16) -> Result<Status, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut pipeline = Pipeline::with_capacity(4);
+        // Epochs last: a rotation in between makes the status say more is to be flushed than is, never less.
+        pipeline.cmd("HLEN").arg(&keys.open).cmd("HLEN").arg(&keys.flushing).cmd("HLEN").arg(&keys.dead);
+        pipeline.cmd("HMGET").arg(&keys.meta).arg("open").arg("flushed");
+        pipeline.atomic();
+        type Epochs = (Option<u64>, Option<u64>);
+        let (open, flushing, dead, (open_epoch, flushed)): (u64, u64, u64, Epochs) =
+            self.query("cannot read where a partition stands", &pipeline).await?;
+        Ok(Status { open_epoch: open_epoch.unwrap_or(1), flushed_epoch: flushed.unwrap_or(0), open, flushing, dead })
+    }
+}

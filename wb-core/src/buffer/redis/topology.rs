@@ -1,0 +1,93 @@
+//! The topology of an entity is fixed while anything of it is dirty.
+
+use redis::RedisResult;
+use redis::aio::ConnectionManager;
+
+use super::classify::classify;
+use super::keys::{self, PartitionKeys};
+use super::scripts::Scripts;
+use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology};
+
+/// Partitions an entity can have; keeps a forged or foreign topology record from asking for a billion keys.
+const MAX_PARTITIONS: u16 = 4096;
+
+/// Agrees with Redis on the topology, or says who asks for what.
+pub(super) async fn register(
+    connection: &ConnectionManager,
+    scripts: &Scripts,
+    registration: &Registration,
+) -> Result<(), BufferError> {
+    let scope = &registration.scope;
+    let asked = registration.topology();
+    let key = keys::topology(&scope.namespace);
+    let failed = |error| classify(&format!("cannot agree on the topology in `{key}`"), error);
+    let mut replaces = String::new();
+    // Each round has seen what is stored; somebody else may change it between two of them.
+    for _ in 0..3 {
+        let stored: String = scripts
+            .topology
+            .key(&key)
+            .arg(scope.entity)
+            .arg(asked.to_string())
+            .arg(&replaces)
+            .invoke_async(&mut connection.clone())
+            .await
+            .map_err(failed)?;
+        if stored == asked.to_string() {
+            return Ok(());
+        }
+        let known = Topology::parse(&stored).filter(|t| t.layout == LAYOUT && t.partitions <= MAX_PARTITIONS);
+        let Some(known) = known else {
+            return Err(BufferError::new(
+                BufferErrorKind::Topology,
+                format!(
+                    "`{key}` says `{stored}` for entity `{}`, which this version does not know; it asks for `{asked}`",
+                    scope.entity
+                ),
+            ));
+        };
+        let partitions = PartitionKeys::all(scope, known.partitions);
+        let dirty = dirty(connection, &partitions).await.map_err(failed)?;
+        if dirty > 0 {
+            return Err(buffer::topology_mismatch(scope, &stored, &asked, dirty));
+        }
+        forget_copies(connection, &partitions).await.map_err(failed)?;
+        replaces = stored;
+    }
+    Err(BufferError::new(BufferErrorKind::Topology, format!("`{key}` changes while this program starts")))
+}
+
+async fn dirty(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> RedisResult<u64> {
+    let mut dirty = 0;
+    for keys in partitions {
+        for hash in [&keys.open, &keys.flushing] {
+            dirty += redis::cmd("HLEN").arg(hash).query_async::<u64>(&mut connection.clone()).await?;
+        }
+    }
+    Ok(dirty)
+}
+
+/// Drops clean copies of the layout that ends: if it came back later, they would be old.
+async fn forget_copies(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> RedisResult<()> {
+    for keys in partitions {
+        let mut cursor = 0_u64;
+        loop {
+            let (next, found): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg("MATCH")
+                .arg(keys.copies_pattern())
+                .arg("COUNT")
+                .arg(1000)
+                .query_async(&mut connection.clone())
+                .await?;
+            if !found.is_empty() {
+                redis::cmd("UNLINK").arg(found).exec_async(&mut connection.clone()).await?;
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

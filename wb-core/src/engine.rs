@@ -1,0 +1,315 @@
+//! The engine: entities with their sinks over one buffer, and the tasks that flush them.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::buffer::{Buffer, BufferError, Registration};
+use crate::cache::Cache;
+use crate::entity::Entity;
+use crate::error::{ConfigError, StartError, UnknownEntity};
+use crate::events;
+use crate::flow;
+use crate::gate::Gate;
+use crate::lane::{AnyLane, Lane, Phase};
+use crate::lease::{self, Leases};
+use crate::loads::Loads;
+use crate::options::{EntityOptions, Role};
+use crate::pressure::Pressure;
+use crate::sink::{Scope, Sink};
+use crate::stats::{Counters, EntityStats};
+
+/// A running engine. End it with [`shutdown`](Engine::shutdown).
+pub struct Engine {
+    buffer: Arc<dyn Buffer>,
+    lanes: Vec<Arc<dyn AnyLane>>,
+    typed: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    tasks: JoinSet<()>,
+    phase: watch::Sender<Phase>,
+    over: bool,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entities: Vec<_> = self.lanes.iter().map(|lane| lane.entity()).collect();
+        f.debug_struct("Engine").field("entities", &entities).finish_non_exhaustive()
+    }
+}
+
+/// What a shutdown left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
+    pub remaining: u64,
+    /// The same by entity.
+    pub by_entity: BTreeMap<&'static str, u64>,
+}
+
+impl Engine {
+    /// Starts to describe an engine over `buffer`.
+    pub fn builder(buffer: impl Buffer) -> EngineBuilder {
+        EngineBuilder {
+            buffer: Arc::new(buffer),
+            namespace: "wb".to_owned(),
+            role: Role::Both,
+            lease: Duration::from_secs(10),
+            entities: Vec::new(),
+        }
+    }
+
+    /// Writes and reads of entity `T`.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn cache<T: Entity>(&self) -> Result<Cache<T>, UnknownEntity> {
+        let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
+        lane.map(Cache::new).ok_or(UnknownEntity { entity: T::NAME })
+    }
+
+    /// Figures of every entity since the start, in this process.
+    #[must_use]
+    pub fn stats(&self) -> BTreeMap<&'static str, EntityStats> {
+        self.lanes.iter().map(|lane| (lane.entity(), lane.stats())).collect()
+    }
+
+    /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
+    /// partitions up.
+    ///
+    /// # Errors
+    /// When the buffer cannot say what is left. The engine is over all the same.
+    pub async fn shutdown(mut self, deadline: Duration) -> Result<Drained, BufferError> {
+        self.over = true;
+        let until = Instant::now() + deadline;
+        for lane in &self.lanes {
+            lane.close();
+        }
+        futures::future::join_all(self.lanes.iter().map(|lane| lane.drain(until))).await;
+        let owned: Vec<Vec<u16>> = self.lanes.iter().map(|lane| lane.owned()).collect();
+        self.phase.send_replace(Phase::Stopped);
+        // A task that is in the middle of a retry does not hear; it is cut off at the deadline, which is harmless: what
+        // was not acknowledged is still dirty.
+        if tokio::time::timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        let mut drained = Drained::default();
+        let mut failed = None;
+        for (lane, owned) in self.lanes.iter().zip(&owned) {
+            let remaining = lane.remaining(owned).await;
+            let released = lane.release(owned).await;
+            match (remaining, released) {
+                (Ok(remaining), Ok(())) => {
+                    drained.remaining += remaining;
+                    drained.by_entity.insert(lane.entity(), remaining);
+                }
+                (Err(error), _) | (_, Err(error)) => failed = Some(error),
+            }
+            lane.close_sink().await;
+        }
+        self.buffer.close().await;
+        failed.map_or(Ok(drained), Err)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.over {
+            events::dropped();
+            for lane in &self.lanes {
+                lane.close();
+            }
+        }
+    }
+}
+
+/// Describes an engine; from [`Engine::builder`].
+#[must_use = "an engine runs after `start`"]
+pub struct EngineBuilder {
+    buffer: Arc<dyn Buffer>,
+    namespace: String,
+    role: Role,
+    lease: Duration,
+    entities: Vec<Box<dyn Setup>>,
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl EngineBuilder {
+    /// First part of every Redis key: 1 to 64 ASCII letters, digits, `_`, `-` and `.`. Default: `wb`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// What this engine does. Default: [`Role::Both`].
+    pub const fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// How long a worker keeps a partition without renewing: a dead worker's partitions are taken over after this.
+    /// 100 ms to 10 minutes. Default: 10 s.
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Adds entity `T`, flushed to `sink`.
+    pub fn entity<T: Entity>(mut self, sink: impl Sink<T>, options: EntityOptions) -> Self {
+        self.entities.push(Box::new(Described::<T> { sink: Arc::new(sink), options }));
+        self
+    }
+
+    /// Checks the settings, opens the buffer and the sinks, and starts the tasks.
+    ///
+    /// # Errors
+    /// [`StartError`]: senseless settings, an unreachable sink, a topology that disagrees with what the buffer
+    /// holds. Nothing runs then.
+    pub async fn start(self) -> Result<Engine, StartError> {
+        self.check()?;
+        let context = Context {
+            buffer: self.buffer.clone(),
+            namespace: self.namespace,
+            owner: Uuid::new_v4().to_string(),
+            lease: self.lease,
+            flushes: self.role.flushes(),
+        };
+        let mut opened = Vec::with_capacity(self.entities.len());
+        for entity in self.entities {
+            opened.push(entity.open(&context).await?);
+        }
+        let (phase, _) = watch::channel(Phase::Running);
+        let mut engine = Engine {
+            buffer: self.buffer,
+            lanes: Vec::new(),
+            typed: HashMap::new(),
+            tasks: JoinSet::new(),
+            phase,
+            over: false,
+        };
+        for lane in opened {
+            lane.join(&mut engine, context.flushes);
+        }
+        Ok(engine)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if !is_word(&self.namespace) {
+            return Err(ConfigError::Namespace { namespace: self.namespace.clone() });
+        }
+        if self.lease < Duration::from_millis(100) || self.lease > Duration::from_secs(600) {
+            return Err(ConfigError::Lease);
+        }
+        if self.entities.is_empty() {
+            return Err(ConfigError::NoEntity);
+        }
+        let mut names = Vec::new();
+        for entity in &self.entities {
+            let name = entity.name();
+            if !is_word(name) {
+                return Err(ConfigError::EntityName { entity: name });
+            }
+            if names.contains(&name) {
+                return Err(ConfigError::DuplicateEntity { entity: name });
+            }
+            names.push(name);
+            entity.check()?;
+        }
+        Ok(())
+    }
+}
+
+/// Words that can stand in Redis keys and hash tags without changing their meaning.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+struct Context {
+    buffer: Arc<dyn Buffer>,
+    namespace: String,
+    owner: String,
+    lease: Duration,
+    flushes: bool,
+}
+
+/// An entity that the builder was given, whatever its type.
+#[async_trait]
+trait Setup: Send {
+    fn name(&self) -> &'static str;
+    fn check(&self) -> Result<(), ConfigError>;
+    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError>;
+}
+
+/// An entity that is ready to run.
+trait Opened: Send {
+    fn join(self: Box<Self>, engine: &mut Engine, flushes: bool);
+}
+
+struct Described<T: Entity> {
+    sink: Arc<dyn Sink<T>>,
+    options: EntityOptions,
+}
+
+#[async_trait]
+impl<T: Entity> Setup for Described<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.options.check(T::NAME)
+    }
+
+    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError> {
+        let Self { sink, options } = *self;
+        let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
+        let pressure = Arc::new(Pressure::new(options.flush_at));
+        let registration = Registration { scope: scope.clone(), format: T::FORMAT, pressure: pressure.clone() };
+        let entity = T::NAME;
+        let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
+        sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let lane = Lane {
+            scope,
+            options,
+            space,
+            sink,
+            pressure,
+            counters: Counters::default(),
+            leases: Leases::new(context.owner.clone(), context.lease),
+            gate: Gate::new(),
+            loads: Loads::default(),
+            cycles: watch::channel(0).0,
+        };
+        if context.flushes {
+            lease::renew(&lane).await;
+        }
+        Ok(Box::new(Arc::new(lane)))
+    }
+}
+
+impl<T: Entity> Opened for Arc<Lane<T>> {
+    fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
+        let lane = *self;
+        events::started(&lane.scope, flushes);
+        if flushes {
+            let (worker, keeper) = (lane.clone(), lane.clone());
+            let (phase, phase_too) = (engine.phase.subscribe(), engine.phase.subscribe());
+            engine.tasks.spawn(async move { flow::run(&worker, phase).await });
+            engine.tasks.spawn(async move { lease::keep(&keeper, phase_too).await });
+        }
+        engine.lanes.push(lane.clone());
+        engine.typed.insert(TypeId::of::<T>(), lane);
+    }
+}

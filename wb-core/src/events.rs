@@ -1,0 +1,91 @@
+//! Every event, in one place: constant messages, data in fields. WARN recovers by itself; ERROR needs a person.
+
+use std::time::Duration;
+
+use crate::buffer::BufferError;
+use crate::error::chain;
+use crate::key::Id;
+use crate::sink::{Scope, SinkError};
+
+pub(crate) fn started(scope: &Scope, flushes: bool) {
+    tracing::info!(namespace = %scope.namespace, entity = scope.entity, partitions = scope.partitions, flushes, "entity started");
+}
+
+pub(crate) fn dropped() {
+    tracing::warn!("engine dropped without shutdown; what is dirty waits for the next worker");
+}
+
+pub(crate) fn lease_gained(scope: &Scope, partition: u16) {
+    tracing::debug!(entity = scope.entity, partition, "lease gained");
+}
+
+pub(crate) fn lease_lost(scope: &Scope, partition: u16) {
+    tracing::warn!(entity = scope.entity, partition, "lease lost");
+}
+
+pub(crate) fn lease_failed(scope: &Scope, error: &BufferError) {
+    tracing::warn!(entity = scope.entity, error = chain(error), "leases not renewed");
+}
+
+pub(crate) fn fence_failed(scope: &Scope, partition: u16, error: &SinkError) {
+    tracing::warn!(entity = scope.entity, partition, error = error.chain(), "partition not fenced");
+}
+
+pub(crate) fn rotated(scope: &Scope, partition: u16, epoch: u64) {
+    tracing::trace!(entity = scope.entity, partition, epoch, "epoch rotated");
+}
+
+pub(crate) fn flushed(scope: &Scope, upserts: usize, deletes: usize, statements: u64, took: Duration) {
+    tracing::debug!(entity = scope.entity, upserts, deletes, statements, took_us = took.as_micros(), "batch flushed");
+}
+
+pub(crate) fn retrying(scope: &Scope, rows: usize, failures: u32, wait: Duration, error: &SinkError) {
+    tracing::warn!(
+        entity = scope.entity,
+        rows,
+        failures,
+        wait_ms = wait.as_millis(),
+        error = error.chain(),
+        "batch not flushed, trying again"
+    );
+}
+
+pub(crate) fn paused(scope: &Scope, error: &SinkError) {
+    tracing::error!(entity = scope.entity, error = error.chain(), "entity paused until the sink is put right");
+}
+
+pub(crate) fn isolating(scope: &Scope, rows: usize, error: &SinkError) {
+    tracing::warn!(entity = scope.entity, rows, error = error.chain(), "batch refused, looking for the record");
+}
+
+pub(crate) fn refused(scope: &Scope, id: &Id, attempts: u32, error: &SinkError) {
+    tracing::warn!(entity = scope.entity, %id, attempts, error = error.chain(), "record refused, trying again");
+}
+
+pub(crate) fn dead_lettered(scope: &Scope, id: &Id, kind: &str, error: &str) {
+    tracing::error!(entity = scope.entity, %id, kind, error, "record dead-lettered");
+}
+
+pub(crate) fn fenced(scope: &Scope, error: &SinkError) {
+    tracing::warn!(entity = scope.entity, error = error.chain(), "batch fenced, partitions given up");
+}
+
+pub(crate) fn step_refused(scope: &Scope, partition: u16, epoch: u64, step: &'static str) {
+    tracing::warn!(entity = scope.entity, partition, epoch, step, "partition is another worker's");
+}
+
+pub(crate) fn cycle_failed(scope: &Scope, error: &BufferError) {
+    tracing::warn!(entity = scope.entity, error = chain(error), "flush interrupted, trying again");
+}
+
+pub(crate) fn cycle_panicked(scope: &Scope) {
+    tracing::error!(entity = scope.entity, "sink or codec panicked, trying again");
+}
+
+pub(crate) fn copy_undecodable(scope: &Scope, id: &Id) {
+    tracing::warn!(entity = scope.entity, %id, "clean copy does not decode, read from the sink instead");
+}
+
+pub(crate) fn fill_failed(scope: &Scope, error: &BufferError) {
+    tracing::warn!(entity = scope.entity, error = chain(error), "loaded record not filled in");
+}

@@ -1,0 +1,103 @@
+//! claim: pages of closed epochs, gathered over partitions into batches. Batches do not shrink as partitions grow.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+
+use super::rotate::Epoch;
+use crate::buffer::{BufferError, Space};
+use crate::key::Id;
+use crate::record::Record;
+
+/// A record of a closed epoch.
+#[derive(Clone, Debug)]
+pub(super) struct Claimed {
+    pub(super) epoch: Epoch,
+    pub(super) id: Id,
+    pub(super) record: Record,
+}
+
+impl Claimed {
+    fn bytes(&self) -> usize {
+        self.id.as_bytes().len() + self.record.len()
+    }
+}
+
+/// Reads epochs page by page.
+pub(super) struct Claim {
+    space: Arc<dyn Space>,
+    /// Epochs that are not read to their end, and where to go on.
+    cursors: Vec<(Epoch, u64)>,
+    ready: VecDeque<Claimed>,
+    max_rows: usize,
+    max_bytes: usize,
+    seen: Average,
+}
+
+/// Size of a record, guessed high until some were seen, so that the first page does not fill the memory.
+struct Average {
+    bytes: usize,
+    records: usize,
+}
+
+impl Average {
+    const GUESS: usize = 16 << 10;
+
+    fn get(&self) -> usize {
+        self.bytes.checked_div(self.records).map_or(Self::GUESS, |bytes| bytes.max(1))
+    }
+}
+
+impl Claim {
+    pub(super) fn new(space: Arc<dyn Space>, epochs: Vec<Epoch>, max_rows: usize, max_bytes: usize) -> Self {
+        let cursors = epochs.into_iter().map(|epoch| (epoch, 0)).collect();
+        Self { space, cursors, ready: VecDeque::new(), max_rows, max_bytes, seen: Average { bytes: 0, records: 0 } }
+    }
+
+    /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record at least. No id occurs twice.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Claimed>>, BufferError> {
+        while self.ready.len() < self.max_rows && !self.cursors.is_empty() {
+            self.read().await?;
+        }
+        let mut batch = Vec::with_capacity(self.ready.len().min(self.max_rows));
+        let (mut ids, mut bytes) = (HashSet::new(), 0);
+        while let Some(next) = self.ready.front() {
+            if batch.len() >= self.max_rows || (bytes + next.bytes() > self.max_bytes && !batch.is_empty()) {
+                break;
+            }
+            let Some(next) = self.ready.pop_front() else { break };
+            // A scan may name a record twice; its value is the same, because a closed epoch does not change.
+            if ids.insert(next.id.clone()) {
+                bytes += next.bytes();
+                batch.push(next);
+            }
+        }
+        Ok(if batch.is_empty() { None } else { Some(batch) })
+    }
+
+    /// One page of every epoch that is not at its end.
+    async fn read(&mut self) -> Result<(), BufferError> {
+        let rows = (self.max_bytes / self.seen.get()).clamp(1, self.max_rows);
+        let limit = rows.div_ceil(self.cursors.len());
+        let space = &self.space;
+        let pages = try_join_all(self.cursors.iter().map(|&(epoch, cursor)| async move {
+            let page = space.claim(epoch.partition, cursor, limit).await?;
+            Ok::<_, BufferError>((epoch, page))
+        }))
+        .await?;
+        self.cursors.clear();
+        for (epoch, page) in pages {
+            if page.cursor != 0 {
+                self.cursors.push((epoch, page.cursor));
+            }
+            for (id, record) in page.records {
+                let claimed = Claimed { epoch, id, record };
+                self.seen.records += 1;
+                self.seen.bytes += claimed.bytes();
+                self.ready.push_back(claimed);
+            }
+        }
+        Ok(())
+    }
+}

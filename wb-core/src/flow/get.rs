@@ -1,0 +1,109 @@
+//! get: the buffer in the order in which records move, then the sink.
+
+use std::collections::HashMap;
+
+use futures::future::try_join_all;
+
+use super::put::codec;
+use crate::buffer::{Lookup, Token};
+use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::events;
+use crate::key::Id;
+use crate::lane::Lane;
+use crate::partition::partition_of;
+use crate::record::Record;
+
+/// Looks at a key again at most so often while others put tokens there; then loads without filling.
+const LOOKS: usize = 3;
+
+impl<E: Entity> Lane<E> {
+    /// The state of one key. A miss is loaded from the sink, once at a time in this process.
+    pub(crate) async fn get(&self, key: E::Key) -> Result<Option<E>, CacheError> {
+        let id = Id::of(&key)?;
+        let partition = partition_of(&id, self.scope.partitions);
+        for _ in 0..LOOKS {
+            let lookup = self.space.get(partition, std::slice::from_ref(&id)).await?.pop().unwrap_or(Lookup::Absent);
+            match lookup {
+                Lookup::Dirty(record) => return decode(&id, &record),
+                Lookup::Clean(record) => match decode(&id, &record) {
+                    Ok(value) => return Ok(value),
+                    Err(error) => return self.undecodable_copy(partition, &id, key, error).await,
+                },
+                Lookup::Loading(token) => {
+                    let loaded = self.loads.join(&id, &token, || self.load_one(id.clone(), key.clone())).await?;
+                    return decode(&id, &loaded);
+                }
+                Lookup::Absent => {
+                    let token = Token::fresh();
+                    if self.leave_token(partition, &id, &token).await? {
+                        let loaded = self.loads.join(&id, &token, || self.load_one(id.clone(), key.clone())).await?;
+                        self.fill(partition, &id, &token, &loaded).await;
+                        return decode(&id, &loaded);
+                    }
+                    // Somebody was faster; what is there now?
+                }
+            }
+        }
+        decode(&id, &self.load_one(id.clone(), key).await?)
+    }
+
+    /// The states of many keys, in their order: one lookup a partition, one load for all misses.
+    pub(crate) async fn get_many(&self, keys: &[E::Key]) -> Result<Vec<Option<E>>, CacheError> {
+        let ids: Vec<Id> = keys.iter().map(Id::of).collect::<Result<_, _>>()?;
+        let mut by_partition: HashMap<u16, Vec<Id>> = HashMap::new();
+        for id in &ids {
+            by_partition.entry(partition_of(id, self.scope.partitions)).or_default().push(id.clone());
+        }
+        let lookups = try_join_all(by_partition.into_iter().map(|(partition, mut ids)| async move {
+            ids.sort_unstable();
+            ids.dedup();
+            let found = self.space.get(partition, &ids).await?;
+            Ok::<_, CacheError>(ids.into_iter().zip(found).collect::<Vec<_>>())
+        }))
+        .await?;
+        let mut states: HashMap<Id, Record> = HashMap::new();
+        for (id, lookup) in lookups.into_iter().flatten() {
+            if let Lookup::Dirty(record) | Lookup::Clean(record) = lookup {
+                states.insert(id, record);
+            }
+        }
+        let missing: HashMap<&Id, &E::Key> = ids.iter().zip(keys).filter(|(id, _)| !states.contains_key(*id)).collect();
+        let loaded = self.load_many(missing).await?;
+        states.extend(loaded);
+        let mut values = Vec::with_capacity(keys.len());
+        for (id, key) in ids.iter().zip(keys) {
+            let value = match states.get(id) {
+                None => None,
+                Some(record) => match decode(id, record) {
+                    Ok(value) => value,
+                    // Rare: the single read knows what to do with a copy of another struct version.
+                    Err(_) => self.get(key.clone()).await?,
+                },
+            };
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    /// A clean copy of an older struct version is as good as none; the copy of a dead letter is all there is.
+    async fn undecodable_copy(
+        &self,
+        partition: u16,
+        id: &Id,
+        key: E::Key,
+        error: CacheError,
+    ) -> Result<Option<E>, CacheError> {
+        let refused = self.space.letter(partition, id).await?.is_some()
+            || self.space.attempts(partition, std::slice::from_ref(id)).await?.iter().any(Option::is_some);
+        if refused {
+            return Err(error);
+        }
+        events::copy_undecodable(&self.scope, id);
+        decode(id, &self.load_one(id.clone(), key).await?)
+    }
+}
+
+fn decode<E: Entity>(id: &Id, record: &Record) -> Result<Option<E>, CacheError> {
+    record.payload().map(|payload| E::decode(payload).map_err(|source| codec(id, source))).transpose()
+}

@@ -1,0 +1,88 @@
+//! load: what is in no buffer comes from the sink, and is filled in where nothing newer can have been.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+
+use super::put::codec;
+use crate::buffer::Token;
+use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::events;
+use crate::key::Id;
+use crate::lane::Lane;
+use crate::loads::Loaded;
+use crate::partition::partition_of;
+use crate::record::Record;
+
+/// Life of a load token: a load that takes longer is not filled in.
+const TOKEN_TTL: Duration = Duration::from_secs(10);
+
+impl<E: Entity> Lane<E> {
+    /// Says that this process loads `id`. With clean copies switched off the token is left all the same: it is what
+    /// concurrent readers join on.
+    pub(super) async fn leave_token(&self, partition: u16, id: &Id, token: &Token) -> Result<bool, CacheError> {
+        Ok(self.space.token(partition, id, token, TOKEN_TTL).await?)
+    }
+
+    /// Loads one key; the tombstone says "no such row". Owns what it needs, because readers share it.
+    pub(super) fn load_one(&self, id: Id, key: E::Key) -> impl Future<Output = Loaded> + Send + use<E> {
+        let sink = self.sink.clone();
+        async move {
+            let rows = sink.load(&[key]).await.map_err(|source| CacheError::Sink { source: Arc::new(source) })?;
+            for row in rows {
+                // A sink whose collation folds case answers with another key's row.
+                if Id::of(&row.key())? == id {
+                    return Ok(Record::from_bytes(row.encode().map_err(|source| codec(&id, source))?));
+                }
+            }
+            Ok(Record::tombstone())
+        }
+    }
+
+    /// Loads many keys at once; keys without a row come back as tombstones.
+    pub(super) async fn load_many(&self, missing: HashMap<&Id, &E::Key>) -> Result<HashMap<Id, Record>, CacheError> {
+        if missing.is_empty() {
+            return Ok(HashMap::new());
+        }
+        // Tokens first: what goes to the sink after this is not overwritten by what is loaded.
+        let tokens = try_join_all(missing.keys().map(|&id| async move {
+            let token = Token::fresh();
+            let partition = partition_of(id, self.scope.partitions);
+            let mine = self.leave_token(partition, id, &token).await?;
+            Ok::<_, CacheError>((partition, id.clone(), mine.then_some(token)))
+        }))
+        .await?;
+        let keys: Vec<E::Key> = missing.values().map(|&key| key.clone()).collect();
+        let rows = self.sink.load(&keys).await.map_err(|source| CacheError::Sink { source: Arc::new(source) })?;
+        let mut loaded: HashMap<Id, Record> = missing.keys().map(|&id| (id.clone(), Record::tombstone())).collect();
+        for row in rows {
+            let id = Id::of(&row.key())?;
+            if let Some(record) = loaded.get_mut(&id) {
+                *record = Record::from_bytes(row.encode().map_err(|source| codec(&id, source))?);
+            }
+        }
+        join_all(
+            tokens
+                .iter()
+                .filter_map(|(partition, id, token)| Some(self.fill(*partition, id, token.as_ref()?, loaded.get(id)?))),
+        )
+        .await;
+        Ok(loaded)
+    }
+
+    /// Fills a loaded state in. A failure costs the next reader a load, nothing else.
+    pub(super) async fn fill(&self, partition: u16, id: &Id, token: &Token, record: &Record) {
+        let options = &self.options;
+        let ttl = match record.is_tombstone() {
+            _ if options.cache_ttl.is_zero() => Duration::ZERO,
+            true => options.negative_ttl,
+            false => options.cache_ttl,
+        };
+        if let Err(error) = self.space.fill(partition, id, token, record, ttl).await {
+            events::fill_failed(&self.scope, &error);
+        }
+    }
+}

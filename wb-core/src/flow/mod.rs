@@ -1,0 +1,18 @@
+//! The flow of a record, one file a verb.
+//!
+//! ```text
+//! put ─▶ open ─rotate─▶ flushing ─claim─▶ batch ─flush─▶ sink ─settle─▶ clean copy | open again | dead letter
+//! get: open, flushing, clean copy, sink
+//! ```
+
+mod claim;
+mod cycle;
+mod decode;
+mod flush;
+mod get;
+mod load;
+mod put;
+mod rotate;
+mod settle;
+
+pub(crate) use cycle::run;

@@ -1,0 +1,43 @@
+//! Lets writes in until shutdown, and knows when the last one is through.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::error::CacheError;
+
+/// Writes under way at once; more than any process has tasks.
+const PLACES: u32 = u32::MAX >> 4;
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    closed: AtomicBool,
+    places: Semaphore,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self { closed: AtomicBool::new(false), places: Semaphore::new(PLACES as usize) }
+    }
+
+    /// A place for one write; given back on drop.
+    pub(crate) fn enter(&self) -> Result<SemaphorePermit<'_>, CacheError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CacheError::Closed);
+        }
+        // Fails only once the gate waits for the last writes, that is, when it is closed.
+        self.places.try_acquire().map_err(|_| CacheError::Closed)
+    }
+
+    /// Lets no more writes in.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Waits until those that are in are through.
+    pub(crate) async fn quiet(&self) {
+        if let Ok(all) = self.places.acquire_many(PLACES).await {
+            all.forget();
+        }
+    }
+}

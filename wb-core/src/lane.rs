@@ -1,0 +1,142 @@
+//! One entity in a running engine: its buffer space, its sink, and what its tasks share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::buffer::{BufferError, Space};
+use crate::entity::Entity;
+use crate::gate::Gate;
+use crate::lease::Leases;
+use crate::loads::Loads;
+use crate::options::EntityOptions;
+use crate::pressure::Pressure;
+use crate::sink::{Scope, Sink};
+use crate::stats::{Counters, EntityStats};
+
+/// Whether tasks go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Running,
+    Stopped,
+}
+
+/// Waits for the end of the engine, whether by shutdown or because it was dropped.
+pub(crate) async fn stopped(phase: &mut watch::Receiver<Phase>) {
+    // The guard that `wait_for` returns must not live across an await of the caller.
+    let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await.is_ok();
+}
+
+pub(crate) struct Lane<E: Entity> {
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) options: EntityOptions,
+    pub(crate) space: Arc<dyn Space>,
+    pub(crate) sink: Arc<dyn Sink<E>>,
+    pub(crate) pressure: Arc<Pressure>,
+    pub(crate) counters: Counters,
+    pub(crate) leases: Leases,
+    pub(crate) gate: Gate,
+    pub(crate) loads: Loads,
+    /// Changes at the end of each flush cycle; who waits for a flush looks again then.
+    pub(crate) cycles: watch::Sender<u64>,
+}
+
+/// Longest wait between two looks at a flush that another process does.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+impl<E: Entity> Lane<E> {
+    /// Waits until everything is in the sink (or refused by it) that these partitions held when this was called.
+    pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
+        let mut waiting = Vec::new();
+        for &partition in partitions {
+            let status = self.space.status(partition).await?;
+            let epoch = match (status.open, status.flushing) {
+                (0, 0) => continue,
+                (0, _) => status.open_epoch.saturating_sub(1),
+                _ => status.open_epoch,
+            };
+            waiting.push((partition, epoch));
+        }
+        let mut cycles = self.cycles.subscribe();
+        while !waiting.is_empty() {
+            self.pressure.nudge();
+            // Either this process flushes and says so, or another one does and has to be asked.
+            let _ = tokio::time::timeout(LOOK_AGAIN, cycles.changed()).await;
+            let mut still = Vec::new();
+            for (partition, epoch) in waiting {
+                if self.space.status(partition).await?.flushed_epoch < epoch {
+                    still.push((partition, epoch));
+                }
+            }
+            waiting = still;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn all_partitions(&self) -> Vec<u16> {
+        (0..self.scope.partitions).collect()
+    }
+}
+
+/// What the engine does with a lane whose entity type it does not know.
+#[async_trait]
+pub(crate) trait AnyLane: Send + Sync {
+    fn entity(&self) -> &'static str;
+    fn stats(&self) -> EntityStats;
+    fn close(&self);
+    /// Waits for the last writes, then until what this worker owns is flushed; at most until `deadline`.
+    async fn drain(&self, deadline: Instant);
+    /// Records of owned partitions that are still dirty.
+    async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError>;
+    fn owned(&self) -> Vec<u16>;
+    async fn release(&self, owned: &[u16]) -> Result<(), BufferError>;
+    async fn close_sink(&self);
+}
+
+#[async_trait]
+impl<E: Entity> AnyLane for Lane<E> {
+    fn entity(&self) -> &'static str {
+        E::NAME
+    }
+
+    fn stats(&self) -> EntityStats {
+        self.counters.snapshot()
+    }
+
+    fn close(&self) {
+        self.gate.close();
+    }
+
+    async fn drain(&self, deadline: Instant) {
+        let owned = self.owned();
+        let all = async {
+            self.gate.quiet().await;
+            // A buffer that fails now leaves its records to the next worker; `remaining` says how many.
+            let _ = self.barrier(&owned).await;
+        };
+        let _ = tokio::time::timeout_at(deadline, all).await;
+    }
+
+    async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError> {
+        let mut dirty = 0;
+        for &partition in owned {
+            dirty += self.space.status(partition).await?.dirty();
+        }
+        Ok(dirty)
+    }
+
+    fn owned(&self) -> Vec<u16> {
+        self.leases.partitions()
+    }
+
+    async fn release(&self, owned: &[u16]) -> Result<(), BufferError> {
+        self.space.release(owned, self.leases.owner()).await
+    }
+
+    async fn close_sink(&self) {
+        self.sink.close().await;
+    }
+}

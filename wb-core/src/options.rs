@@ -1,0 +1,144 @@
+//! When and how an entity is flushed. The struct says *what*; these say *when*, so that operators tune without a rebuild.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::retry::RetryPolicy;
+
+/// Options of one entity. Checked once, by [`EngineBuilder::start`](crate::EngineBuilder::start).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EntityOptions {
+    pub(crate) partitions: u16,
+    pub(crate) flush_every: Duration,
+    pub(crate) flush_at: u64,
+    pub(crate) max_batch: usize,
+    pub(crate) max_batch_bytes: usize,
+    pub(crate) flush_concurrency: usize,
+    pub(crate) max_record_bytes: usize,
+    pub(crate) cache_ttl: Duration,
+    pub(crate) negative_ttl: Duration,
+    pub(crate) retry: RetryPolicy,
+}
+
+impl Default for EntityOptions {
+    fn default() -> Self {
+        Self {
+            partitions: 16,
+            flush_every: Duration::from_secs(1),
+            flush_at: 50_000,
+            max_batch: 1_000,
+            max_batch_bytes: 4 << 20,
+            flush_concurrency: 2,
+            max_record_bytes: 1 << 20,
+            cache_ttl: Duration::from_secs(600),
+            negative_ttl: Duration::from_secs(5),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+impl EntityOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Partitions of the entity, 1 to 4096; the same in every process. Can be changed when nothing is dirty. Default: 16.
+    pub const fn partitions(mut self, partitions: u16) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Time between two flushes: with a healthy sink nothing is dirty for longer than this and the flush itself.
+    /// Default: 1 s.
+    pub const fn flush_every(mut self, interval: Duration) -> Self {
+        self.flush_every = interval;
+        self
+    }
+
+    /// Flushes early when this many keys became dirty in this process since the last flush began. Default: 50 000.
+    pub const fn flush_at(mut self, keys: u64) -> Self {
+        self.flush_at = keys;
+        self
+    }
+
+    /// Rows in one sink transaction at most. Default: 1 000.
+    pub const fn max_batch(mut self, rows: usize) -> Self {
+        self.max_batch = rows;
+        self
+    }
+
+    /// Bytes of payload in one sink transaction at most (a single larger record still goes alone). Default: 4 MiB.
+    pub const fn max_batch_bytes(mut self, bytes: usize) -> Self {
+        self.max_batch_bytes = bytes;
+        self
+    }
+
+    /// Batches that are written to the sink at the same time, each on a connection of its own. Default: 2.
+    pub const fn flush_concurrency(mut self, batches: usize) -> Self {
+        self.flush_concurrency = batches;
+        self
+    }
+
+    /// Largest key and payload together that is accepted, in bytes. Default: 1 MiB.
+    pub const fn max_record_bytes(mut self, bytes: usize) -> Self {
+        self.max_record_bytes = bytes;
+        self
+    }
+
+    /// How long a flushed record stays readable in the buffer; zero removes it once it is in the sink. Default: 600 s.
+    pub const fn cache_ttl(mut self, ttl: Duration) -> Self {
+        self.cache_ttl = ttl;
+        self
+    }
+
+    /// How long "no such row" is remembered, after a delete and after a miss in the sink. Unused when `cache_ttl` is
+    /// zero. Default: 5 s.
+    pub const fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.negative_ttl = ttl;
+        self
+    }
+
+    /// How failures are retried. Default: [`RetryPolicy::default`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    pub(crate) fn check(&self, entity: &'static str) -> Result<(), ConfigError> {
+        let wrong = |what: &'static str| Err(ConfigError::Option { entity, what });
+        if self.partitions == 0 || self.partitions > 4096 {
+            return wrong("partitions must be from 1 to 4096");
+        }
+        if self.flush_every.is_zero() {
+            return wrong("flush_every must be above zero");
+        }
+        if self.flush_at == 0 || self.max_batch == 0 || self.max_batch_bytes == 0 || self.flush_concurrency == 0 {
+            return wrong("flush_at, max_batch, max_batch_bytes and flush_concurrency must be above zero");
+        }
+        if self.max_record_bytes == 0 || self.max_record_bytes > 512 << 20 {
+            return wrong("max_record_bytes must be from 1 to 512 MiB, the most that Redis holds in one value");
+        }
+        self.retry.check()
+    }
+}
+
+/// What an engine does for its entities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Only writes and reads; other processes flush.
+    Writer,
+    /// Only flushes; writes and reads work too, but are not what it is for.
+    Worker,
+    /// Both.
+    #[default]
+    Both,
+}
+
+impl Role {
+    pub(crate) const fn flushes(self) -> bool {
+        matches!(self, Self::Worker | Self::Both)
+    }
+}

@@ -1,0 +1,64 @@
+//! Records: what waits in a buffer.
+
+use bytes::Bytes;
+
+use crate::key::Id;
+
+/// The state of one key as the buffer holds it: a payload, or the tombstone of a delete (the empty string).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record(Bytes);
+
+impl Record {
+    /// The tombstone: the row is to be deleted.
+    #[must_use]
+    pub const fn tombstone() -> Self {
+        Self(Bytes::new())
+    }
+
+    /// A record of these bytes; empty bytes are the tombstone.
+    #[must_use]
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Whether this is a delete.
+    #[must_use]
+    pub const fn is_tombstone(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The payload; `None` for a tombstone.
+    #[must_use]
+    pub const fn payload(&self) -> Option<&Bytes> {
+        if self.is_tombstone() { None } else { Some(&self.0) }
+    }
+
+    /// The bytes as they are stored.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Size of the stored bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is stored, which is what a tombstone looks like.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A write on its way into the buffer.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Partition of the id.
+    pub partition: u16,
+    /// The id.
+    pub id: Id,
+    /// Its new state.
+    pub record: Record,
+}

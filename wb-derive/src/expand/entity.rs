@@ -1,0 +1,53 @@
+//! `impl Entity`.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+
+use super::{bounds, key_type};
+use crate::attr::Format;
+use crate::plan::Plan;
+
+pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
+    let input = plan.input;
+    let krate = input.krate();
+    let core = quote!(#krate::__private::wb_core);
+    let ident = input.ident;
+    let (impl_generics, ty_generics, _) = input.generics.split_for_impl();
+    let bounds = bounds(input, &krate, &[]);
+    let key_type = key_type(&plan.keys);
+    let parts = plan.keys.iter().map(|key| {
+        let field = key.ident;
+        quote!(::core::clone::Clone::clone(&self.#field))
+    });
+    let key = match plan.keys.as_slice() {
+        [_] => quote!(#(#parts)*),
+        _ => quote!((#(#parts,)*)),
+    };
+    let name = &plan.name;
+    let format = match plan.format {
+        Format::Json => quote!(#core::Format::Json),
+        Format::MessagePack => quote!(#core::Format::MessagePack),
+    };
+    // At the struct's name: there serde's derives are missing when they are.
+    let payload = quote_spanned!(ident.span()=> <Self as #core::codec::Payload>);
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics #core::Entity for #ident #ty_generics #bounds {
+            type Key = #key_type;
+            const NAME: &'static ::core::primitive::str = #name;
+            const FORMAT: #core::Format = #format;
+
+            fn key(&self) -> Self::Key {
+                #key
+            }
+
+            fn encode(&self) -> ::core::result::Result<::std::vec::Vec<::core::primitive::u8>, #core::CodecError> {
+                #payload::to_payload(self, <Self as #core::Entity>::FORMAT)
+            }
+
+            fn decode(payload: &[::core::primitive::u8]) -> ::core::result::Result<Self, #core::CodecError> {
+                #payload::from_payload(<Self as #core::Entity>::FORMAT, payload)
+            }
+        }
+    }
+}

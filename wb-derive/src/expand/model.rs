@@ -1,0 +1,58 @@
+//! `impl SqlEntity` of a SeaORM `Model`: everything is asked of SeaORM at run time.
+
+use heck::ToUpperCamelCase;
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Ident;
+
+use super::{bounds, cast, key_parts};
+use crate::ast::Field;
+use crate::plan::Plan;
+
+pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
+    let input = plan.input;
+    let krate = input.krate();
+    let sql = quote!(#krate::__private::wb_sea_orm);
+    let ident = input.ident;
+    let (impl_generics, ty_generics, _) = input.generics.split_for_impl();
+    let bounds = bounds(input, &krate, &[]);
+    let insert_only = input.fields.iter().filter(|field| field.words.insert_only.is_some()).map(|field| {
+        let variant = column_variant(field);
+        quote!(#sql::model::ColumnOf::<Self>::#variant)
+    });
+    let key_values = plan.keys.iter().zip(key_parts(&plan.keys)).map(|(key, part)| {
+        let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
+        quote!(#cast::to_value(#part))
+    });
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics #sql::SqlEntity for #ident #ty_generics #bounds {
+            fn table() -> #sql::Table {
+                #sql::model::table::<Self>(&[#(#insert_only),*])
+            }
+
+            fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
+                ::core::result::Result::Ok(#sql::model::values(self))
+            }
+
+            fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
+                #sql::mapping::values([#(#key_values),*])
+            }
+
+            fn from_row(
+                row: &#sql::sea_orm::QueryResult,
+            ) -> ::core::result::Result<Self, #sql::sea_orm::DbErr> {
+                <Self as #sql::sea_orm::FromQueryResult>::from_query_result(row, "")
+            }
+        }
+    }
+}
+
+/// The field's variant in `Column`, named as SeaORM's derive names it; a wrong guess would not compile.
+fn column_variant(field: &Field<'_>) -> Ident {
+    let name = match &field.sea.enum_name {
+        Some(name) => name.clone(),
+        None => field.name().to_upper_camel_case(),
+    };
+    Ident::new(&name, field.ident.span())
+}

@@ -1,0 +1,103 @@
+//! `impl SqlEntity` of a struct that names its table.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use super::{bounds, cast, key_parts};
+use crate::plan::{Column, Plan, Stored, Table};
+
+pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
+    let input = plan.input;
+    let krate = input.krate();
+    let sql = quote!(#krate::__private::wb_sea_orm);
+    let ident = input.ident;
+    let (impl_generics, ty_generics, _) = input.generics.split_for_impl();
+    let generic: Vec<TokenStream> = table
+        .columns
+        .iter()
+        .filter(|column| input.is_generic(column.field.ty))
+        .map(|column| {
+            let (ty, needed) = (column.field.ty, role(column, &sql));
+            quote!(#ty: #needed)
+        })
+        .collect();
+    let bounds = bounds(input, &krate, &generic);
+
+    let schema = match &table.schema {
+        Some(schema) => quote!(::core::option::Option::Some(#schema)),
+        None => quote!(::core::option::Option::None),
+    };
+    let name = &table.name;
+    let columns = table.columns.iter().filter_map(|column| self::column(column, &sql));
+    let values = table.columns.iter().filter_map(|column| value(column, &sql));
+    let key_values = plan.keys.iter().zip(key_parts(&plan.keys)).map(|(key, part)| {
+        let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
+        quote!(#cast::to_value(#part))
+    });
+    let fields = table.columns.iter().map(|column| load(column, &sql));
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics #sql::SqlEntity for #ident #ty_generics #bounds {
+            fn table() -> #sql::Table {
+                #sql::Table::new(#schema, #name, [#(#columns),*])
+            }
+
+            fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
+                ::core::result::Result::Ok(#sql::mapping::values([#(#values),*]))
+            }
+
+            fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
+                #sql::mapping::values([#(#key_values),*])
+            }
+
+            fn from_row(
+                row: &#sql::sea_orm::QueryResult,
+            ) -> ::core::result::Result<Self, #sql::sea_orm::DbErr> {
+                ::core::result::Result::Ok(Self { #(#fields),* })
+            }
+        }
+    }
+}
+
+/// The trait that does a field's work.
+fn role(column: &Column<'_>, sql: &TokenStream) -> TokenStream {
+    match column.stored {
+        Stored::Value { .. } => quote!(#sql::mapping::SqlField),
+        Stored::Json { .. } => quote!(#sql::mapping::JsonField),
+        Stored::Not => quote!(::core::default::Default),
+    }
+}
+
+fn column(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
+    let (key, insert_only) = match column.stored {
+        Stored::Value { key, insert_only } => (key, insert_only),
+        Stored::Json { insert_only } => (false, insert_only),
+        Stored::Not => return None,
+    };
+    let cast = cast(column.field.ty, &role(column, sql));
+    let name = &column.name;
+    let key = key.then(|| quote!(.key()));
+    let insert_only = insert_only.then(|| quote!(.insert_only()));
+    Some(quote!(#cast::column(#name) #key #insert_only))
+}
+
+fn value(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
+    let (field, name) = (column.field.ident, &column.name);
+    let cast = cast(column.field.ty, &role(column, sql));
+    match column.stored {
+        Stored::Value { .. } => Some(quote!(#cast::to_value(&self.#field))),
+        Stored::Json { .. } => Some(quote!(#cast::to_value(&self.#field, #name)?)),
+        Stored::Not => None,
+    }
+}
+
+fn load(column: &Column<'_>, sql: &TokenStream) -> TokenStream {
+    let (field, name) = (column.field.ident, &column.name);
+    let ty = column.field.ty;
+    let cast = cast(ty, &role(column, sql));
+    match column.stored {
+        Stored::Value { .. } | Stored::Json { .. } => quote!(#field: #cast::from_row(row, #name)?),
+        Stored::Not => quote_spanned!(ty.span()=> #field: #cast::default()),
+    }
+}

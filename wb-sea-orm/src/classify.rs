@@ -1,0 +1,303 @@
+//! What a driver's error means for the batch, by its code and never by its text.
+
+use sea_orm::{DbErr, RuntimeErr};
+use wb_core::{ErrorKind, SinkError};
+
+use ErrorKind::{Deferred, Misconfigured, Rejected, Transient, Unavailable};
+
+/// A PostgreSQL SQLSTATE.
+///
+/// The classes that speak of the server and of the schema are listed; what is left are data errors and the codes
+/// that triggers raise, which belong to a record.
+pub(crate) fn postgres(sqlstate: &str) -> ErrorKind {
+    match sqlstate {
+        // A foreign key's parent (or, for a delete, the children that must go first).
+        "23503" => Deferred,
+        // The first error of the transaction is the one that counts; who sees only this one tries again.
+        "25P02" => Transient,
+        // Object in use, lock not available.
+        "55006" | "55P03" => Transient,
+        _ => match sqlstate.get(..2).unwrap_or_default() {
+            "40" => Transient,
+            // Read-only transaction (a standby after failover), idle timeouts.
+            "25" => Unavailable,
+            // Connection, resources, prerequisite state, operator intervention, system, internal, foreign server.
+            "08" | "53" | "55" | "57" | "58" | "F0" | "HV" | "XX" | "72" => Unavailable,
+            // SQL or schema that does not fit, permissions, catalogs, statement names.
+            "03" | "0A" | "0B" | "0L" | "0P" | "0Z" | "20" | "24" | "26" | "28" | "2B" | "2D" | "34" | "3B" | "3D"
+            | "3F" | "42" => Misconfigured,
+            _ => Rejected,
+        },
+    }
+}
+
+/// A MySQL or MariaDB error number, with the SQLSTATE for numbers that are not listed.
+pub(crate) fn mysql(number: u16, sqlstate: Option<&str>) -> ErrorKind {
+    match number {
+        // Record changed, lock wait timeout, deadlock, XA deadlock, NOWAIT lock.
+        1020 | 1205 | 1213 | 1614 | 3572 => Transient,
+        // Too many connections, out of memory or disk, shutdown, network, killed, limits, read-only, cluster not ready.
+        1021
+        | 1030
+        | 1037
+        | 1038
+        | 1040
+        | 1041
+        | 1043
+        | 1047
+        | 1053
+        | 1077
+        | 1078
+        | 1079
+        | 1080
+        | 1105
+        | 1114
+        | 1129
+        | 1152
+        | 1156..=1161
+        | 1180
+        | 1184
+        | 1189
+        | 1190
+        | 1203
+        | 1226
+        | 1290
+        | 1317
+        | 1792
+        | 1836
+        | 1927
+        | 1969
+        | 2002
+        | 2003
+        | 2006
+        | 2013
+        | 2055
+        | 3024 => Unavailable,
+        // Child without parent, parent with children; 1216 and 1217 are their short forms.
+        1216 | 1217 | 1451 | 1452 => Deferred,
+        // Not null, duplicate, too long, truncated, out of range, wrong value, check, signal, packet, our guard (1242).
+        1048
+        | 1062
+        | 1118
+        | 1153
+        | 1169
+        | 1242
+        | 1264
+        | 1265
+        | 1292
+        | 1300
+        | 1301
+        | 1366
+        | 1367
+        | 1406
+        | 1411
+        | 1416
+        | 1526
+        | 1586
+        | 1644
+        | 1690
+        | 1748
+        | 1761
+        | 1762
+        | 3140..=3158
+        | 3819
+        | 4025 => Rejected,
+        // A column that is not mapped has no default: every record of the entity fails alike.
+        1044 | 1045 | 1049 | 1054 | 1064 | 1136 | 1142 | 1143 | 1146 | 1227 | 1364 | 1698 | 1906 | 3105 => {
+            Misconfigured
+        }
+        _ => match sqlstate.and_then(|s| s.get(..2)).unwrap_or_default() {
+            "40" => Transient,
+            "21" | "22" | "23" | "44" | "45" => Rejected,
+            "28" | "3D" | "42" => Misconfigured,
+            _ => Unavailable,
+        },
+    }
+}
+
+/// A SQLite (extended) result code.
+pub(crate) fn sqlite(code: i32) -> ErrorKind {
+    const CONSTRAINT_FOREIGNKEY: i32 = 787;
+    match code {
+        CONSTRAINT_FOREIGNKEY => Deferred,
+        _ => match code & 0xff {
+            // Busy, locked, schema changed under a prepared statement.
+            5 | 6 | 17 => Transient,
+            // Too big, constraint, datatype mismatch.
+            18 | 19 | 20 => Rejected,
+            // SQL (a missing table too), permission, read-only, authorization, bind index, not a database.
+            1 | 3 | 8 | 21 | 23 | 25 | 26 => Misconfigured,
+            _ => Unavailable,
+        },
+    }
+}
+
+/// An error of the driver.
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+pub(crate) fn sqlx(error: &sea_orm::sqlx::Error) -> ErrorKind {
+    use sea_orm::sqlx::Error;
+    match error {
+        Error::Database(error) => database(error.as_ref()),
+        Error::Encode(_) => Rejected,
+        Error::Configuration(_)
+        | Error::InvalidArgument(_)
+        | Error::TypeNotFound { .. }
+        | Error::ColumnIndexOutOfBounds { .. }
+        | Error::ColumnNotFound(_)
+        | Error::ColumnDecode { .. }
+        | Error::Decode(_) => Misconfigured,
+        // IO, TLS, protocol, pool, crashed worker.
+        _ => Unavailable,
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+fn database(error: &dyn sea_orm::sqlx::error::DatabaseError) -> ErrorKind {
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.try_downcast_ref::<sea_orm::sqlx::postgres::PgDatabaseError>() {
+        return postgres(error.code());
+    }
+    #[cfg(feature = "mysql")]
+    if let Some(error) = error.try_downcast_ref::<sea_orm::sqlx::mysql::MySqlDatabaseError>() {
+        return mysql(error.number(), error.code());
+    }
+    #[cfg(feature = "sqlite")]
+    if error.try_downcast_ref::<sea_orm::sqlx::sqlite::SqliteError>().is_some() {
+        return error.code().and_then(|code| code.parse().ok()).map_or(Unavailable, sqlite);
+    }
+    let _ = error;
+    Unavailable
+}
+
+/// An error of SeaORM.
+pub(crate) fn sea_orm(error: &DbErr) -> ErrorKind {
+    match error {
+        DbErr::ConnectionAcquire(_) => Unavailable,
+        DbErr::Conn(RuntimeErr::Internal(_)) => Misconfigured,
+        #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => sqlx(error),
+        // A row that is no value of the struct, an operation that the backend lacks.
+        _ => Misconfigured,
+    }
+}
+
+/// The sink's error for an error of the driver.
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+pub(crate) fn from_sqlx(context: impl Into<String>, error: sea_orm::sqlx::Error) -> SinkError {
+    SinkError::new(sqlx(&error), context).with_source(error)
+}
+
+/// The sink's error for an error of SeaORM.
+pub(crate) fn from_sea_orm(context: impl Into<String>, error: DbErr) -> SinkError {
+    SinkError::new(sea_orm(&error), context).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postgres_codes() {
+        for (code, kind) in [
+            ("23503", Deferred),
+            ("23505", Rejected),
+            ("23502", Rejected),
+            ("23514", Rejected),
+            ("22001", Rejected),
+            ("22003", Rejected),
+            ("22021", Rejected),
+            ("22P05", Rejected),
+            ("21000", Rejected),
+            ("54000", Rejected),
+            ("P0001", Rejected),
+            ("ABC01", Rejected),
+            ("42P01", Misconfigured),
+            ("42703", Misconfigured),
+            ("42P10", Misconfigured),
+            ("42501", Misconfigured),
+            ("3D000", Misconfigured),
+            ("28P01", Misconfigured),
+            ("40001", Transient),
+            ("40P01", Transient),
+            ("55P03", Transient),
+            ("25P02", Transient),
+            ("25006", Unavailable),
+            ("57014", Unavailable),
+            ("57P01", Unavailable),
+            ("57P03", Unavailable),
+            ("53300", Unavailable),
+            ("53100", Unavailable),
+            ("58030", Unavailable),
+            ("08006", Unavailable),
+            ("XX000", Unavailable),
+        ] {
+            assert_eq!(postgres(code), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn mysql_numbers() {
+        for (number, kind) in [
+            (1213, Transient),
+            (1205, Transient),
+            (1040, Unavailable),
+            (1053, Unavailable),
+            (2006, Unavailable),
+            (2013, Unavailable),
+            (1290, Unavailable),
+            (1062, Rejected),
+            (1048, Rejected),
+            (1406, Rejected),
+            (1242, Rejected),
+            (1366, Rejected),
+            (1153, Rejected),
+            (4025, Rejected),
+            (3819, Rejected),
+            (1452, Deferred),
+            (1451, Deferred),
+            (1054, Misconfigured),
+            (1146, Misconfigured),
+            (1064, Misconfigured),
+            (1364, Misconfigured),
+            (1045, Misconfigured),
+        ] {
+            assert_eq!(mysql(number, None), kind, "{number}");
+        }
+        assert_eq!(mysql(9999, Some("23000")), Rejected);
+        assert_eq!(mysql(9999, Some("42000")), Misconfigured);
+        assert_eq!(mysql(9999, Some("HY000")), Unavailable);
+        assert_eq!(mysql(9999, None), Unavailable);
+    }
+
+    #[test]
+    fn sqlite_codes() {
+        for (code, kind) in [
+            (5, Transient),
+            (6, Transient),
+            (517, Transient),
+            (787, Deferred),
+            (1555, Rejected),
+            (2067, Rejected),
+            (1299, Rejected),
+            (275, Rejected),
+            (18, Rejected),
+            (20, Rejected),
+            (1, Misconfigured),
+            (8, Misconfigured),
+            (26, Misconfigured),
+            (10, Unavailable),
+            (13, Unavailable),
+            (14, Unavailable),
+        ] {
+            assert_eq!(sqlite(code), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_closed_or_exhausted_pool_is_unavailable() {
+        assert_eq!(sea_orm(&DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout)), Unavailable);
+        assert_eq!(sea_orm(&DbErr::Type("a text is no number".into())), Misconfigured);
+    }
+}

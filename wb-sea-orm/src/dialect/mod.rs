@@ -1,0 +1,90 @@
+//! The statements of each database: pure functions from an entity's columns to text.
+
+pub(crate) mod mysql;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+
+use crate::entity::{Column, Table};
+
+/// A comma-separated list.
+pub(crate) fn list<T>(items: impl IntoIterator<Item = T>, text: impl FnMut(T) -> String) -> String {
+    items.into_iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// The name between `quote`s, each `quote` inside it doubled.
+fn quoted(name: &str, quote: char) -> String {
+    let mut text = String::with_capacity(name.len() + 2);
+    text.push(quote);
+    for letter in name.chars() {
+        if letter == quote {
+            text.push(quote);
+        }
+        text.push(letter);
+    }
+    text.push(quote);
+    text
+}
+
+/// The table's name with its schema, quoted.
+pub(crate) fn table_name(table: &Table, quote: char) -> String {
+    match &table.schema {
+        Some(schema) => format!("{}.{}", quoted(schema, quote), quoted(&table.name, quote)),
+        None => quoted(&table.name, quote),
+    }
+}
+
+/// The key columns.
+pub(crate) fn keys(table: &Table) -> impl Iterator<Item = &Column> {
+    table.columns.iter().filter(|c| c.key)
+}
+
+/// The columns that an update sets.
+pub(crate) fn updated(table: &Table) -> impl Iterator<Item = &Column> {
+    table.columns.iter().filter(|c| !c.key && !c.insert_only)
+}
+
+/// `(?, ?), (?, ?)` with the placeholders of one row made by `row`.
+fn rows(count: usize, row: impl FnMut(usize) -> String) -> String {
+    (0..count).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// `?, ?, ?`.
+fn marks(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use sea_orm::sea_query::{ArrayType, ColumnType};
+
+    use crate::entity::{Column, Table};
+
+    pub(crate) fn column(name: &'static str, column_type: ColumnType, array_type: ArrayType) -> Column {
+        Column { name: name.into(), column_type, array_type, key: false, nullable: false, insert_only: false }
+    }
+
+    /// A composite key, a reserved word, a mixed-case name, a quote in a name, an insert-only column, an enum.
+    pub(crate) fn orders() -> Table {
+        let kind = ColumnType::Enum { name: "acct_kind".into(), variants: vec!["a".into(), "b".into()] };
+        Table {
+            schema: Some("shop".into()),
+            name: "Orders".into(),
+            columns: vec![
+                Column { key: true, ..column("tenantId", ColumnType::BigInteger, ArrayType::BigInt) },
+                Column { key: true, ..column("order", ColumnType::Text, ArrayType::String) },
+                column("we\"ird`", ColumnType::Integer, ArrayType::Int),
+                column("kind", kind, ArrayType::String),
+                Column { insert_only: true, ..column("made", ColumnType::Date, ArrayType::ChronoDate) },
+            ],
+        }
+    }
+
+    /// Nothing but its key.
+    pub(crate) fn follows() -> Table {
+        Table {
+            schema: None,
+            name: "follows".into(),
+            columns: vec![Column { key: true, ..column("id", ColumnType::BigInteger, ArrayType::BigInt) }],
+        }
+    }
+}

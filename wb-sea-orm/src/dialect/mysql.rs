@@ -1,0 +1,155 @@
+//! MySQL and MariaDB: lists of rows in a few fixed sizes.
+//!
+//! `ON DUPLICATE KEY UPDATE` fires on *any* unique key and would overwrite another record that has the same value
+//! under a second one. So each update first compares the keys of the row it found with those of the row it brings;
+//! when they differ, a subquery of two rows where one is allowed fails the statement (error 1242) and nothing is
+//! written. This holds for unique keys that are added later, too.
+
+use sea_orm::sea_query::ArrayType;
+
+use super::{keys, list, marks, quoted, rows, table_name, updated};
+use crate::entity::{Column, Table};
+
+/// A parameter takes 16 bits in the protocol.
+pub(crate) const MAX_BINDS: usize = 65_535;
+
+const QUOTE: char = '`';
+
+/// The name, quoted.
+pub(crate) fn name(name: &str) -> String {
+    quoted(name, QUOTE)
+}
+
+/// The table's name, quoted.
+pub(crate) fn table(table: &Table) -> String {
+    table_name(table, QUOTE)
+}
+
+/// Whether the column's values are compared under a collation, which may take different texts for equal.
+pub(crate) fn is_text(column: &Column) -> bool {
+    matches!(column.array_type, ArrayType::String | ArrayType::Char | ArrayType::Enum(_))
+}
+
+/// Upsert of `count` rows.
+pub(crate) fn upsert(entity: &Table, count: usize) -> String {
+    let row = format!("({})", marks(entity.columns.len()));
+    let target = table(entity);
+    let same = keys(entity)
+        .map(|c| {
+            let column = name(&c.name);
+            let binary = if is_text(c) { "BINARY " } else { "" };
+            format!("{binary}{target}.{column} = {binary}VALUES({column})")
+        })
+        .collect::<Vec<_>>()
+        .join(" AND ");
+    let guard = keys(entity).next().map(|c| {
+        let column = name(&c.name);
+        format!("{column} = IF({same}, {target}.{column}, (SELECT 1 UNION ALL SELECT 2))")
+    });
+    let set = updated(entity).map(|c| format!("{0} = VALUES({0})", name(&c.name)));
+    format!(
+        "INSERT INTO {target} ({}) VALUES {} ON DUPLICATE KEY UPDATE {}",
+        list(&entity.columns, |c| name(&c.name)),
+        rows(count, |_| row.clone()),
+        list(guard.into_iter().chain(set), |assignment| assignment),
+    )
+}
+
+/// The condition that picks `count` keys, with one placeholder per key column and key, key by key. A list of
+/// alternatives, because rows of values are not looked up through the index.
+fn picked(entity: &Table, count: usize) -> String {
+    let columns: Vec<String> = keys(entity).map(|c| name(&c.name)).collect();
+    picked_by(&columns, count)
+}
+
+fn picked_by(columns: &[String], count: usize) -> String {
+    match columns {
+        [column] => format!("{column} IN ({})", marks(count)),
+        columns => {
+            let one = columns.iter().map(|c| format!("{c} = ?")).collect::<Vec<_>>().join(" AND ");
+            vec![format!("({one})"); count].join(" OR ")
+        }
+    }
+}
+
+/// The condition that picks `count` keys to the byte. Where the keys are texts it has the placeholders of all keys
+/// twice: the first time for the index, whose collation may find more than what was asked for.
+fn picked_exactly(entity: &Table, count: usize) -> String {
+    let loose = picked(entity, count);
+    if !binds_keys_twice(entity) {
+        return loose;
+    }
+    let columns: Vec<String> = keys(entity)
+        .map(|c| {
+            let column = name(&c.name);
+            if is_text(c) { format!("CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin") } else { column }
+        })
+        .collect();
+    format!("({loose}) AND ({})", picked_by(&columns, count))
+}
+
+/// Whether a delete has the placeholders of its keys twice.
+pub(crate) fn binds_keys_twice(entity: &Table) -> bool {
+    keys(entity).any(is_text)
+}
+
+/// Delete of `count` keys.
+pub(crate) fn delete(entity: &Table, count: usize) -> String {
+    format!("DELETE FROM {} WHERE {}", table(entity), picked_exactly(entity, count))
+}
+
+/// Select of `count` keys; a collation may find more rows than were asked for.
+pub(crate) fn select(entity: &Table, count: usize) -> String {
+    format!(
+        "SELECT {} FROM {} WHERE {}",
+        list(&entity.columns, |c| name(&c.name)),
+        table(entity),
+        picked(entity, count)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{follows, orders};
+    use super::*;
+
+    #[test]
+    fn an_upsert_compares_the_keys_before_it_updates() {
+        assert_eq!(
+            upsert(&orders(), 2),
+            "INSERT INTO `shop`.`Orders` (`tenantId`, `order`, `we\"ird```, `kind`, `made`) \
+             VALUES (?, ?, ?, ?, ?), (?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE \
+             `tenantId` = IF(`shop`.`Orders`.`tenantId` = VALUES(`tenantId`) \
+             AND BINARY `shop`.`Orders`.`order` = BINARY VALUES(`order`), \
+             `shop`.`Orders`.`tenantId`, (SELECT 1 UNION ALL SELECT 2)), \
+             `we\"ird``` = VALUES(`we\"ird```), `kind` = VALUES(`kind`)"
+        );
+    }
+
+    #[test]
+    fn a_table_of_keys_only_still_compares_them() {
+        assert!(upsert(&follows(), 1).ends_with(
+            "ON DUPLICATE KEY UPDATE `id` = IF(`follows`.`id` = VALUES(`id`), `follows`.`id`, \
+             (SELECT 1 UNION ALL SELECT 2))"
+        ));
+    }
+
+    #[test]
+    fn keys_are_picked_through_the_index() {
+        assert_eq!(delete(&follows(), 3), "DELETE FROM `follows` WHERE `id` IN (?, ?, ?)");
+        assert!(
+            select(&orders(), 2)
+                .ends_with("WHERE (`tenantId` = ? AND `order` = ?) OR (`tenantId` = ? AND `order` = ?)")
+        );
+    }
+
+    #[test]
+    fn a_delete_of_text_keys_is_exact() {
+        assert!(binds_keys_twice(&orders()));
+        assert_eq!(
+            delete(&orders(), 1),
+            "DELETE FROM `shop`.`Orders` WHERE ((`tenantId` = ? AND `order` = ?)) AND \
+             ((`tenantId` = ? AND CONVERT(`order` USING utf8mb4) COLLATE utf8mb4_bin = ?))"
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! PostgreSQL: one constant text per entity and verb, whose parameters are one array per column. Tables with array
+//! columns use `VALUES` lists of fixed sizes, because `UNNEST` would flatten the arrays.
+
+use sea_orm::sea_query::{ArrayType, ColumnType};
+
+use super::{keys, list, quoted, rows, table_name, updated};
+use crate::entity::{Column, Table};
+
+/// A parameter takes 16 bits in the protocol.
+pub(crate) const MAX_BINDS: usize = 65_535;
+
+const QUOTE: char = '"';
+
+/// The name, quoted.
+pub(crate) fn name(name: &str) -> String {
+    quoted(name, QUOTE)
+}
+
+/// The table's name, quoted.
+pub(crate) fn table(table: &Table) -> String {
+    table_name(table, QUOTE)
+}
+
+/// SQL type of the elements when a column's values travel as one array; `None` when they cannot.
+pub(crate) fn element(column: &Column) -> Option<&'static str> {
+    if matches!(column.column_type, ColumnType::Array(_)) {
+        return None;
+    }
+    Some(match &column.array_type {
+        ArrayType::Bool => "bool",
+        ArrayType::TinyInt | ArrayType::SmallInt | ArrayType::TinyUnsigned => "int2",
+        ArrayType::Int | ArrayType::SmallUnsigned => "int4",
+        ArrayType::BigInt | ArrayType::Unsigned | ArrayType::BigUnsigned => "int8",
+        ArrayType::Float => "float4",
+        ArrayType::Double => "float8",
+        ArrayType::String | ArrayType::Char | ArrayType::Enum(_) => "text",
+        ArrayType::Bytes => "bytea",
+        ArrayType::Json => "jsonb",
+        ArrayType::ChronoDate | ArrayType::TimeDate => "date",
+        ArrayType::ChronoTime | ArrayType::TimeTime => "time",
+        ArrayType::ChronoDateTime | ArrayType::TimeDateTime => "timestamp",
+        ArrayType::ChronoDateTimeUtc
+        | ArrayType::ChronoDateTimeLocal
+        | ArrayType::ChronoDateTimeWithTimeZone
+        | ArrayType::TimeDateTimeWithTimeZone => "timestamptz",
+        ArrayType::Uuid => "uuid",
+        ArrayType::Decimal => "numeric",
+        #[allow(unreachable_patterns, reason = "the application can switch more types of SeaORM on")]
+        _ => return None,
+    })
+}
+
+/// Whether all of these columns can travel as arrays.
+pub(crate) fn unnests<'a>(mut columns: impl Iterator<Item = &'a Column>) -> bool {
+    columns.all(|c| element(c).is_some())
+}
+
+/// The cast that an enum's text needs, as SeaORM's `save_as` makes it.
+fn cast(column_type: &ColumnType) -> String {
+    match column_type {
+        ColumnType::Enum { name: kind, .. } => format!("::{}", name(&kind.to_string())),
+        ColumnType::Array(items) => match &**items {
+            ColumnType::Enum { name: kind, .. } => format!("::{}[]", name(&kind.to_string())),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+fn arrays<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
+    list(columns.enumerate(), |(i, c)| format!("${}::{}[]", i + 1, element(c).unwrap_or("text")))
+}
+
+fn on_conflict(entity: &Table) -> String {
+    let target = list(keys(entity), |c| name(&c.name));
+    if updated(entity).next().is_none() {
+        return format!("ON CONFLICT ({target}) DO NOTHING");
+    }
+    let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
+    format!("ON CONFLICT ({target}) DO UPDATE SET {set}")
+}
+
+/// Upsert of any number of rows: one array per column.
+pub(crate) fn upsert_arrays(entity: &Table) -> String {
+    format!(
+        "INSERT INTO {} ({}) SELECT {} FROM UNNEST({}) AS u({}) {}",
+        table(entity),
+        list(&entity.columns, |c| name(&c.name)),
+        list(entity.columns.iter().enumerate(), |(i, c)| format!("u.c{i}{}", cast(&c.column_type))),
+        arrays(entity.columns.iter()),
+        list(0..entity.columns.len(), |i| format!("c{i}")),
+        on_conflict(entity),
+    )
+}
+
+/// Upsert of `count` rows: one parameter per value.
+pub(crate) fn upsert_values(entity: &Table, count: usize) -> String {
+    let width = entity.columns.len();
+    let row = |r: usize| {
+        let values =
+            list(entity.columns.iter().enumerate(), |(i, c)| format!("${}{}", r * width + i + 1, cast(&c.column_type)));
+        format!("({values})")
+    };
+    format!(
+        "INSERT INTO {} ({}) VALUES {} {}",
+        table(entity),
+        list(&entity.columns, |c| name(&c.name)),
+        rows(count, row),
+        on_conflict(entity),
+    )
+}
+
+/// `t.a = k.c0 AND t.b = k.c1`.
+fn matching(entity: &Table) -> String {
+    let pairs = keys(entity).enumerate();
+    pairs
+        .map(|(i, c)| format!("t.{} = k.c{i}{}", name(&c.name), cast(&c.column_type)))
+        .collect::<Vec<_>>()
+        .join(" AND ")
+}
+
+fn key_arrays(entity: &Table) -> String {
+    format!("UNNEST({}) AS k({})", arrays(keys(entity)), list(0..keys(entity).count(), |i| format!("c{i}")))
+}
+
+/// Delete of any number of keys: one array per key column.
+pub(crate) fn delete(entity: &Table) -> String {
+    format!("DELETE FROM {} AS t USING {} WHERE {}", table(entity), key_arrays(entity), matching(entity))
+}
+
+/// Select of any number of keys: one array per key column.
+pub(crate) fn select(entity: &Table) -> String {
+    format!(
+        "SELECT {} FROM {} AS t JOIN {} ON {}",
+        list(&entity.columns, selected),
+        table(entity),
+        key_arrays(entity),
+        matching(entity),
+    )
+}
+
+/// A column as SeaORM reads it: enums as text, and `i8`, which it reads from the one-byte type.
+fn selected(column: &Column) -> String {
+    let plain = name(&column.name);
+    match &column.column_type {
+        ColumnType::Enum { .. } => format!("t.{plain}::text AS {plain}"),
+        ColumnType::Array(items) if matches!(**items, ColumnType::Enum { .. }) => {
+            format!("t.{plain}::text[] AS {plain}")
+        }
+        ColumnType::Array(_) => format!("t.{plain}"),
+        _ if column.array_type == ArrayType::TinyInt => format!("t.{plain}::int4::\"char\" AS {plain}"),
+        _ => format!("t.{plain}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{follows, orders};
+    use super::*;
+
+    #[test]
+    fn the_upsert_is_one_text_of_arrays() {
+        assert_eq!(
+            upsert_arrays(&orders()),
+            "INSERT INTO \"shop\".\"Orders\" (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
+             SELECT u.c0, u.c1, u.c2, u.c3::\"acct_kind\", u.c4 \
+             FROM UNNEST($1::int8[], $2::text[], $3::int4[], $4::text[], $5::date[]) AS u(c0, c1, c2, c3, c4) \
+             ON CONFLICT (\"tenantId\", \"order\") DO UPDATE SET \
+             \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\""
+        );
+    }
+
+    #[test]
+    fn a_table_of_keys_only_updates_nothing() {
+        assert!(upsert_arrays(&follows()).ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+    }
+
+    #[test]
+    fn values_are_numbered_row_by_row() {
+        let text = upsert_values(&orders(), 2);
+        assert!(text.contains("VALUES ($1, $2, $3, $4::\"acct_kind\", $5), ($6, $7, $8, $9::\"acct_kind\", $10) ON"));
+    }
+
+    #[test]
+    fn deletes_and_selects_join_the_keys() {
+        assert_eq!(
+            delete(&orders()),
+            "DELETE FROM \"shop\".\"Orders\" AS t USING UNNEST($1::int8[], $2::text[]) AS k(c0, c1) \
+             WHERE t.\"tenantId\" = k.c0 AND t.\"order\" = k.c1"
+        );
+        assert_eq!(
+            select(&follows()),
+            "SELECT t.\"id\" FROM \"follows\" AS t JOIN UNNEST($1::int8[]) AS k(c0) ON t.\"id\" = k.c0"
+        );
+        assert!(select(&orders()).contains("t.\"kind\"::text AS \"kind\""));
+    }
+}

@@ -1,0 +1,101 @@
+//! How a field becomes a bind and a row's column a field; what the derive's output calls.
+
+use sea_orm::sea_query::ValueType;
+use sea_orm::{DbErr, QueryResult, TryGetable, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::entity::{Column, SqlMappingError};
+use crate::read::read;
+
+/// One value per column.
+pub type Values = Vec<Value>;
+
+/// The values of an array; the output has no prelude to make a `Vec` with.
+#[must_use]
+pub fn values<const COLUMNS: usize>(values: [Value; COLUMNS]) -> Values {
+    values.into()
+}
+
+/// A field that SeaORM can store: every type that could be a field of a `Model`.
+///
+/// Implemented for all of them; the derive asks for it, so that one message says what is missing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in a SQL column",
+    label = "no SQL column type",
+    note = "store it as JSON with `#[wb(json)]`, leave it out with `#[wb(skip)]`,",
+    note = "or derive SeaORM's `DeriveValueType` or `DeriveActiveEnum` for it"
+)]
+pub trait SqlField: Sized {
+    /// The column of such a field.
+    #[must_use]
+    fn column(name: &'static str) -> Column;
+
+    /// What SeaORM would bind.
+    fn to_value(&self) -> Value;
+
+    /// The field of a row.
+    ///
+    /// # Errors
+    /// When the column is missing or of another type.
+    fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone + Into<Value> + ValueType + TryGetable> SqlField for T {
+    fn column(name: &'static str) -> Column {
+        Column::of::<T>(name)
+    }
+
+    fn to_value(&self) -> Value {
+        self.clone().into()
+    }
+
+    fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {
+        read(row, name)
+    }
+}
+
+/// A `#[wb(json)]` field: every type that serde can write and read.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored as JSON",
+    label = "serde's `Serialize` and `Deserialize` are missing",
+    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on `{Self}`"
+)]
+pub trait JsonField: Sized {
+    /// The column of such a field.
+    #[must_use]
+    fn column(name: &'static str) -> Column;
+
+    /// What is bound: null in JSON is NULL in SQL.
+    ///
+    /// # Errors
+    /// [`SqlMappingError::Json`] when serde fails.
+    fn to_value(&self, column: &'static str) -> Result<Value, SqlMappingError>;
+
+    /// The field of a row.
+    ///
+    /// # Errors
+    /// When the column is missing, is no JSON, or holds no such value.
+    fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> JsonField for T {
+    fn column(name: &'static str) -> Column {
+        Column::json::<T>(name)
+    }
+
+    fn to_value(&self, column: &'static str) -> Result<Value, SqlMappingError> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Null) => Ok(Value::Json(None)),
+            Ok(json) => Ok(Value::Json(Some(Box::new(json)))),
+            Err(source) => Err(SqlMappingError::Json { column, source }),
+        }
+    }
+
+    fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {
+        let json: Option<serde_json::Value> = row.try_get_by(name)?;
+        T::deserialize(json.unwrap_or_default()).map_err(|e| DbErr::Json(format!("column `{name}`: {e}")))
+    }
+}

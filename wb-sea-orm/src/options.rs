@@ -1,0 +1,71 @@
+//! What an operator tunes of the SQL sink.
+
+use std::time::Duration;
+
+/// Settings of a [`SqlSink`](crate::SqlSink). A zero counts as one.
+///
+/// ```
+/// use std::time::Duration;
+/// use wb_sea_orm::SqlOptions;
+///
+/// let options = SqlOptions::new().max_connections(4).connect_timeout(Duration::from_secs(2));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlOptions {
+    pub(crate) max_rows: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_connections: u32,
+}
+
+impl SqlOptions {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            max_rows: 8_192,
+            max_bytes: 8 * 1024 * 1024,
+            connect_timeout: Duration::from_secs(5),
+            max_connections: 8,
+        }
+    }
+
+    /// Rows in one statement, at most. Default: 8192. Where every row has binds of its own (MySQL, SQLite, and
+    /// PostgreSQL tables with array columns) a statement has at most 1024 rows, and no more than the database's limit
+    /// of binds allows. More rows become more statements of the same transaction.
+    #[must_use]
+    pub const fn max_rows(mut self, rows: usize) -> Self {
+        self.max_rows = if rows == 0 { 1 } else { rows };
+        self
+    }
+
+    /// Bytes of values in one statement, roughly, at most. Default: 8 MiB; on MySQL never more than half of the
+    /// server's `max_allowed_packet`. A row that is larger travels alone.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// How long connecting, waiting for a connection of the pool, and the checks of
+    /// [`open`](wb_core::Sink::open) may take. Default: 5 s.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Connections of the pool that [`SqlSink::connect`](crate::SqlSink::connect) opens, at most. Default: 8. A
+    /// SQLite database in memory gets one, because each connection would be a database of its own.
+    #[must_use]
+    pub const fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = if connections == 0 { 1 } else { connections };
+        self
+    }
+}
+
+impl Default for SqlOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

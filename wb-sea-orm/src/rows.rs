@@ -1,0 +1,135 @@
+//! The rows of a batch, bound and checked.
+
+use wb_core::{Batch, ErrorKind, Id, SinkError};
+
+use crate::check::check;
+use crate::entity::{Column, SqlEntity};
+use crate::plan::{Plan, Row};
+
+/// A batch as rows; what the database cannot hold is named.
+pub(crate) struct Rows {
+    pub(crate) upserts: Vec<Row>,
+    pub(crate) deletes: Vec<Row>,
+    pub(crate) rejected: Vec<(Id, SinkError)>,
+}
+
+impl Rows {
+    pub(crate) fn of<E: SqlEntity>(plan: &Plan, batch: &Batch<E>) -> Result<Self, SinkError> {
+        let mut rows = Self {
+            upserts: Vec::with_capacity(batch.upserts.len()),
+            deletes: Vec::with_capacity(batch.deletes.len()),
+            rejected: Vec::new(),
+        };
+        for upsert in &batch.upserts {
+            match row(plan, &upsert.value)? {
+                Ok(row) => rows.upserts.push(row),
+                Err(error) => rows.rejected.push((upsert.id.clone(), error.of::<E>(&upsert.id))),
+            }
+        }
+        for delete in &batch.deletes {
+            // A key that the database cannot hold is not there.
+            if let Some(row) = key::<E>(plan, &delete.key)? {
+                rows.deletes.push(row);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Why a record cannot be written.
+struct Refusal {
+    text: String,
+    source: Option<crate::SqlMappingError>,
+}
+
+impl Refusal {
+    fn of<E: SqlEntity>(self, id: &Id) -> SinkError {
+        let error =
+            SinkError::new(ErrorKind::Rejected, format!("record `{id}` of entity `{}`: {}", E::NAME, self.text));
+        match self.source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}
+
+fn row<E: SqlEntity>(plan: &Plan, value: &E) -> Result<Result<Row, Refusal>, SinkError> {
+    let values = match value.bind() {
+        Ok(values) => values,
+        Err(source) => return Ok(Err(Refusal { text: "a field has no SQL form".into(), source: Some(source) })),
+    };
+    let columns = &plan.table.columns;
+    if values.len() != columns.len() {
+        return Err(uneven::<E>(plan, values.len(), columns.len()));
+    }
+    let mut row = Row { values: Vec::with_capacity(values.len()), bytes: 0 };
+    for (column, value) in columns.iter().zip(values) {
+        if column.key && fills_in(plan, column) && is_zero(&value) {
+            let text = format!("column `{}` is zero, which its AUTO_INCREMENT replaces by another number", column.name);
+            return Ok(Err(Refusal { text, source: None }));
+        }
+        match check(plan.backend, column, value) {
+            Ok(checked) => {
+                row.values.push(checked.value);
+                row.bytes += checked.bytes;
+            }
+            Err(why) => return Ok(Err(Refusal { text: format!("column `{}` {why}", column.name), source: None })),
+        }
+    }
+    match plan.facts.max_packet {
+        // The server would cut the connection, which looks like an outage.
+        Some(packet) if row.bytes >= packet => {
+            let text = format!("its {} bytes are more than max_allowed_packet ({packet}) takes", row.bytes);
+            Ok(Err(Refusal { text, source: None }))
+        }
+        _ => Ok(Ok(row)),
+    }
+}
+
+/// The values of a key; `None` when the database cannot hold them.
+pub(crate) fn key<E: SqlEntity>(plan: &Plan, key: &E::Key) -> Result<Option<Row>, SinkError> {
+    let values = E::bind_key(key);
+    let width = plan.table.columns.iter().filter(|c| c.key).count();
+    if values.len() != width {
+        return Err(uneven::<E>(plan, values.len(), width));
+    }
+    let mut row = Row { values: Vec::with_capacity(width), bytes: 0 };
+    for (column, value) in plan.table.columns.iter().filter(|c| c.key).zip(values) {
+        match check(plan.backend, column, value) {
+            Ok(checked) => {
+                row.values.push(checked.value);
+                row.bytes += checked.bytes;
+            }
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(row))
+}
+
+fn uneven<E: SqlEntity>(plan: &Plan, values: usize, columns: usize) -> SinkError {
+    let text = format!(
+        "the mapping of entity `{}` gives {values} values for {columns} columns of table `{}`",
+        E::NAME,
+        plan.table.name
+    );
+    SinkError::new(ErrorKind::Misconfigured, text)
+}
+
+fn fills_in(plan: &Plan, column: &Column) -> bool {
+    plan.facts.auto_increment.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&column.name))
+}
+
+fn is_zero(value: &sea_orm::Value) -> bool {
+    use sea_orm::Value;
+    matches!(
+        value,
+        Value::TinyInt(Some(0))
+            | Value::SmallInt(Some(0))
+            | Value::Int(Some(0))
+            | Value::BigInt(Some(0))
+            | Value::TinyUnsigned(Some(0))
+            | Value::SmallUnsigned(Some(0))
+            | Value::Unsigned(Some(0))
+            | Value::BigUnsigned(Some(0))
+    )
+}

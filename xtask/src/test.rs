@@ -1,0 +1,56 @@
+//! `cargo xtask test`: all tests of the workspace, against real servers.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode, ExitStatus};
+
+use anyhow::{Result, ensure};
+
+use crate::process;
+use crate::programs;
+use crate::say;
+use crate::server::{Kind, Servers};
+
+/// Starts the servers, runs the tests, stops the servers. The exit code is that of the tests.
+pub(crate) fn run(doc: bool, nextest: &[String]) -> Result<ExitCode> {
+    install_nextest()?;
+    let mut servers = Servers::start(&Kind::ALL)?;
+    let mut status = run_cargo(&servers, &["nextest", "run", "--workspace", "--all-features"], nextest)?;
+    if status.success() && doc {
+        status = run_cargo(&servers, &["test", "--doc", "--workspace", "--all-features"], &[])?;
+    }
+    if !status.success()
+        && let Err(error) = servers.check_alive()
+    {
+        // Otherwise the failures would be looked for in the tests.
+        say::progress(format!("{error:#}"));
+    }
+    Ok(exit_code(status))
+}
+
+fn install_nextest() -> Result<()> {
+    if programs::output(cargo().args(["nextest", "--version"])).is_ok() {
+        return Ok(());
+    }
+    say::progress("installing cargo-nextest (cargo install cargo-nextest --locked), which takes minutes");
+    let status = process::run(cargo().args(["install", "cargo-nextest", "--locked"]))?;
+    ensure!(status.success(), "cargo-nextest cannot be installed ({status}); please install it by hand");
+    Ok(())
+}
+
+fn run_cargo(servers: &Servers, arguments: &[&str], more: &[String]) -> Result<ExitStatus> {
+    let mut command = cargo();
+    command.args(arguments).args(more).env("WB_REQUIRE_SERVERS", "1");
+    command.envs(servers.iter().map(|server| server.variable()));
+    process::run(&mut command)
+}
+
+/// The cargo that runs us, not another one that happens to be first on the PATH.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    // A child ended by a signal has no code; a code outside of u8 does not exist here.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
