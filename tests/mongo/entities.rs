@@ -1,62 +1,21 @@
 //! The entities of these tests.
 
-use bson::{Bson, doc};
+use bson::Bson;
 use serde::{Deserialize, Serialize};
 use write_behind::mongo::{FieldRule, MappingError, MongoEntity};
 use write_behind::testing::Specimen;
-use write_behind::{CodecError, Entity, Format, codec};
-
-/// What the derive would write for these structs.
-macro_rules! entity {
-    ($name:ident, $collection:literal, ($key:ty) = |$value:ident| $of:expr, |$id:ident| $id_of:expr) => {
-        $crate::entities::entity!($name, $collection, ($key) = |$value| $of, |$id| $id_of, &[]);
-    };
-    ($name:ident, $collection:literal, ($key:ty) = |$value:ident| $of:expr, |$id:ident| $id_of:expr, $rules:expr) => {
-        impl Entity for $name {
-            type Key = $key;
-            const NAME: &'static str = $collection;
-            const FORMAT: Format = Format::Json;
-
-            fn key(&self) -> $key {
-                let $value = self;
-                $of
-            }
-
-            fn encode(&self) -> Result<Vec<u8>, CodecError> {
-                codec::encode(Self::FORMAT, self)
-            }
-
-            fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-                codec::decode(Self::FORMAT, payload)
-            }
-        }
-
-        impl MongoEntity for $name {
-            const COLLECTION: &'static str = $collection;
-
-            fn rules() -> &'static [FieldRule<Self>] {
-                $rules
-            }
-
-            fn id_of(key: &$key) -> Result<Bson, MappingError> {
-                let $id = key;
-                Ok($id_of)
-            }
-        }
-    };
-}
-pub(crate) use entity;
+use write_behind::{CodecError, Entity, Format, WriteBehind, codec};
 
 /// A record with a unique `email` where a test makes an index, and a `score` where it makes a validator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "players", collection = "players")]
 pub(crate) struct Player {
+    #[wb(key)]
     pub(crate) id: i64,
     pub(crate) email: String,
     pub(crate) score: i64,
     pub(crate) notes: String,
 }
-
-entity!(Player, "players", (i64) = |player| player.id, |id| Bson::Int64(*id));
 
 impl Player {
     pub(crate) fn new(id: i64) -> Self {
@@ -79,16 +38,15 @@ impl Specimen for Player {
 }
 
 /// A composite key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "memberships", collection = "memberships")]
 pub(crate) struct Membership {
+    #[wb(key)]
     pub(crate) team: String,
+    #[wb(key)]
     pub(crate) member: i32,
     pub(crate) role: String,
 }
-
-entity!(Membership, "memberships", ((String, i32)) = |m| (m.team.clone(), m.member), |key| {
-    Bson::Document(doc! { "team": &key.0, "member": key.1 })
-});
 
 impl Specimen for Membership {
     fn specimen(n: u64) -> Self {
@@ -102,15 +60,14 @@ impl Specimen for Membership {
 }
 
 /// A key field that is `_id` to serde.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "renamed", collection = "renamed")]
 pub(crate) struct Renamed {
     pub(crate) name: String,
+    #[wb(key)]
     #[serde(rename = "_id")]
     pub(crate) id: i32,
 }
-
-// The key's own form differs in width from serde's, as two drivers' forms of one number do.
-entity!(Renamed, "renamed", (i32) = |renamed| renamed.id, |id| Bson::Int64(i64::from(*id)));
 
 impl Specimen for Renamed {
     fn specimen(n: u64) -> Self {
@@ -130,14 +87,43 @@ pub(crate) struct Foreign {
     pub(crate) other: i64,
 }
 
-entity!(Foreign, "foreign", (i64) = |foreign| foreign.id, |id| Bson::Int64(*id));
+// By hand: the derive does not let a field that is not the key take the name.
+impl Entity for Foreign {
+    type Key = i64;
+    const NAME: &'static str = "foreign";
+    const FORMAT: Format = Format::Json;
+
+    fn key(&self) -> i64 {
+        self.id
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(Self::FORMAT, self)
+    }
+
+    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
+        codec::decode(Self::FORMAT, payload)
+    }
+}
+
+impl MongoEntity for Foreign {
+    const COLLECTION: &'static str = "foreign";
+
+    fn rules() -> &'static [FieldRule<Self>] {
+        &[]
+    }
+
+    fn id_of(key: &i64) -> Result<Bson, MappingError> {
+        Ok(Bson::Int64(*key))
+    }
+}
 
 /// A struct that denies the `_id` that is added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
 #[serde(deny_unknown_fields)]
+#[wb(name = "strict", collection = "strict")]
 pub(crate) struct Strict {
+    #[wb(key)]
     pub(crate) id: i64,
     pub(crate) name: String,
 }
-
-entity!(Strict, "strict", (i64) = |strict| strict.id, |id| Bson::Int64(*id));

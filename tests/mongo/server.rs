@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::{Client, Database};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -130,21 +131,26 @@ impl Door {
     }
 }
 
-async fn pass(mut inside: TcpStream, host: String, mut frozen: watch::Receiver<bool>, mut cut: watch::Receiver<u64>) {
-    let Ok(mut outside) = TcpStream::connect(&host).await else { return };
+async fn pass(inside: TcpStream, host: String, frozen: watch::Receiver<bool>, mut cut: watch::Receiver<u64>) {
+    let Ok(outside) = TcpStream::connect(&host).await else { return };
     cut.borrow_and_update();
-    loop {
-        if *frozen.borrow_and_update() {
-            tokio::select! {
-                _ = frozen.changed() => {}
-                _ = cut.changed() => return,
-            }
-        } else {
-            tokio::select! {
-                _ = copy_bidirectional(&mut inside, &mut outside) => return,
-                _ = frozen.changed() => {}
-                _ = cut.changed() => return,
-            }
+    let ((from_inside, to_inside), (from_outside, to_outside)) = (inside.into_split(), outside.into_split());
+    tokio::select! {
+        () = carry(from_inside, to_outside, frozen.clone()) => {}
+        () = carry(from_outside, to_inside, frozen) => {}
+        _ = cut.changed() => {}
+    }
+}
+
+/// Carries bytes one way; what was read while the door is frozen is kept until it thaws.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut frozen: watch::Receiver<bool>) {
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if frozen.wait_for(|frozen| !frozen).await.is_err() {
+            return;
+        }
+        if to.write_all(bytes.get(..count).unwrap_or_default()).await.is_err() {
+            return;
         }
     }
 }

@@ -33,7 +33,7 @@ async fn by_hand(database: &Database, rows: &[Player]) {
 
 fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    *seconds.get(seconds.len() / 2).unwrap()
 }
 
 #[tokio::test]

@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bson::doc;
 use bson::spec::BinarySubtype;
-use bson::{Bson, doc};
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use mongodb::bson::{Document, RawDocumentBuf};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
-use write_behind::mongo::{FieldRule, MappingError, MongoEntity, to_raw};
+use write_behind::mongo::{MongoEntity, to_raw};
 use write_behind::testing::{Specimen, sink as suite};
-use write_behind::{CodecError, Entity, ErrorKind, Format, Sink, codec};
+use write_behind::{ErrorKind, Sink, WriteBehind};
 
-use crate::entities::entity;
 use crate::server::{batch, id, on_replica_set, opened, stored};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +40,10 @@ enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Meters(f64);
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "zoo", collection = "zoo")]
 struct Zoo {
+    #[wb(key)]
     id: Uuid,
     i8: i8,
     i16: i16,
@@ -88,11 +89,6 @@ struct Zoo {
     decimal128: bson::Decimal128,
     document: Document,
 }
-
-entity!(Zoo, "zoo", (Uuid) = |zoo| zoo.id, |id| {
-    // serde's form: bytes.
-    Bson::Binary(bson::Binary { subtype: BinarySubtype::Generic, bytes: id.as_bytes().to_vec() })
-});
 
 impl Specimen for Zoo {
     fn specimen(n: u64) -> Self {
@@ -209,25 +205,20 @@ async fn the_users_own_typed_reads_work() {
     .await;
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "unsigned", collection = "unsigned")]
 struct Unsigned {
+    #[wb(key)]
     id: i64,
     value: u64,
 }
 
-entity!(Unsigned, "unsigned", (i64) = |row| row.id, |id| Bson::Int64(*id));
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "wide", collection = "wide")]
 struct Wide {
+    #[wb(key)]
     id: u64,
 }
-
-entity!(Wide, "wide", (u64) = |row| row.id, |id| {
-    Bson::Int64(
-        i64::try_from(*id)
-            .map_err(|_| MappingError::from(<bson::error::Error as serde::ser::Error>::custom("too large")))?,
-    )
-});
 
 #[tokio::test]
 async fn p12_a_value_without_a_bson_form_is_refused_by_name_and_the_others_land() {
@@ -258,40 +249,56 @@ async fn p12_a_value_without_a_bson_form_is_refused_by_name_and_the_others_land(
     .await;
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "deep", collection = "deep")]
+struct Deep {
+    #[wb(key)]
+    id: i64,
+    nested: Nested,
+}
+
+impl Deep {
+    fn of(id: i64, depth: usize) -> Self {
+        let leaf = Nested { name: "leaf".to_owned(), inner: None };
+        let nested = (0..depth).fold(leaf, |inner, _| Nested { name: String::new(), inner: Some(Box::new(inner)) });
+        Self { id, nested }
+    }
+}
+
+impl Specimen for Deep {
+    fn specimen(n: u64) -> Self {
+        Self::of(i64::try_from(n).unwrap(), 1)
+    }
+
+    fn revise(&self, round: u64) -> Self {
+        Self::of(self.id, usize::try_from(round).unwrap() + 1)
+    }
+}
+
+#[tokio::test]
+async fn p8_a_document_nested_too_deep_is_refused() {
+    on_replica_set(|database| async move {
+        // The server does not read such a command at all, so it is the batch that is refused.
+        suite::refuses(&opened::<Deep>(&database).await, Deep::of(-1, 250)).await;
+    })
+    .await;
+}
+
 /// A native UUID, a native date, and a field that is not stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "native", collection = "native")]
 struct Native {
+    #[wb(key)]
     id: i64,
     before: i32,
+    #[wb(native_bson)]
     owner: Uuid,
+    #[wb(native_bson)]
     seen: DateTime<Utc>,
+    #[wb(skip)]
     draft: String,
     after: i32,
 }
-
-static NATIVE: [FieldRule<Native>; 3] = {
-    fn date(native: Bson) -> Result<Bson, MappingError> {
-        match native {
-            Bson::DateTime(date) => Ok(Bson::String(date.to_chrono().to_rfc3339())),
-            other => Ok(other),
-        }
-    }
-
-    fn uuid(native: Bson) -> Result<Bson, MappingError> {
-        match native {
-            Bson::Binary(binary) => Ok(Bson::Binary(bson::Binary { subtype: BinarySubtype::Generic, ..binary })),
-            other => Ok(other),
-        }
-    }
-
-    [
-        FieldRule::Native { name: "owner", store: |row| Ok(bson::Uuid::from_uuid_1(row.owner).into()), load: uuid },
-        FieldRule::Native { name: "seen", store: |row| Ok(bson::DateTime::from_chrono(row.seen).into()), load: date },
-        FieldRule::Skip { name: "draft", default: || Ok(Bson::String(String::new())) },
-    ]
-};
-
-entity!(Native, "native", (i64) = |row| row.id, |id| Bson::Int64(*id), &NATIVE);
 
 #[tokio::test]
 async fn rules_store_native_types_and_leave_skipped_fields_out() {

@@ -1,6 +1,8 @@
 //! Codes, labels and driver errors → what the flusher does. Pure; message texts decide nothing.
 
-use mongodb::error::{Error, ErrorKind as DriverErrorKind, TRANSIENT_TRANSACTION_ERROR, WriteFailure};
+use mongodb::error::{
+    Error, ErrorKind as DriverErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
+};
 use wb_core::{ErrorKind, SinkError};
 
 /// What the server's code of a failed command means. `None`: this code is not known here.
@@ -68,6 +70,10 @@ fn of_command(code: i32, transient: bool) -> ErrorKind {
 
 /// What a driver's error means.
 pub(crate) fn of_driver(error: &Error) -> ErrorKind {
+    // Nobody knows whether the transaction was committed, and asking again did not tell.
+    if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) {
+        return ErrorKind::Unavailable;
+    }
     let transient = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
     match &*error.kind {
         DriverErrorKind::Command(command) => of_command(command.code, transient),

@@ -8,7 +8,8 @@
 //! | `command` | documents → `update` and `delete` commands within the server's limits |
 //! | `reply` | what such a command answered, write errors included |
 //! | `classify` | codes, labels and driver errors → what the flusher does |
-//! | `write` | one batch: one transaction, or plain commands on a standalone server |
+//! | `write` | one batch: what is written, what is refused; plain commands on a standalone server |
+//! | `transaction` | one batch as one transaction |
 //! | `load` | keys → values |
 //! | `connect` | URL → client, deployment, collection |
 //! | `sink` | [`MongoSink`]: the port |
@@ -25,6 +26,7 @@ pub mod mapping;
 pub mod native;
 mod reply;
 mod sink;
+mod transaction;
 mod write;
 
 #[doc(hidden)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bson::raw::RawDocumentBuf;
+use mongodb::Database;
 use mongodb::options::{Acknowledgment, WriteConcern};
-use mongodb::{ClientSession, Database};
 use tokio::sync::OnceCell;
 use wb_core::{Batch, ErrorKind, Report, Scope, Sink, SinkError};
 
@@ -120,7 +120,7 @@ impl MongoSink {
     ) -> Result<T, SinkError> {
         match tokio::time::timeout(self.command_timeout, work).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(sink_error(error, format!("cannot {what} in {}", self.label))),
+            Ok(Err(error)) => Err(self.failed(what, error)),
             Err(_) => Err(SinkError::new(
                 ErrorKind::Unavailable,
                 format!("cannot {what} in {}: no answer within {:?}", self.label, self.command_timeout),
@@ -128,20 +128,15 @@ impl MongoSink {
         }
     }
 
-    /// Sends a write command and reads the failures in its reply.
-    pub(crate) async fn send(
-        &self,
-        collection: &str,
-        command: RawDocumentBuf,
-        session: Option<&mut ClientSession>,
-    ) -> Result<Reply, SinkError> {
-        let run = self.database.run_raw_command(command);
-        let run = match session {
-            Some(session) => run.session(session),
-            None => run,
-        };
+    /// A driver's error while it did something in the database.
+    pub(crate) fn failed(&self, what: &str, error: mongodb::error::Error) -> SinkError {
+        sink_error(error, format!("cannot {what} in {}", self.label))
+    }
+
+    /// Sends a write command outside of any transaction and reads the failures in its reply.
+    pub(crate) async fn send(&self, collection: &str, command: RawDocumentBuf) -> Result<Reply, SinkError> {
         let what = format!("write to collection `{collection}`");
-        let reply = self.bounded(&what, async { run.await }).await?;
+        let reply = self.bounded(&what, async { self.database.run_raw_command(command).await }).await?;
         Ok(Reply::read(&reply, collection))
     }
 }

@@ -1,0 +1,175 @@
+//! One batch as one transaction.
+
+use std::time::Duration;
+
+use bson::raw::RawDocumentBuf;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use mongodb::ClientSession;
+use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::options::{ReadPreference, SelectionCriteria, TransactionOptions};
+use wb_core::{Fence, SinkError};
+
+use crate::command;
+use crate::reply::Reply;
+use crate::sink::MongoSink;
+use crate::write::{Work, delete_failure};
+
+/// How often a commit is sent whose outcome is unknown. The driver sends each of them twice.
+const COMMITS: usize = 3;
+
+/// How long a command that nobody waits for may still take: the server's own limit for a transaction.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// From this many refused documents on, the rest is searched for more of them before the whole is run again.
+const SEARCH_FROM: usize = 3;
+
+/// Writes everything that the server does not refuse in one transaction. Returns how many commands were sent.
+///
+/// The first refused document ends the server's transaction, so it is taken out and the whole is run again. After
+/// some of them the rest is first searched for more, in transactions that are always rolled back: a batch of many bad
+/// records then costs about two batches, not one for each of them.
+pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError> {
+    let mut transaction = Transaction::new(sink).await?;
+    let mut sent = 0;
+    let mut from = 0;
+    while !work.is_empty() {
+        transaction.start().await?;
+        let refused = transaction.attempt(work, from, &mut sent).await?;
+        if refused.is_empty() && from == 0 {
+            transaction.commit().await?;
+            break;
+        }
+        transaction.roll_back().await?;
+        let behind = work.refuse(refused);
+        from = if work.rejected.len() >= SEARCH_FROM && behind < work.upserts.len() { behind } else { 0 };
+    }
+    Ok(sent)
+}
+
+/// A session and the transaction that may be open in it. Dropped while one is open, the driver rolls it back.
+///
+/// Every command runs in a task of its own, which takes the session along and gives it back: a caller that gives up
+/// in the middle of one leaves the task to wait for the answer and to drop the session after it. A command that was
+/// merely dropped would reach the server all the same, and its rows would stay locked until [`LIFETIME`] is over.
+/// Nothing is committed for a caller that is gone, unless the commit was on its way already.
+struct Transaction<'a> {
+    sink: &'a MongoSink,
+    /// Absent while a command runs, and after one that nobody waited for.
+    session: Option<ClientSession>,
+}
+
+impl<'a> Transaction<'a> {
+    async fn new(sink: &'a MongoSink) -> Result<Self, SinkError> {
+        let session = async { sink.database().client().start_session().await };
+        Ok(Self { sink, session: Some(sink.bounded("start a session", session).await?) })
+    }
+
+    async fn start(&mut self) -> Result<(), SinkError> {
+        let options = TransactionOptions::builder()
+            .write_concern(self.sink.write_concern())
+            // A client that prefers secondaries would be told that transactions run on the primary.
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+            .build();
+        let started = self.run("start a transaction", |session| {
+            async move { session.start_transaction().with_options(options).await }.boxed()
+        });
+        started.await
+    }
+
+    /// Runs the upserts from this one on, and the deletes if they are all. Returns what the server refused, by index.
+    async fn attempt(
+        &mut self,
+        work: &Work<'_>,
+        from: usize,
+        sent: &mut u64,
+    ) -> Result<Vec<(usize, SinkError)>, SinkError> {
+        self.check_fences(work.fences).await?;
+        let upserts = work.upserts.get(from..).unwrap_or_default();
+        let mut first = from;
+        for command in command::updates(work.collection, upserts, work.max_statements, None) {
+            let mut reply = self.send(work.collection, command.raw).await?;
+            *sent += 1;
+            if let Some(error) = reply.take_common(command.count) {
+                return Err(error);
+            }
+            // Before the commit, which would only say that the transaction is gone, and for ever.
+            if !reply.write_errors.is_empty() {
+                return Ok(reply.write_errors.into_iter().map(|(index, error)| (first + index, error)).collect());
+            }
+            first += command.count;
+        }
+        if from == 0 {
+            for command in command::deletes(work.collection, &work.deletes, None) {
+                *sent += 1;
+                delete_failure(self.send(work.collection, command).await?)?;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The first thing in every transaction: checks and locks the generations of the batch's partitions, so that a
+    /// worker that lost one of them cannot write. This sink issues no fences yet, so a batch has none.
+    #[expect(clippy::unused_async, clippy::needless_pass_by_ref_mut, reason = "the check is a command to be sent")]
+    async fn check_fences(&mut self, _fences: &[Fence]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn roll_back(&mut self) -> Result<(), SinkError> {
+        // The driver does not ask the server's opinion: a transaction that is gone is rolled back.
+        self.run("roll back", |session| async move { session.abort_transaction().await }.boxed()).await
+    }
+
+    /// Commits; again when nobody knows whether it was done, which is harmless.
+    async fn commit(&mut self) -> Result<(), SinkError> {
+        self.run("commit", |session| {
+            async move {
+                let mut commits = 0;
+                loop {
+                    commits += 1;
+                    match session.commit_transaction().await {
+                        Err(error) if is_unknown(&error) && commits < COMMITS => {}
+                        outcome => break outcome,
+                    }
+                }
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn send(&mut self, collection: &str, command: RawDocumentBuf) -> Result<Reply, SinkError> {
+        let database = self.sink.database().clone();
+        let what = format!("write to collection `{collection}`");
+        let reply = self
+            .run(&what, move |session| async move { database.run_raw_command(command).session(session).await }.boxed());
+        Ok(Reply::read(&reply.await?, collection))
+    }
+
+    /// Runs one command to its end, whether or not somebody still waits for it.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        work: impl for<'s> FnOnce(&'s mut ClientSession) -> BoxFuture<'s, mongodb::error::Result<T>> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let gone = || Error::from(std::io::Error::other("the task of this command is gone"));
+        let Some(mut session) = self.session.take() else { return Err(self.sink.failed(what, gone())) };
+        let task = tokio::spawn(async move {
+            let outcome = tokio::time::timeout(LIFETIME, work(&mut session)).await;
+            (session, outcome)
+        });
+        let done = self.sink.bounded(what, async {
+            // The task fails when the runtime shuts down.
+            let (session, outcome) = task.await.map_err(|_| gone())?;
+            Ok((session, outcome.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))))
+        });
+        let (session, outcome) = done.await?;
+        self.session = Some(session);
+        outcome.map_err(|error| self.sink.failed(what, error))
+    }
+}
+
+/// Whether nobody knows if the transaction was committed.
+fn is_unknown(error: &Error) -> bool {
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+}
