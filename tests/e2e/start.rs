@@ -84,8 +84,8 @@ async fn a_topology_that_disagrees_names_both_sides() {
             .await
     };
     let sink = ScriptedSink::new();
+    let first = engine(16, sink.clone()).await.unwrap();
     sink.fail_always(ErrorKind::Unavailable);
-    let first = engine(16, sink).await.unwrap();
     first.cache::<Account>().unwrap().put(&Account::state(1, 1)).await.unwrap();
     let drained = first.shutdown(Duration::from_millis(200)).await.unwrap();
     assert_eq!(drained.remaining, 1, "the sink was away");
