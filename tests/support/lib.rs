@@ -18,6 +18,12 @@ pub fn server(variable: &str) -> Option<String> {
     None
 }
 
+/// The Redis that the tests may use; see [`server`].
+#[must_use]
+pub fn redis_url() -> Option<String> {
+    server("WB_REDIS_URL")
+}
+
 /// A name that no other test and no other run has.
 #[must_use]
 pub fn unique(name: &str) -> String {

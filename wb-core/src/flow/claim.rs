@@ -30,6 +30,7 @@ pub(super) struct Claim {
     /// Epochs that are not read to their end, and where to go on.
     cursors: Vec<(Epoch, u64)>,
     ready: VecDeque<Claimed>,
+    ready_bytes: usize,
     max_rows: usize,
     max_bytes: usize,
     seen: Average,
@@ -52,12 +53,21 @@ impl Average {
 impl Claim {
     pub(super) fn new(space: Arc<dyn Space>, epochs: Vec<Epoch>, max_rows: usize, max_bytes: usize) -> Self {
         let cursors = epochs.into_iter().map(|epoch| (epoch, 0)).collect();
-        Self { space, cursors, ready: VecDeque::new(), max_rows, max_bytes, seen: Average { bytes: 0, records: 0 } }
+        Self {
+            space,
+            cursors,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            max_rows,
+            max_bytes,
+            seen: Average { bytes: 0, records: 0 },
+        }
     }
 
     /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record at least. No id occurs twice.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Claimed>>, BufferError> {
-        while self.ready.len() < self.max_rows && !self.cursors.is_empty() {
+        // By bytes too: a batch of large records must not read thousands of them ahead.
+        while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.cursors.is_empty() {
             self.read().await?;
         }
         let mut batch = Vec::with_capacity(self.ready.len().min(self.max_rows));
@@ -67,6 +77,7 @@ impl Claim {
                 break;
             }
             let Some(next) = self.ready.pop_front() else { break };
+            self.ready_bytes -= next.bytes();
             // A scan may name a record twice; its value is the same, because a closed epoch does not change.
             if ids.insert(next.id.clone()) {
                 bytes += next.bytes();
@@ -95,6 +106,7 @@ impl Claim {
                 let claimed = Claimed { epoch, id, record };
                 self.seen.records += 1;
                 self.seen.bytes += claimed.bytes();
+                self.ready_bytes += claimed.bytes();
                 self.ready.push_back(claimed);
             }
         }

@@ -29,6 +29,7 @@
 //!
 //! Failed checks panic with the step that failed, as tests do.
 
+pub mod buffer;
 mod scripted;
 pub mod sink;
 

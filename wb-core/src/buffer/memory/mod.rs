@@ -4,6 +4,7 @@ mod partition;
 mod space;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -12,12 +13,21 @@ use self::partition::Partition;
 use self::space::MemorySpace;
 use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology};
 
-/// A buffer in this process. Clones share the records, so that several engines can work on them.
+/// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
+/// by its own engine.
 ///
 /// Holds every promise of [`RedisBuffer`](crate::RedisBuffer) but one: records do not survive the process.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct MemoryBuffer {
     shelves: Arc<Mutex<HashMap<(String, &'static str), Shelf>>>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Clone for MemoryBuffer {
+    fn clone(&self) -> Self {
+        // The records are shared, the end is not: an engine that shuts down must not end the others.
+        Self { shelves: self.shelves.clone(), closed: Arc::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -53,10 +63,16 @@ impl Buffer for MemoryBuffer {
             }
             *shelf = fresh(asked);
         }
-        Ok(Arc::new(MemorySpace { partitions: shelf.partitions.clone(), pressure: registration.pressure.clone() }))
+        Ok(Arc::new(MemorySpace {
+            partitions: shelf.partitions.clone(),
+            pressure: registration.pressure.clone(),
+            closed: self.closed.clone(),
+        }))
     }
 
-    async fn close(&self) {}
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
 }
 
 fn no_such_partition(partition: u16) -> BufferError {

@@ -21,19 +21,62 @@ struct Copy {
 #[derive(Debug, Default)]
 pub(super) struct Partition {
     open: HashMap<Id, Record>,
-    // Ordered, so that a page's cursor means something while records are removed.
-    flushing: BTreeMap<Id, Record>,
+    flushing: Closed,
     copies: HashMap<Id, Copy>,
     attempts: HashMap<Id, Attempts>,
     dead: BTreeMap<Id, DeadLetter>,
-    lease: Option<(String, Instant)>,
+    lease: Option<(String, Option<Instant>)>,
     /// Epochs closed so far; the open one is this plus one.
     closed: u64,
     flushed: u64,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     swept: usize,
-    /// Records by position of the epoch's pages.
-    pages: Vec<Id>,
+}
+
+/// The records of the closed epoch. Each has a position from 1 that never changes, so that a page's cursor means the
+/// same to every reader, whatever was removed in between.
+#[derive(Debug, Default)]
+struct Closed {
+    positions: HashMap<Id, u64>,
+    records: BTreeMap<u64, (Id, Record)>,
+}
+
+impl Closed {
+    fn new(open: HashMap<Id, Record>) -> Self {
+        let mut closed = Self::default();
+        for (position, (id, record)) in (1..).zip(open) {
+            closed.positions.insert(id.clone(), position);
+            closed.records.insert(position, (id, record));
+        }
+        closed
+    }
+
+    fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    fn get(&self, id: &Id) -> Option<&Record> {
+        self.records.get(self.positions.get(id)?).map(|(_, record)| record)
+    }
+
+    fn remove(&mut self, id: &Id) -> Option<Record> {
+        self.records.remove(&self.positions.remove(id)?).map(|(_, record)| record)
+    }
+
+    fn page(&self, cursor: u64, limit: usize) -> Page {
+        let mut rest = self.records.range(cursor..);
+        let records = rest.by_ref().take(limit.max(1)).map(|(_, record)| record.clone()).collect();
+        Page { cursor: rest.next().map_or(0, |(&position, _)| position), records }
+    }
+}
+
+/// When something ends that lives for `ttl`; `None` when that is beyond what the clock can say.
+fn end(now: Instant, ttl: Duration) -> Option<Instant> {
+    now.checked_add(ttl)
 }
 
 /// Locks a partition. No code that can panic runs under the lock, so a poisoned one is whole.
@@ -59,7 +102,7 @@ impl Partition {
     }
 
     fn set_copy(&mut self, id: Id, bytes: Bytes, now: Instant, ttl: Option<Duration>) {
-        let expires = ttl.map(|ttl| now + ttl);
+        let expires = ttl.and_then(|ttl| end(now, ttl));
         self.copies.insert(id, Copy { bytes, expires });
         // Expired copies are swept when their number has doubled: amortized O(1).
         if self.copies.len() > 2 * self.swept.max(64) {
@@ -89,9 +132,12 @@ impl Partition {
     }
 
     pub(super) fn take(&mut self, owner: &str, ttl: Duration, now: Instant) -> bool {
-        let mine = self.lease.as_ref().is_none_or(|(holder, until)| holder == owner || *until <= now);
+        let mine = self
+            .lease
+            .as_ref()
+            .is_none_or(|(holder, until)| holder == owner || until.is_some_and(|until| until <= now));
         if mine {
-            self.lease = Some((owner.to_owned(), now + ttl));
+            self.lease = Some((owner.to_owned(), end(now, ttl)));
         }
         mine
     }
@@ -103,7 +149,7 @@ impl Partition {
     }
 
     fn owned_by(&self, owner: &str, now: Instant) -> bool {
-        self.lease.as_ref().is_some_and(|(holder, until)| holder == owner && *until > now)
+        self.lease.as_ref().is_some_and(|(holder, until)| holder == owner && until.is_none_or(|until| until > now))
     }
 
     pub(super) fn pending(&self) -> bool {
@@ -118,29 +164,18 @@ impl Partition {
             if self.open.is_empty() {
                 return Rotation::Empty;
             }
-            self.flushing = std::mem::take(&mut self.open).into_iter().collect();
+            self.flushing = Closed::new(std::mem::take(&mut self.open));
             self.closed += 1;
         }
         Rotation::Epoch(self.closed)
     }
 
-    pub(super) fn claim(&mut self, cursor: u64, limit: usize) -> Page {
-        // Records are removed between pages, so that a count of records skipped would miss some: the positions are
-        // fixed when the scan starts.
-        if cursor == 0 {
-            self.pages = self.flushing.keys().cloned().collect();
-        }
-        let start = usize::try_from(cursor).unwrap_or(usize::MAX).min(self.pages.len());
-        let end = start.saturating_add(limit.max(1)).min(self.pages.len());
-        let ids = self.pages.get(start..end).unwrap_or_default();
-        let records =
-            ids.iter().filter_map(|id| self.flushing.get(id).map(|record| (id.clone(), record.clone()))).collect();
-        let cursor = if end == self.pages.len() { 0 } else { end as u64 };
-        Page { cursor, records }
+    pub(super) fn claim(&self, cursor: u64, limit: usize) -> Page {
+        self.flushing.page(cursor, limit)
     }
 
     fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
-        self.owned_by(step.owner, now) && self.closed == step.epoch && self.flushed < step.epoch
+        self.owned_by(step.owner, now) && self.closed == step.epoch
     }
 
     fn done(&mut self, step: &Step<'_>) -> Done {

@@ -1,5 +1,6 @@
 //! The verbs on partitions in memory.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use super::partition::{Partition, lock};
 use crate::buffer::{
-    Attempts, BufferError, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -18,6 +19,7 @@ use crate::record::{Record, Write};
 pub(super) struct MemorySpace {
     pub(super) partitions: Arc<Vec<Mutex<Partition>>>,
     pub(super) pressure: Arc<Pressure>,
+    pub(super) closed: Arc<AtomicBool>,
 }
 
 impl MemorySpace {
@@ -31,6 +33,9 @@ impl MemorySpace {
 #[async_trait]
 impl Space for MemorySpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+        }
         let mut fresh = 0;
         for Write { partition, id, record } in writes {
             fresh += u64::from(self.on(partition, |p| p.put(id, record))?);

@@ -62,9 +62,13 @@ fn done(reply: i64) -> Done {
     }
 }
 
+/// The longest TTL in milliseconds, a hundred years. Redis refuses one that its clock cannot add up, and an ack that is
+/// refused would hold its epoch up for ever.
+const LONGEST_MS: u64 = 100 * 365 * 24 * 3_600 * 1_000;
+
 /// Milliseconds for `PX`; at least one, because zero is an error there.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2).max(u64::from(!duration.is_zero()))
+    u64::try_from(duration.as_millis()).unwrap_or(LONGEST_MS).clamp(u64::from(!duration.is_zero()), LONGEST_MS)
 }
 
 fn corrupt(what: &str) -> BufferError {
@@ -79,6 +83,9 @@ impl Space for RedisSpace {
 
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
         let keys = self.shelf.keys(partition)?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut pipeline = Pipeline::with_capacity(3);
         // In the order in which records move, so that none is missed on its way.
         for hash in [&keys.open, &keys.flushing] {

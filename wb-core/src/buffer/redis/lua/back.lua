@@ -6,6 +6,8 @@ for i = 3, #ARGV, 2 do
   local id = ARGV[i]
   local value = redis.call('HGET', KEYS[1], id)
   if value then
+    -- Removal comes first, as in ack.
+    redis.call('HDEL', KEYS[1], id)
     -- This moves against the readers' order: one that has looked into open already finds the copy. No TTL until it is
     -- flushed or superseded.
     redis.call('SET', KEYS[5 + (i - 1) / 2], value)
@@ -15,7 +17,6 @@ for i = 3, #ARGV, 2 do
       -- A newer state is there; what was refused is superseded.
       redis.call('HDEL', KEYS[4], id)
     end
-    redis.call('HDEL', KEYS[1], id)
   end
 end
 if redis.call('EXISTS', KEYS[1]) == 0 then

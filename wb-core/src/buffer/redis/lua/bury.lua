@@ -6,10 +6,11 @@ for i = 3, #ARGV, 2 do
   local id = ARGV[i]
   local value = redis.call('HGET', KEYS[1], id)
   if value then
+    -- Removal comes first, as in ack.
+    redis.call('HDEL', KEYS[1], id)
     redis.call('SET', KEYS[5 + (i - 1) / 2], value)
     redis.call('HSET', KEYS[5], id, ARGV[i + 1])
     redis.call('HDEL', KEYS[4], id)
-    redis.call('HDEL', KEYS[1], id)
   end
 end
 if redis.call('EXISTS', KEYS[1]) == 0 then

@@ -1,0 +1,222 @@
+//! What every [`Buffer`] must do, checked on a real one.
+//!
+//! Each check opens a space of its own under a namespace that was never used before, so that checks can run in any
+//! order, at the same time, and on a server that others use. [`all`] runs every one of them and closes the buffer.
+//!
+//! Checks that wait for a TTL look again and again until a deadline: they pass as soon as a real clock allows, and at
+//! once under tokio's paused clock.
+#![expect(clippy::panic, reason = "a failed check ends the test that runs it")]
+
+mod epochs;
+mod leases;
+mod loads;
+mod settling;
+mod topology;
+mod writes;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::buffer::{Buffer, BufferError, Clean, Done, Lookup, Registration, Rotation, Space, Status, Step};
+use crate::codec::Format;
+use crate::key::Id;
+use crate::record::{Record, Write};
+use crate::sink::Scope;
+
+pub use self::epochs::{
+    counts_where_it_stands, p4_a_write_after_rotation_survives_the_ack, p13_pages_are_the_cut, refuses_strangers,
+    rotates_for_the_owner_only, rotates_once_until_flushed,
+};
+pub use self::leases::{leases_end, leases_exclude};
+pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::settling::{
+    ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
+    late_steps_are_harmless, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
+};
+pub use self::topology::{closes, topology_is_fixed_while_dirty};
+pub use self::writes::{
+    counts_keys_that_become_dirty, keeps_spaces_apart, puts_and_gets, takes_any_bytes_as_id, takes_large_payloads,
+    takes_many_writes_in_one_call,
+};
+
+/// Runs every check on a buffer, and closes it.
+///
+/// # Panics
+/// When the buffer breaks its contract; the message names the check and the step.
+pub async fn all(buffer: &(impl Buffer + ?Sized)) {
+    puts_and_gets(buffer).await;
+    takes_any_bytes_as_id(buffer).await;
+    takes_large_payloads(buffer).await;
+    takes_many_writes_in_one_call(buffer).await;
+    counts_keys_that_become_dirty(buffer).await;
+    keeps_spaces_apart(buffer).await;
+    rotates_for_the_owner_only(buffer).await;
+    rotates_once_until_flushed(buffer).await;
+    p4_a_write_after_rotation_survives_the_ack(buffer).await;
+    p13_pages_are_the_cut(buffer).await;
+    refuses_strangers(buffer).await;
+    counts_where_it_stands(buffer).await;
+    ack_leaves_clean_copies(buffer).await;
+    p10_clean_copies_expire_and_dirty_ones_do_not(buffer).await;
+    ack_clears_attempts_and_letters(buffer).await;
+    back_keeps_the_newer_state(buffer).await;
+    p9_back_stays_readable(buffer).await;
+    bury_keeps_letters(buffer).await;
+    late_steps_are_harmless(buffer).await;
+    tokens_exclude(buffer).await;
+    fills_for_the_standing_token_only(buffer).await;
+    tokens_fall_to_newer_states(buffer).await;
+    leases_exclude(buffer).await;
+    leases_end(buffer).await;
+    topology_is_fixed_while_dirty(buffer).await;
+    closes(buffer).await;
+}
+
+/// Partitions of the spaces of this suite.
+const PARTITIONS: u16 = 4;
+/// The partition that most checks work on.
+const HERE: u16 = 1;
+/// The worker that holds [`HERE`] once a check has called [`Bench::own`].
+const OWNER: &str = "first";
+/// Another worker.
+const OTHER: &str = "second";
+/// Longer than any check.
+const LONG: Duration = Duration::from_secs(600);
+/// How long a check waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Copies of rows, and of deletes, for as long as the check runs.
+const KEEP: Clean = Clean { ttl: LONG, negative_ttl: LONG };
+
+/// A space of its own for one check, and short words for its verbs.
+struct Bench {
+    check: &'static str,
+    space: Arc<dyn Space>,
+}
+
+fn scope(partitions: u16) -> Arc<Scope> {
+    Arc::new(Scope::new(format!("conformance-{}", uuid::Uuid::new_v4().simple()), "specimen", partitions))
+}
+
+fn id(text: impl AsRef<[u8]>) -> Id {
+    Id::from_bytes(Bytes::copy_from_slice(text.as_ref())).unwrap_or_else(|error| panic!("no id: {error}"))
+}
+
+fn record(text: impl AsRef<[u8]>) -> Record {
+    Record::from_bytes(Bytes::copy_from_slice(text.as_ref()))
+}
+
+fn dirty(text: &str) -> Lookup {
+    Lookup::Dirty(record(text))
+}
+
+fn clean(text: &str) -> Lookup {
+    Lookup::Clean(record(text))
+}
+
+fn ids(texts: &[&str]) -> Vec<Id> {
+    texts.iter().map(id).collect()
+}
+
+impl Bench {
+    async fn open(buffer: &(impl Buffer + ?Sized), check: &'static str) -> Self {
+        Self::of(buffer, check, Registration::new(scope(PARTITIONS), Format::Json)).await
+    }
+
+    async fn of(buffer: &(impl Buffer + ?Sized), check: &'static str, registration: Registration) -> Self {
+        match buffer.space(registration).await {
+            Ok(space) => Self { check, space },
+            Err(error) => panic!("{check}: the space does not open: {error}"),
+        }
+    }
+
+    fn done<T>(&self, doing: &str, result: Result<T, BufferError>) -> T {
+        result.unwrap_or_else(|error| panic!("{}: {doing}: {error}", self.check))
+    }
+
+    async fn put(&self, records: &[(&str, &str)]) {
+        let writes = records
+            .iter()
+            .map(|(key, payload)| Write { partition: HERE, id: id(key), record: record(payload) })
+            .collect();
+        self.done("put", self.space.put(writes).await);
+    }
+
+    async fn get(&self, key: &str) -> Lookup {
+        let found = self.done("get", self.space.get(HERE, &[id(key)]).await);
+        assert_eq!(found.len(), 1, "{}: get: one answer per id", self.check);
+        found.into_iter().next().unwrap_or(Lookup::Absent)
+    }
+
+    async fn sees(&self, key: &str, expected: Lookup) {
+        assert_eq!(self.get(key).await, expected, "{}: `{key}` reads wrong", self.check);
+    }
+
+    /// Takes [`HERE`] for [`OWNER`].
+    async fn own(&self) {
+        assert_eq!(self.take(OWNER, LONG).await, [true], "{}: the lease is free", self.check);
+    }
+
+    async fn take(&self, owner: &str, ttl: Duration) -> Vec<bool> {
+        self.done("take", self.space.take(&[HERE], owner, ttl).await)
+    }
+
+    async fn release(&self, owner: &str) {
+        self.done("release", self.space.release(&[HERE], owner).await);
+    }
+
+    async fn rotate(&self, owner: &str) -> Rotation {
+        self.done("rotate", self.space.rotate(HERE, owner).await)
+    }
+
+    /// Rotates for [`OWNER`], who has something to rotate.
+    async fn rotated(&self) -> u64 {
+        match self.rotate(OWNER).await {
+            Rotation::Epoch(number) => number,
+            other => panic!("{}: rotate: {other:?}", self.check),
+        }
+    }
+
+    /// Puts and rotates in one: these records are in the epoch returned.
+    async fn closed(&self, records: &[(&str, &str)]) -> u64 {
+        self.put(records).await;
+        self.rotated().await
+    }
+
+    /// The whole closed epoch, page by page.
+    async fn claim(&self, limit: usize) -> BTreeMap<Id, Record> {
+        let (mut all, mut cursor) = (BTreeMap::new(), 0);
+        loop {
+            let page = self.done("claim", self.space.claim(HERE, cursor, limit).await);
+            all.extend(page.records);
+            cursor = page.cursor;
+            if cursor == 0 {
+                return all;
+            }
+        }
+    }
+
+    async fn ack(&self, epoch: u64, keys: &[&str], clean: Clean) -> Done {
+        self.done("ack", self.space.ack(&step(OWNER, epoch), &ids(keys), clean).await)
+    }
+
+    async fn status(&self) -> Status {
+        self.done("status", self.space.status(HERE).await)
+    }
+
+    /// Looks until `key` reads as expected.
+    async fn comes_to(&self, key: &str, expected: &Lookup) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.get(key).await != *expected {
+            assert!(Instant::now() < deadline, "{}: `{key}` never reads as {expected:?}", self.check);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+const fn step(owner: &str, epoch: u64) -> Step<'_> {
+    Step { partition: HERE, owner, epoch }
+}
