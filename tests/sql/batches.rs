@@ -84,7 +84,7 @@ async fn names_are_quoted(database: Database) {
     let row = |group: &str| Quoted { order: 1, group: group.into(), select: "a".into(), tick: 1 };
     write(sink, &[row("x"), row("Y")], &[]).await;
     let changed = Quoted { tick: 2, ..row("Y") };
-    write(sink, &[changed.clone()], &[(1, "x".into())]).await;
+    write(sink, std::slice::from_ref(&changed), &[(1, "x".into())]).await;
     assert_eq!(load::<Quoted>(sink, &[(1, "x".into()), (1, "Y".into())]).await, [changed]);
 }
 

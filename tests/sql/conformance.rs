@@ -23,12 +23,12 @@ entity! {
 
 impl Specimen for Plain {
     fn specimen(n: u64) -> Self {
-        let note = (n % 3 == 0).then(|| format!("note {n}"));
+        let note = n.is_multiple_of(3).then(|| format!("note {n}"));
         Self { id: i64::try_from(n).unwrap() + 1, name: format!("naïve \u{1f980} '{n}'"), score: 0, note }
     }
 
     fn revise(&self, round: u64) -> Self {
-        Self { score: i32::try_from(round).unwrap(), note: (round % 2 == 0).then(String::new), ..self.clone() }
+        Self { score: i32::try_from(round).unwrap(), note: round.is_multiple_of(2).then(String::new), ..self.clone() }
     }
 }
 

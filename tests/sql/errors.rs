@@ -83,7 +83,7 @@ async fn a_missing_parent_is_deferred(database: Database) {
                  FOREIGN KEY (parent) REFERENCES error_parent (id))";
     sink.db().execute_unprepared(table).await.unwrap();
     let child = Child { id: 1, parent: 7 };
-    let error = try_write(sink, &[child.clone()], &[]).await.unwrap_err();
+    let error = try_write(sink, std::slice::from_ref(&child), &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deferred, "{}", error.chain());
     write(sink, &[Parent { id: 7, n: 1 }], &[]).await;
     write(sink, &[child], &[]).await;

@@ -189,7 +189,7 @@ async fn a_model_is_stored_as_seaorm_stores_it(database: Database) {
     for (ours, theirs) in [(3, 1), (4, 2)] {
         let found = animal::Entity::find_by_id(ours).one(sink.db()).await.unwrap().unwrap();
         let loaded = load::<animal::Model>(sink, &[ours]).await;
-        assert_eq!(loaded, [found.clone()]);
+        assert_eq!(loaded, std::slice::from_ref(&found));
         // SQLite keeps decimals as floating-point numbers, so what SeaORM reads is the measure, not what was written.
         let expected = animal::Entity::find_by_id(theirs).one(sink.db()).await.unwrap().unwrap();
         assert_eq!(animal::Model { id: ours, ..expected }, found);

@@ -165,7 +165,6 @@ fn foreign(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "test")]
 mod tests {
     use super::*;
     use sea_orm::sea_query::{ArrayType, ColumnType};

@@ -113,7 +113,6 @@ fn without_secrets(url: &Url) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "test")]
 mod tests {
     use super::*;
 

@@ -213,7 +213,6 @@ fn within(rows: &[Row], max_rows: usize, max_bytes: usize) -> usize {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "test")]
 mod tests {
     use std::collections::HashSet;
 
