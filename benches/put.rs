@@ -1,7 +1,7 @@
 //! put against the same client's plain SET: one connection, 300-byte records, 1 to 1024 tasks, alternating rounds.
 //!
 //! `WB_REDIS_URL=redis://127.0.0.1:6379/ cargo bench --bench put`; prints medians of the rounds and their ratios.
-#![expect(missing_docs, clippy::print_stdout, reason = "a program that prints figures")]
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 use std::sync::Arc;

@@ -1,10 +1,5 @@
 //! The whole house: derived entities, a buffer, the engine, real databases.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and prints its figures")]
 
 mod account;
 mod foreign;

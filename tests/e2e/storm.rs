@@ -41,7 +41,7 @@ async fn storm(redis: &str, sink: impl Sink<Account>) -> (Rows, EntityStats) {
         rows.extend(task.await.unwrap());
     }
     assert!(cache.flush_within(Duration::from_secs(60)).await.unwrap(), "not flushed");
-    let stats = engine.stats()["account"];
+    let stats = engine.stats().remove("account").unwrap();
     let drained = engine.shutdown(Duration::from_secs(10)).await.unwrap();
     assert_eq!(drained.remaining, 0);
     (rows, stats)

@@ -8,12 +8,25 @@ use anyhow::{Result, ensure};
 use crate::process;
 use crate::programs;
 use crate::say;
-use crate::server::{Kind, Servers};
+use crate::server::{self, Kind, Servers};
+
+/// Names a `mongod` binary: some tests start a standalone server of their own.
+const MONGOD: &str = "WB_MONGOD";
 
 /// Starts the servers, runs the tests, stops the servers. The exit code is that of the tests.
 pub(crate) fn run(doc: bool, nextest: &[String]) -> Result<ExitCode> {
     install_nextest()?;
     let mut servers = Servers::start(&Kind::ALL)?;
+    let standalone = match std::env::var_os(MONGOD) {
+        Some(binary) => binary,
+        None => server::mongod()?.into_os_string(),
+    };
+    let run_cargo = |servers: &Servers, arguments: &[&str], more: &[String]| {
+        let mut command = cargo();
+        command.args(arguments).args(more).env("WB_REQUIRE_SERVERS", "1").env(MONGOD, &standalone);
+        command.envs(servers.iter().map(|server| server.variable()));
+        process::run(&mut command)
+    };
     let mut status = run_cargo(&servers, &["nextest", "run", "--workspace", "--all-features"], nextest)?;
     if status.success() && doc {
         status = run_cargo(&servers, &["test", "--doc", "--workspace", "--all-features"], &[])?;
@@ -35,13 +48,6 @@ fn install_nextest() -> Result<()> {
     let status = process::run(cargo().args(["install", "cargo-nextest", "--locked"]))?;
     ensure!(status.success(), "cargo-nextest cannot be installed ({status}); please install it by hand");
     Ok(())
-}
-
-fn run_cargo(servers: &Servers, arguments: &[&str], more: &[String]) -> Result<ExitStatus> {
-    let mut command = cargo();
-    command.args(arguments).args(more).env("WB_REQUIRE_SERVERS", "1");
-    command.envs(servers.iter().map(|server| server.variable()));
-    process::run(&mut command)
 }
 
 /// The cargo that runs us, not another one that happens to be first on the PATH.

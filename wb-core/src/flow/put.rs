@@ -1,5 +1,6 @@
 //! put, delete: one write into the buffer, acknowledged when the buffer has it.
 
+use crate::codec::Format;
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::{EntityKey, Id};
@@ -23,6 +24,10 @@ impl<E: Entity> Lane<E> {
     pub(crate) fn upsert(&self, value: &E) -> Result<Write, CacheError> {
         let id = Id::of(&value.key())?;
         let payload = value.encode().map_err(|source| codec(&id, source))?;
+        if E::FORMAT == Format::Json && holds_null(&payload) {
+            // JSON has no NaN or infinity: serde writes them as null, which only an optional field reads back.
+            E::decode(&payload).map_err(|source| codec(&id, source))?;
+        }
         let size = id.as_bytes().len() + payload.len();
         if size > self.options.max_record_bytes {
             return Err(CacheError::TooLarge { id: id.to_string(), size, limit: self.options.max_record_bytes });
@@ -46,6 +51,10 @@ impl<E: Entity> Lane<E> {
     fn write(&self, id: Id, record: Record) -> Write {
         Write { partition: partition_of(&id, self.scope.partitions), id, record }
     }
+}
+
+fn holds_null(json: &[u8]) -> bool {
+    memchr::memmem::find(json, b"null").is_some()
 }
 
 /// The error for a record that has no readable form.

@@ -67,6 +67,8 @@ impl Kind {
     }
 }
 
+pub(crate) use mongo::mongod;
+
 /// A server that is installed and can be started.
 trait Program: Send + Sync {
     /// Starts it on this port of 127.0.0.1 and returns once it answers. [`PortTaken`] asks for another port.

