@@ -44,6 +44,9 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// A deadline that no process lives to see, ten years.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
 /// What a shutdown left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,7 +91,8 @@ impl Engine {
     /// When the buffer cannot say what is left. The engine is over all the same.
     pub async fn shutdown(mut self, deadline: Duration) -> Result<Drained, BufferError> {
         self.over = true;
-        let until = Instant::now() + deadline;
+        // "However long it takes" is a deadline too.
+        let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
         for lane in &self.lanes {
             lane.close();
         }
@@ -104,7 +108,7 @@ impl Engine {
         let mut failed = None;
         for (lane, owned) in self.lanes.iter().zip(&owned) {
             let remaining = lane.remaining(owned).await;
-            let released = lane.release(owned).await;
+            let released = lane.release().await;
             match (remaining, released) {
                 (Ok(remaining), Ok(())) => {
                     drained.remaining += remaining;
@@ -190,6 +194,10 @@ impl EngineBuilder {
         for entity in self.entities {
             opened.push(entity.open(&context).await?);
         }
+        if context.flushes {
+            // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
+            futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
+        }
         let (phase, _) = watch::channel(Phase::Running);
         let mut engine = Engine {
             buffer: self.buffer,
@@ -253,7 +261,11 @@ trait Setup: Send {
 }
 
 /// An entity that is ready to run.
-trait Opened: Send {
+#[async_trait]
+trait Opened: Send + Sync {
+    /// Takes the partitions that are free.
+    async fn begin(&self);
+    /// Spawns the tasks.
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool);
 }
 
@@ -292,14 +304,16 @@ impl<T: Entity> Setup for Described<T> {
             loads: Loads::default(),
             cycles: watch::channel(0).0,
         };
-        if context.flushes {
-            lease::renew(&lane).await;
-        }
         Ok(Box::new(Arc::new(lane)))
     }
 }
 
+#[async_trait]
 impl<T: Entity> Opened for Arc<Lane<T>> {
+    async fn begin(&self) {
+        lease::begin(self).await;
+    }
+
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
         let lane = *self;
         events::started(&lane.scope, flushes);

@@ -31,6 +31,10 @@ pub(crate) fn fence_failed(scope: &Scope, partition: u16, error: &SinkError) {
     tracing::warn!(entity = scope.entity, partition, error = error.chain(), "partition not fenced");
 }
 
+pub(crate) fn fence_panicked(scope: &Scope, partition: u16) {
+    tracing::error!(entity = scope.entity, partition, "sink panicked while fencing, trying again");
+}
+
 pub(crate) fn rotated(scope: &Scope, partition: u16, epoch: u64) {
     tracing::trace!(entity = scope.entity, partition, epoch, "epoch rotated");
 }

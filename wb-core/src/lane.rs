@@ -44,8 +44,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) cycles: watch::Sender<u64>,
 }
 
-/// Longest wait between two looks at a flush that another process does.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Shortest and longest wait between two looks at a flush: it may be another process that does it.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 impl<E: Entity> Lane<E> {
     /// Waits until everything is in the sink (or refused by it) that these partitions held when this was called.
@@ -61,17 +61,25 @@ impl<E: Entity> Lane<E> {
             waiting.push((partition, epoch));
         }
         let mut cycles = self.cycles.subscribe();
+        let mut pause = LOOK_AGAIN.0;
         while !waiting.is_empty() {
             self.pressure.nudge();
             // Either this process flushes and says so, or another one does and has to be asked.
-            let _ = tokio::time::timeout(LOOK_AGAIN, cycles.changed()).await;
+            let _ = tokio::time::timeout(LOOK_AGAIN.1, cycles.changed()).await;
             let mut still = Vec::new();
             for (partition, epoch) in waiting {
-                if self.space.status(partition).await?.flushed_epoch < epoch {
+                let status = self.space.status(partition).await?;
+                // Epochs are counted from anew in a buffer that lost its data; nothing dirty is flushed all the same.
+                if status.flushed_epoch < epoch && status.dirty() > 0 {
                     still.push((partition, epoch));
                 }
             }
             waiting = still;
+            if !waiting.is_empty() {
+                // This process's cycles end at once when the partitions are another one's.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LOOK_AGAIN.1);
+            }
         }
         Ok(())
     }
@@ -92,7 +100,8 @@ pub(crate) trait AnyLane: Send + Sync {
     /// Records of owned partitions that are still dirty.
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError>;
     fn owned(&self) -> Vec<u16>;
-    async fn release(&self, owned: &[u16]) -> Result<(), BufferError>;
+    /// Gives all leases up.
+    async fn release(&self) -> Result<(), BufferError>;
     async fn close_sink(&self);
 }
 
@@ -114,8 +123,10 @@ impl<E: Entity> AnyLane for Lane<E> {
         let owned = self.owned();
         let all = async {
             self.gate.quiet().await;
-            // A buffer that fails now leaves its records to the next worker; `remaining` says how many.
-            let _ = self.barrier(&owned).await;
+            // A buffer that fails now may be back before the deadline.
+            while self.barrier(&owned).await.is_err() {
+                tokio::time::sleep(LOOK_AGAIN.1).await;
+            }
         };
         let _ = tokio::time::timeout_at(deadline, all).await;
     }
@@ -129,11 +140,11 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     fn owned(&self) -> Vec<u16> {
-        self.leases.partitions()
+        self.leases.owned()
     }
 
-    async fn release(&self, owned: &[u16]) -> Result<(), BufferError> {
-        self.space.release(owned, self.leases.owner()).await
+    async fn release(&self) -> Result<(), BufferError> {
+        self.space.release(&self.leases.known(), self.leases.owner()).await
     }
 
     async fn close_sink(&self) {

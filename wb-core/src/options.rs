@@ -51,7 +51,7 @@ impl EntityOptions {
     }
 
     /// Time between two flushes: with a healthy sink nothing is dirty for longer than this and the flush itself.
-    /// Default: 1 s.
+    /// At most one day. Default: 1 s.
     pub const fn flush_every(mut self, interval: Duration) -> Self {
         self.flush_every = interval;
         self
@@ -111,8 +111,8 @@ impl EntityOptions {
         if self.partitions == 0 || self.partitions > 4096 {
             return wrong("partitions must be from 1 to 4096");
         }
-        if self.flush_every.is_zero() {
-            return wrong("flush_every must be above zero");
+        if self.flush_every.is_zero() || self.flush_every > Duration::from_secs(24 * 3_600) {
+            return wrong("flush_every must be above zero and at most one day");
         }
         if self.flush_at == 0 || self.max_batch == 0 || self.max_batch_bytes == 0 || self.flush_concurrency == 0 {
             return wrong("flush_at, max_batch, max_batch_bytes and flush_concurrency must be above zero");

@@ -30,6 +30,7 @@ pub(super) struct Claim {
     /// Epochs that are not read to their end, and where to go on.
     cursors: Vec<(Epoch, u64)>,
     ready: VecDeque<Claimed>,
+    ready_bytes: usize,
     max_rows: usize,
     max_bytes: usize,
     seen: Average,
@@ -52,12 +53,21 @@ impl Average {
 impl Claim {
     pub(super) fn new(space: Arc<dyn Space>, epochs: Vec<Epoch>, max_rows: usize, max_bytes: usize) -> Self {
         let cursors = epochs.into_iter().map(|epoch| (epoch, 0)).collect();
-        Self { space, cursors, ready: VecDeque::new(), max_rows, max_bytes, seen: Average { bytes: 0, records: 0 } }
+        Self {
+            space,
+            cursors,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            max_rows,
+            max_bytes,
+            seen: Average { bytes: 0, records: 0 },
+        }
     }
 
     /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record at least. No id occurs twice.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Claimed>>, BufferError> {
-        while self.ready.len() < self.max_rows && !self.cursors.is_empty() {
+        // By bytes too: a batch of large records must not read thousands of them ahead.
+        while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.cursors.is_empty() {
             self.read().await?;
         }
         let mut batch = Vec::with_capacity(self.ready.len().min(self.max_rows));
@@ -67,6 +77,7 @@ impl Claim {
                 break;
             }
             let Some(next) = self.ready.pop_front() else { break };
+            self.ready_bytes -= next.bytes();
             // A scan may name a record twice; its value is the same, because a closed epoch does not change.
             if ids.insert(next.id.clone()) {
                 bytes += next.bytes();
@@ -95,9 +106,46 @@ impl Claim {
                 let claimed = Claimed { epoch, id, record };
                 self.seen.records += 1;
                 self.seen.bytes += claimed.bytes();
+                self.ready_bytes += claimed.bytes();
                 self.ready.push_back(claimed);
             }
         }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::buffer::{Buffer, BufferErrorKind, MemoryBuffer, Registration, Rotation};
+    use crate::codec::Format;
+    use crate::lease::Right;
+    use crate::record::Write;
+    use crate::sink::Scope;
+
+    #[tokio::test]
+    async fn large_records_are_not_read_far_ahead() -> Result<(), BufferError> {
+        let scope = Arc::new(Scope::new("test", "blob", 1));
+        let space = MemoryBuffer::new().space(Registration::new(scope, Format::Json)).await?;
+        let ids = (0..200_u64).filter_map(|n| Id::of(&n).ok());
+        let write = |id| Write { partition: 0, id, record: Record::from_bytes(vec![b'x'; 10_000]) };
+        space.put(ids.map(write).collect()).await?;
+        space.take(&[0], "worker", Duration::from_secs(60)).await?;
+        let Rotation::Epoch(number) = space.rotate(0, "worker").await? else {
+            return Err(BufferError::new(BufferErrorKind::Unknown, "nothing to claim"));
+        };
+        let epoch = Epoch { partition: 0, number, right: Right::unfenced() };
+        let mut claim = Claim::new(space, vec![epoch], 1_000, 50_000);
+        let mut records = 0;
+        while let Some(batch) = claim.next().await? {
+            records += batch.len();
+            assert!(batch.len() <= 5, "{} records in a batch", batch.len());
+            assert!(claim.ready_bytes <= 100_000, "{} bytes read ahead", claim.ready_bytes);
+            assert_eq!(claim.ready_bytes, claim.ready.iter().map(Claimed::bytes).sum::<usize>());
+        }
+        assert_eq!(records, 200);
         Ok(())
     }
 }

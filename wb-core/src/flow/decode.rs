@@ -27,6 +27,14 @@ pub(super) const UNDECODABLE: &str = "undecodable";
 /// A record under an id or in a partition that is not its own; only a foreign client can write one.
 pub(super) const MISPLACED: &str = "misplaced";
 
+/// A payload on which the struct's own code panics is one that does not decode: it must not stop all others.
+fn read<E: Entity>(payload: &[u8]) -> Result<E, String> {
+    match std::panic::catch_unwind(|| E::decode(payload)) {
+        Ok(decoded) => decoded.map_err(|error| chain(&error)),
+        Err(_) => Err("the payload makes the struct's decoder panic".to_owned()),
+    }
+}
+
 pub(super) fn decode<E: Entity>(scope: &Scope, claimed: &[Claimed]) -> Decoded<E> {
     let mut decoded = Decoded { upserts: Vec::new(), deletes: Vec::new(), unreadable: Vec::new() };
     for Claimed { epoch, id, record } in claimed {
@@ -41,8 +49,8 @@ pub(super) fn decode<E: Entity>(scope: &Scope, claimed: &[Claimed]) -> Decoded<E
                 Ok(key) => decoded.deletes.push(Delete::new(id.clone(), key)),
                 Err(error) => unreadable(MISPLACED, chain(&error)),
             },
-            Some(payload) => match E::decode(payload) {
-                Err(error) => unreadable(UNDECODABLE, chain(&error)),
+            Some(payload) => match read::<E>(payload) {
+                Err(error) => unreadable(UNDECODABLE, error),
                 // The row would be another one than readers, deletes and later writes of this id mean.
                 Ok(value) if Id::of(&value.key()).ok().as_ref() != Some(id) => {
                     unreadable(MISPLACED, "the payload's key is not the id that it is stored under".to_owned());

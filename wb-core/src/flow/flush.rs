@@ -9,6 +9,8 @@ use crate::lane::Lane;
 use crate::retry::{Verdict, verdict};
 use crate::sink::{Batch, Report, SinkError};
 
+use super::rotate::Epoch;
+
 /// What became of the records of a batch.
 pub(super) struct Flushed {
     /// In the sink.
@@ -17,7 +19,7 @@ pub(super) struct Flushed {
     pub(super) refused: Vec<(Id, SinkError)>,
 }
 
-/// Another owner has a partition of the batch: nothing more may be done with it.
+/// A partition of the batch is not this worker's any more: nothing more may be done with it.
 pub(super) struct GivenUp;
 
 enum Settled {
@@ -26,14 +28,14 @@ enum Settled {
 }
 
 impl<E: Entity> Lane<E> {
-    pub(super) async fn flush(&self, batch: Batch<E>) -> Result<Flushed, GivenUp> {
+    pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch]) -> Result<Flushed, GivenUp> {
         let mut flushed = Flushed { written: Vec::with_capacity(batch.len()), refused: Vec::new() };
         let mut batches = vec![batch];
         while let Some(batch) = batches.pop() {
             if batch.is_empty() {
                 continue;
             }
-            match self.settle_batch(&batch).await? {
+            match self.settle_batch(&batch, epochs).await? {
                 Settled::Written(report) => {
                     let refused = |id: &Id| report.rejected.iter().any(|(other, _)| other == id);
                     flushed.written.extend(ids(&batch).filter(|id| !refused(id)).cloned());
@@ -51,10 +53,15 @@ impl<E: Entity> Lane<E> {
         Ok(flushed)
     }
 
-    /// Writes a batch as often as it takes.
-    async fn settle_batch(&self, batch: &Batch<E>) -> Result<Settled, GivenUp> {
+    /// Writes a batch as often as it takes, while the partitions are this worker's.
+    async fn settle_batch(&self, batch: &Batch<E>, epochs: &[Epoch]) -> Result<Settled, GivenUp> {
         let mut failures = 0_u32;
         loop {
+            // An outage may have cost the lease meanwhile. A sink that fences would refuse; others have only this.
+            if let Some(epoch) = epochs.iter().find(|epoch| !self.leases.holds(epoch.partition, epoch.right)) {
+                events::step_refused(&self.scope, epoch.partition, epoch.number, "flush");
+                return Err(GivenUp);
+            }
             let begun = Instant::now();
             let result = self.sink.write(batch).await;
             self.counters.flushed(begun.elapsed());
@@ -70,6 +77,7 @@ impl<E: Entity> Lane<E> {
                 (Verdict::Isolate, _) => return Ok(Settled::Refused(error)),
                 (Verdict::GiveUp, _) => {
                     events::fenced(&self.scope, &error);
+                    self.leases.forget(epochs.iter().map(|epoch| (epoch.partition, epoch.right)));
                     return Err(GivenUp);
                 }
                 (Verdict::WaitForPerson, wait) => {

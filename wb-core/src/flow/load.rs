@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 
 use super::put::codec;
-use crate::buffer::Token;
+use crate::buffer::{BufferErrorKind, Token};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
@@ -24,7 +24,11 @@ impl<E: Entity> Lane<E> {
     /// Says that this process loads `id`. With clean copies switched off the token is left all the same: it is what
     /// concurrent readers join on.
     pub(super) async fn leave_token(&self, partition: u16, id: &Id, token: &Token) -> Result<bool, CacheError> {
-        Ok(self.space.token(partition, id, token, TOKEN_TTL).await?)
+        match self.space.token(partition, id, token, TOKEN_TTL).await {
+            // A buffer without room takes no writes; reads go on without its help.
+            Err(error) if error.kind() == BufferErrorKind::Full => Ok(false),
+            left => Ok(left?),
+        }
     }
 
     /// Loads one key; the tombstone says "no such row". Owns what it needs, because readers share it.

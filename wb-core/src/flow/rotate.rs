@@ -6,36 +6,42 @@ use crate::buffer::{BufferError, Rotation};
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::Lane;
+use crate::lease::Right;
 
-/// A closed epoch of a partition.
+/// A closed epoch of a partition, and the right by which it is flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch {
     pub(super) partition: u16,
     pub(super) number: u64,
+    /// Older than everything that is claimed: a later right would let states pass that somebody else has overtaken.
+    pub(super) right: Right,
 }
 
 impl<E: Entity> Lane<E> {
     /// Epochs to flush: those closed now, and those an earlier cycle or owner left behind.
     pub(super) async fn rotate(&self) -> Result<Vec<Epoch>, BufferError> {
-        let pending = self.space.pending(&self.leases.partitions()).await?;
+        let rights = self.leases.rights();
+        let held: Vec<u16> = rights.keys().copied().collect();
+        let pending = self.space.pending(&held).await?;
         // From here on, keys that become dirty belong to the next epoch.
         self.pressure.reset();
-        let rotations = try_join_all(pending.into_iter().map(|partition| async move {
+        let pending = pending.into_iter().filter_map(|partition| Some((partition, *rights.get(&partition)?)));
+        let rotations = try_join_all(pending.map(|(partition, right)| async move {
             let rotation = self.space.rotate(partition, self.leases.owner()).await?;
-            Ok::<_, BufferError>((partition, rotation))
+            Ok::<_, BufferError>((partition, right, rotation))
         }))
         .await?;
         let mut epochs = Vec::with_capacity(rotations.len());
-        for (partition, rotation) in rotations {
+        for (partition, right, rotation) in rotations {
             match rotation {
                 Rotation::Epoch(number) => {
                     events::rotated(&self.scope, partition, number);
-                    epochs.push(Epoch { partition, number });
+                    epochs.push(Epoch { partition, number, right });
                 }
                 Rotation::Empty => {}
                 Rotation::NotOwner => {
                     events::step_refused(&self.scope, partition, 0, "rotate");
-                    self.leases.forget(std::iter::once(partition));
+                    self.leases.forget(std::iter::once((partition, right)));
                 }
             }
         }

@@ -24,6 +24,10 @@ struct Share {
     unreadable: Vec<Unreadable>,
 }
 
+fn share(shares: &mut BTreeMap<u16, (Epoch, Share)>, epoch: Epoch) -> &mut Share {
+    &mut shares.entry(epoch.partition).or_insert_with(|| (epoch, Share::default())).1
+}
+
 impl<E: Entity> Lane<E> {
     pub(super) async fn settle(
         &self,
@@ -32,27 +36,27 @@ impl<E: Entity> Lane<E> {
         unreadable: Vec<Unreadable>,
     ) -> Result<(), BufferError> {
         let records: HashMap<&Id, &Claimed> = claimed.iter().map(|claimed| (&claimed.id, claimed)).collect();
-        let epoch = |id: &Id| records.get(id).map(|claimed| (claimed.epoch.partition, claimed.epoch.number));
-        let mut shares: BTreeMap<(u16, u64), Share> = BTreeMap::new();
+        let epoch = |id: &Id| records.get(id).map(|claimed| claimed.epoch);
+        let mut shares: BTreeMap<u16, (Epoch, Share)> = BTreeMap::new();
         for id in flushed.written {
             if let Some(epoch) = epoch(&id) {
-                shares.entry(epoch).or_default().written.push(id);
+                share(&mut shares, epoch).written.push(id);
             }
         }
         for (id, error) in flushed.refused {
             if let Some(epoch) = epoch(&id) {
-                shares.entry(epoch).or_default().refused.push((id, error));
+                share(&mut shares, epoch).refused.push((id, error));
             }
         }
         for unreadable in unreadable {
             if let Some(epoch) = epoch(&unreadable.id) {
-                shares.entry(epoch).or_default().unreadable.push(unreadable);
+                share(&mut shares, epoch).unreadable.push(unreadable);
             }
         }
         let records = &records;
-        try_join_all(shares.into_iter().map(|((partition, number), share)| async move {
-            self.settle_epoch(Epoch { partition, number }, share, records).await
-        }))
+        try_join_all(
+            shares.into_values().map(|(epoch, share)| async move { self.settle_epoch(epoch, share, records).await }),
+        )
         .await?;
         Ok(())
     }
@@ -69,10 +73,12 @@ impl<E: Entity> Lane<E> {
         if !dead.is_empty() {
             let done = self.space.bury(&step, &dead).await?;
             self.check(epoch, done, "bury");
-            for (id, letter) in &dead {
-                events::dead_lettered(&self.scope, id, &letter.kind, &letter.error);
+            if done != Done::NotOwner {
+                for (id, letter) in &dead {
+                    events::dead_lettered(&self.scope, id, &letter.kind, &letter.error);
+                }
+                self.counters.dead_letters.add(dead.len() as u64);
             }
-            self.counters.dead_letters.add(dead.len() as u64);
         }
         if !again.is_empty() {
             let done = self.space.back(&step, &again).await?;
@@ -89,7 +95,7 @@ impl<E: Entity> Lane<E> {
     fn check(&self, epoch: Epoch, done: Done, step: &'static str) {
         if done == Done::NotOwner {
             events::step_refused(&self.scope, epoch.partition, epoch.number, step);
-            self.leases.forget(std::iter::once(epoch.partition));
+            self.leases.forget(std::iter::once((epoch.partition, epoch.right)));
         }
     }
 
