@@ -1,5 +1,4 @@
 //! The buffer in Redis keeps the contract of buffers.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use write_behind::RedisBuffer;
 use write_behind::testing::buffer as suite;

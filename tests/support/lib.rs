@@ -1,6 +1,10 @@
 //! Support for the integration tests.
 
+mod wire;
+
 use std::env;
+
+pub use wire::Wire;
 
 /// The Redis that the tests may use, from `WB_REDIS_URL`. Without one the caller has nothing to test: that is said, and
 /// is an error where servers are required (`WB_REQUIRE_SERVERS=1` or `CI=true`).
@@ -21,4 +25,10 @@ fn server(variable: &str) -> Option<String> {
     assert!(!required, "{variable} is not set, and servers are required");
     eprintln!("skipped: {variable} is not set");
     None
+}
+
+/// A namespace that was never used before.
+#[must_use]
+pub fn unique() -> String {
+    format!("test-{}", uuid::Uuid::new_v4().simple())
 }
