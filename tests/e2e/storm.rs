@@ -28,7 +28,7 @@ async fn storm(redis: &str, sink: impl Sink<Account>) -> (Rows, EntityStats) {
     println!("WB_SEED={seed}");
     let engine = Engine::builder(RedisBuffer::connect(redis).await.unwrap())
         .namespace(unique("storm"))
-        .entity::<Account>(sink, EntityOptions::new().flush_every(Duration::from_millis(100)))
+        .entity::<Account>(sink, EntityOptions::new())
         .start()
         .await
         .unwrap();

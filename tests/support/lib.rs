@@ -1,15 +1,19 @@
 //! Support for the integration tests: servers, names of their own, and waiting without sleeping for luck.
 #![expect(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and says what it skips")]
 
+mod wire;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+pub use wire::Wire;
 
 /// URL of a server from the environment, as `cargo xtask test` sets it. `None` skips the test with a line that says so;
 /// where servers are required (CI, `WB_REQUIRE_SERVERS=1`) a missing one is a failure.
 #[must_use]
 pub fn server(variable: &str) -> Option<String> {
-    if let Ok(url) = std::env::var(variable) {
+    if let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) {
         return Some(url);
     }
     let required = |name| std::env::var(name).is_ok_and(|value| value == "1" || value == "true");
@@ -68,3 +72,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+

@@ -48,6 +48,14 @@ pub(crate) struct Right {
     pub(crate) fence: Option<Fence>,
 }
 
+#[cfg(test)]
+impl Right {
+    /// A right without a fence; for tests of what carries it.
+    pub(crate) const fn unfenced() -> Self {
+        Self { term: 1, fence: None }
+    }
+}
+
 impl Leases {
     pub(crate) fn new(owner: String, ttl: Duration) -> Self {
         Self { owner, ttl, taken: Mutex::default() }

@@ -89,7 +89,11 @@ impl Pool {
             // A transaction that starts by reading could not become a writing one while another one writes.
             #[cfg(feature = "sqlite")]
             Self::Sqlite(pool) => {
-                pool.begin_with("BEGIN IMMEDIATE").await.map(Tx::Sqlite).map_err(|e| from_sqlx("begin", e))
+                let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(|e| from_sqlx("begin", e))?;
+                // The connection may know an old schema and miss, say, an index that another one has made since: it
+                // looks again when a statement reads. From here on nobody else changes it.
+                let look = sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").execute(&mut *tx).await;
+                look.map(|_| Tx::Sqlite(tx)).map_err(|e| from_sqlx("begin", e))
             }
             Self::None(never) => match *never {},
         }
@@ -139,16 +143,7 @@ impl Tx {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => {
                 let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
-                let error = match query.execute(&mut **tx).await {
-                    Ok(_) => return Ok(()),
-                    Err(error) => from_sqlx(what, error),
-                };
-                if error.kind() == ErrorKind::Misconfigured {
-                    // The connection may know an old schema: it looks again when a statement reads, and the next
-                    // attempt finds, say, the index that was missing.
-                    let _ = sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").execute(&mut **tx).await;
-                }
-                Err(error)
+                query.execute(&mut **tx).await.map(drop).map_err(|e| from_sqlx(what, e))
             }
             Self::None(never) => {
                 let _ = (what, statement);

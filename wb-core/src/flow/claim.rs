@@ -113,3 +113,39 @@ impl Claim {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::buffer::{Buffer, BufferErrorKind, MemoryBuffer, Registration, Rotation};
+    use crate::codec::Format;
+    use crate::lease::Right;
+    use crate::record::Write;
+    use crate::sink::Scope;
+
+    #[tokio::test]
+    async fn large_records_are_not_read_far_ahead() -> Result<(), BufferError> {
+        let scope = Arc::new(Scope::new("test", "blob", 1));
+        let space = MemoryBuffer::new().space(Registration::new(scope, Format::Json)).await?;
+        let ids = (0..200_u64).filter_map(|n| Id::of(&n).ok());
+        let write = |id| Write { partition: 0, id, record: Record::from_bytes(vec![b'x'; 10_000]) };
+        space.put(ids.map(write).collect()).await?;
+        space.take(&[0], "worker", Duration::from_secs(60)).await?;
+        let Rotation::Epoch(number) = space.rotate(0, "worker").await? else {
+            return Err(BufferError::new(BufferErrorKind::Unknown, "nothing to claim"));
+        };
+        let epoch = Epoch { partition: 0, number, right: Right::unfenced() };
+        let mut claim = Claim::new(space, vec![epoch], 1_000, 50_000);
+        let mut records = 0;
+        while let Some(batch) = claim.next().await? {
+            records += batch.len();
+            assert!(batch.len() <= 5, "{} records in a batch", batch.len());
+            assert!(claim.ready_bytes <= 100_000, "{} bytes read ahead", claim.ready_bytes);
+            assert_eq!(claim.ready_bytes, claim.ready.iter().map(Claimed::bytes).sum::<usize>());
+        }
+        assert_eq!(records, 200);
+        Ok(())
+    }
+}

@@ -14,6 +14,7 @@ pub(super) struct Scripts {
     pub(super) fill: Script,
     pub(super) take: Script,
     pub(super) release: Script,
+    pub(super) status: Script,
     pub(super) topology: Script,
 }
 
@@ -27,6 +28,7 @@ impl Scripts {
             fill: Script::new(include_str!("lua/fill.lua")),
             take: Script::new(include_str!("lua/take.lua")),
             release: Script::new(include_str!("lua/release.lua")),
+            status: Script::new(include_str!("lua/status.lua")),
             topology: Script::new(include_str!("lua/topology.lua")),
         }
     }

@@ -285,14 +285,10 @@ impl Space for RedisSpace {
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {
         let keys = self.shelf.keys(partition)?;
-        let mut pipeline = Pipeline::with_capacity(4);
-        // Epochs last: a rotation in between makes the status say more is to be flushed than is, never less.
-        pipeline.cmd("HLEN").arg(&keys.open).cmd("HLEN").arg(&keys.flushing).cmd("HLEN").arg(&keys.dead);
-        pipeline.cmd("HMGET").arg(&keys.meta).arg("open").arg("flushed");
-        pipeline.atomic();
-        type Epochs = (Option<u64>, Option<u64>);
-        let (open, flushing, dead, (open_epoch, flushed)): (u64, u64, u64, Epochs) =
-            self.query("cannot read where a partition stands", &pipeline).await?;
-        Ok(Status { open_epoch: open_epoch.unwrap_or(1), flushed_epoch: flushed.unwrap_or(0), open, flushing, dead })
+        let mut call = self.scripts.status.prepare_invoke();
+        call.key(&keys.open).key(&keys.flushing).key(&keys.dead).key(&keys.meta);
+        let (open, flushing, dead, open_epoch, flushed_epoch) =
+            self.run("cannot read where a partition stands", &call).await?;
+        Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
     }
 }

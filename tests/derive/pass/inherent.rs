@@ -38,7 +38,8 @@ impl Thing {
     fn to_payload(&self) {}
 }
 
-fn main() {
+#[test]
+fn compiles_and_works() {
     let thing = Thing::decode_one();
     assert_eq!(Entity::key(&thing), 4);
     let names: Vec<_> = <Thing as SqlEntity>::table().columns.into_iter().map(|c| c.name).collect();

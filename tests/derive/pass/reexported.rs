@@ -6,8 +6,8 @@ mod infra {
     pub use ::write_behind as buffer;
 }
 
-use serde::{Deserialize, Serialize};
 use infra::buffer::{Entity, WriteBehind};
+use serde::{Deserialize, Serialize};
 
 macro_rules! record {
     ($name:ident, $entity:literal, $id:ident: $ty:ty) => {
@@ -37,7 +37,8 @@ where
     marker: std::marker::PhantomData<&'a [T; N]>,
 }
 
-fn main() {
+#[test]
+fn compiles_and_works() {
     #[derive(Clone, Serialize, Deserialize, WriteBehind)]
     #[wb(name = "local")]
     struct Local {

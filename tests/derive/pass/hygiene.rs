@@ -33,9 +33,7 @@ mod shadowed {
     pub trait Into {}
     pub trait From {}
 
-    #[derive(
-        ::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind,
-    )]
+    #[derive(::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind)]
     #[wb(name = "shadowed", table = "shadowed", collection = "shadowed", native_bson, rename_all = "UPPERCASE")]
     pub struct Shadowed {
         #[wb(key)]
@@ -88,9 +86,7 @@ impl<'de> ::serde::Deserialize<'de> for primitive::Primitive {
 mod bare {
     #![no_implicit_prelude]
 
-    #[derive(
-        ::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind,
-    )]
+    #[derive(::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind)]
     #[wb(name = "bare", table = "bare", collection = "bare")]
     pub struct Bare {
         #[wb(key)]
@@ -106,7 +102,8 @@ mod bare {
     }
 }
 
-fn main() {
+#[test]
+fn compiles_and_works() {
     let bare = bare::Bare { a: 1, b: None, c: vec![1], d: true, e: ::uuid::Uuid::nil() };
     assert_eq!(::write_behind::Entity::key(&bare), 1);
     assert_eq!(::write_behind::Entity::key(&primitive::Primitive { id: 3, memo: true }), 3);
