@@ -433,10 +433,11 @@ impl Sink<Player> for HalfPanics {
                 self.0.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if self.writes.fetch_add(1, Ordering::Relaxed) == 0 {
+        let first = self.writes.fetch_add(1, Ordering::Relaxed) == 0;
+        if first {
             self.inner.waiting(1).await;
-            std::panic::panic_any("scripted panic");
         }
+        assert!(!first, "scripted panic");
         let under_way = UnderWay(&self.dropped);
         let report = self.inner.write(batch).await;
         std::mem::forget(under_way);
