@@ -72,4 +72,3 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

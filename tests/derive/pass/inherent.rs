@@ -1,6 +1,7 @@
 //! Inherent items with the names of the trait's, deprecated fields, and attributes behind `cfg_attr`.
 
 #![deny(warnings, deprecated)]
+#![expect(clippy::unwrap_used, clippy::non_minimal_cfg, reason = "of this test, not of the output")]
 
 use serde::{Deserialize, Serialize};
 use write_behind::{Entity, SqlEntity, WriteBehind};
@@ -8,7 +9,7 @@ use write_behind::{Entity, SqlEntity, WriteBehind};
 #[derive(Clone, Serialize, Deserialize, WriteBehind)]
 #[cfg_attr(all(), wb(name = "thing", table = "things"))]
 #[wb(collection = "things")]
-pub struct Thing {
+struct Thing {
     #[cfg_attr(all(), wb(key))]
     id: i32,
     #[cfg(any())]
