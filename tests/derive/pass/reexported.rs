@@ -3,7 +3,7 @@
 #![deny(warnings)]
 
 mod infra {
-    pub use ::write_behind as buffer;
+    pub(crate) use ::write_behind as buffer;
 }
 
 use infra::buffer::{Entity, WriteBehind};
