@@ -1,7 +1,7 @@
 //! claim: pages of closed epochs, gathered over partitions into batches. Batches do not shrink as partitions grow.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::try_join_all;
 
@@ -24,12 +24,32 @@ impl Claimed {
     }
 }
 
+/// Ids that are claimed and not settled yet. A scan may name a record twice, while its first claim is still on its way:
+/// concurrent batches have disjoint keys all the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flying(Arc<Mutex<HashSet<Id>>>);
+
+impl Flying {
+    fn ids(&self) -> MutexGuard<'_, HashSet<Id>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are settled, or left to the next cycle.
+    pub(super) fn landed(&self, ids: &[Id]) {
+        let mut flying = self.ids();
+        for id in ids {
+            flying.remove(id);
+        }
+    }
+}
+
 /// Reads epochs page by page.
 pub(super) struct Claim {
     space: Arc<dyn Space>,
     /// Epochs that are not read to their end, and where to go on.
     cursors: Vec<(Epoch, u64)>,
     ready: VecDeque<Claimed>,
+    flying: Flying,
     ready_bytes: usize,
     max_rows: usize,
     max_bytes: usize,
@@ -57,6 +77,7 @@ impl Claim {
             space,
             cursors,
             ready: VecDeque::new(),
+            flying: Flying::default(),
             ready_bytes: 0,
             max_rows,
             max_bytes,
@@ -64,27 +85,48 @@ impl Claim {
         }
     }
 
-    /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record at least. No id occurs twice.
+    /// What is claimed and not settled; the flush takes out of it what has landed.
+    pub(super) fn flying(&self) -> Flying {
+        self.flying.clone()
+    }
+
+    /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record at least. No id occurs twice, in
+    /// this batch or in another one that is on its way.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Claimed>>, BufferError> {
-        // By bytes too: a batch of large records must not read thousands of them ahead.
-        while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.cursors.is_empty() {
-            self.read().await?;
+        loop {
+            // By bytes too: a batch of large records must not read thousands of them ahead.
+            while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.cursors.is_empty() {
+                self.read().await?;
+            }
+            let batch = self.gather();
+            if !batch.is_empty() {
+                return Ok(Some(batch));
+            }
+            // Nothing but repetitions; perhaps there is more behind them.
+            if self.cursors.is_empty() && self.ready.is_empty() {
+                return Ok(None);
+            }
         }
+    }
+
+    /// A batch of what was read.
+    fn gather(&mut self) -> Vec<Claimed> {
         let mut batch = Vec::with_capacity(self.ready.len().min(self.max_rows));
-        let (mut ids, mut bytes) = (HashSet::new(), 0);
+        let mut bytes = 0;
+        let mut flying = self.flying.ids();
         while let Some(next) = self.ready.front() {
             if batch.len() >= self.max_rows || (bytes + next.bytes() > self.max_bytes && !batch.is_empty()) {
                 break;
             }
             let Some(next) = self.ready.pop_front() else { break };
             self.ready_bytes -= next.bytes();
-            // A scan may name a record twice; its value is the same, because a closed epoch does not change.
-            if ids.insert(next.id.clone()) {
+            // A repetition has the same value, because a closed epoch does not change.
+            if flying.insert(next.id.clone()) {
                 bytes += next.bytes();
                 batch.push(next);
             }
         }
-        Ok(if batch.is_empty() { None } else { Some(batch) })
+        batch
     }
 
     /// One page of every epoch that is not at its end.
@@ -147,5 +189,31 @@ mod tests {
         }
         assert_eq!(records, 200);
         Ok(())
+    }
+
+    /// A buffer whose scan repeats records, as `HSCAN` may while its table shrinks.
+    #[tokio::test]
+    async fn a_record_on_its_way_is_not_claimed_again() -> Result<(), BufferError> {
+        let scope = Arc::new(Scope::new("test", "blob", 1));
+        let space = MemoryBuffer::new().space(Registration::new(scope, Format::Json)).await?;
+        let mut claim = Claim::new(space, Vec::new(), 2, 1_000);
+        let epoch = Epoch { partition: 0, number: 1, right: Right::unfenced() };
+        for n in [1_u64, 2, 1, 2, 3] {
+            let claimed = Claimed { epoch, id: id(n), record: Record::from_bytes("x") };
+            claim.ready_bytes += claimed.bytes();
+            claim.ready.push_back(claimed);
+        }
+        let mut batches = Vec::new();
+        while let Some(batch) = claim.next().await? {
+            batches.push(batch.into_iter().map(|claimed| claimed.id).collect::<Vec<_>>());
+        }
+        assert_eq!(batches, [vec![id(1), id(2)], vec![id(3)]]);
+        claim.flying().landed(&[id(1)]);
+        assert_eq!(claim.flying().ids().len(), 2);
+        Ok(())
+    }
+
+    fn id(n: u64) -> Id {
+        Id::of(&n).expect("a number is a key")
     }
 }

@@ -84,6 +84,7 @@ impl<E: Entity> Lane<E> {
         let failed = Arc::new(AtomicBool::new(false));
         let over = failed.clone();
         let claim = Claim::new(self.space.clone(), epochs, options.max_batch, options.max_batch_bytes);
+        let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
             if over.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -92,7 +93,11 @@ impl<E: Entity> Lane<E> {
         });
         let settled = batches
             .map(|batch| async move {
-                match AssertUnwindSafe(self.flush_batch(batch?)).catch_unwind().await {
+                let batch = batch?;
+                let ids: Vec<_> = batch.iter().map(|claimed| claimed.id.clone()).collect();
+                let settled = AssertUnwindSafe(self.flush_batch(batch)).catch_unwind().await;
+                flying.landed(&ids);
+                match settled {
                     Ok(settled) => Ok(settled?),
                     Err(_) => Err(Interrupted::Panicked),
                 }
