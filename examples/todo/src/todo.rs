@@ -7,7 +7,7 @@ use write_behind::WriteBehind;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
-#[wb(name = "todo", table = "todos", collection = "todos")]
+#[wb(name = "todo", table = "todos", collection = "todos", native_bson)]
 pub(crate) struct Todo {
     #[wb(key)]
     pub(crate) id: Uuid,
