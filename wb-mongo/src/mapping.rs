@@ -42,8 +42,16 @@ pub trait IdPart {
 #[diagnostic::do_not_recommend]
 impl<T: Serialize> IdPart for T {
     fn part(&self) -> Result<Bson, MappingError> {
-        serde_form(self)
+        serde_form(self).map(|form| bytes(&form).unwrap_or(form))
     }
+}
+
+/// serde writes a `Vec<u8>` as an array of numbers, which MongoDB refuses in an `_id`; its bytes are legal there.
+fn bytes(form: &Bson) -> Option<Bson> {
+    let numbers = form.as_array()?;
+    let byte = |number: &Bson| u8::try_from(number.as_i64().or_else(|| number.as_i32().map(i64::from))?).ok();
+    let bytes = numbers.iter().map(byte).collect::<Option<Vec<u8>>>()?;
+    Some(Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes }))
 }
 
 /// The `_id` of a composite key.
@@ -77,3 +85,19 @@ impl<T: Default + Serialize> SkippedField for T {
 pub trait Document: Serialize + DeserializeOwned {}
 
 impl<T: Serialize + DeserializeOwned> Document for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_a_legal_id() -> Result<(), MappingError> {
+        let id = IdPart::part(&vec![0_u8, 1, 255])?;
+        assert_eq!(
+            id,
+            Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![0, 1, 255] })
+        );
+        assert_eq!(IdPart::part(&7_i64)?, Bson::Int64(7));
+        Ok(())
+    }
+}
