@@ -159,6 +159,18 @@ async fn p6_hot_and_cold_keys_reach_the_sink_in_time() {
     assert!(bench.sink.writes() <= 6, "one batch an interval");
 }
 
+/// On one thread, and on a clock that runs: a loop that only writes is never forced to wait by a buffer in memory.
+#[tokio::test]
+async fn p6_a_loop_of_writes_does_not_starve_the_flusher() {
+    let bench = Bench::start(options().flush_every(Duration::from_millis(1))).await;
+    let begun = std::time::Instant::now();
+    while bench.sink.writes() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "nothing was flushed while others wrote");
+        bench.put(1, 1).await;
+    }
+    assert_eq!(bench.engine.shutdown(FOREVER).await.unwrap().remaining, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_dirty_keys_are_flushed_before_the_interval_ends() {
     let bench = Bench::start(options().flush_every(FOREVER).flush_at(10)).await;

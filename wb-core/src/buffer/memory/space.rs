@@ -36,6 +36,8 @@ impl Space for MemorySpace {
         if self.closed.load(Ordering::Acquire) {
             return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
         }
+        // Nothing here waits: without this a loop of writes would keep its thread, and the flusher from it.
+        tokio::task::coop::consume_budget().await;
         let mut fresh = 0;
         for Write { partition, id, record } in writes {
             fresh += u64::from(self.on(partition, |p| p.put(id, record))?);
@@ -45,6 +47,7 @@ impl Space for MemorySpace {
     }
 
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
+        tokio::task::coop::consume_budget().await;
         let now = Instant::now();
         self.on(partition, |p| ids.iter().map(|id| p.get(id, now)).collect())
     }
