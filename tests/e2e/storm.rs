@@ -28,7 +28,7 @@ async fn storm(redis: &str, sink: impl Sink<Account>) -> (Rows, EntityStats) {
     println!("WB_SEED={seed}");
     let engine = Engine::builder(RedisBuffer::connect(redis).await.unwrap())
         .namespace(unique("storm"))
-        .entity::<Account>(sink, EntityOptions::new())
+        .entity::<Account>(sink, EntityOptions::new().flush_every(Duration::from_millis(500)))
         .start()
         .await
         .unwrap();
