@@ -1,45 +1,13 @@
 //! The scripted sink keeps the contract of sinks, and does what its script says.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod player;
+
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use player::Player;
 use wb_core::testing::{Outcome, ScriptedSink, Specimen, sink as suite};
-use wb_core::{Batch, CodecError, Delete, Entity, ErrorKind, Fence, Format, Id, Scope, Sink, Upsert, codec};
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Player {
-    id: u64,
-    score: u64,
-}
-
-impl Entity for Player {
-    type Key = u64;
-    const NAME: &'static str = "player";
-    const FORMAT: Format = Format::Json;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
-
-impl Specimen for Player {
-    fn specimen(n: u64) -> Self {
-        Self { id: n, score: 0 }
-    }
-
-    fn revise(&self, round: u64) -> Self {
-        Self { id: self.id, score: round }
-    }
-}
+use wb_core::{Batch, Delete, Entity, ErrorKind, Fence, Id, Scope, Sink, Upsert};
 
 fn scope() -> Arc<Scope> {
     Arc::new(Scope::new("test", Player::NAME, 16))

@@ -1,4 +1,5 @@
-//! The scripts, one file a verb; used only where the server must decide.
+//! The scripts, one file a verb (`step.lua` is what the verbs that finish an epoch share); used only where the server
+//! must decide.
 
 use redis::Script;
 
@@ -22,9 +23,9 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             rotate: Script::new(include_str!("lua/rotate.lua")),
-            ack: Script::new(include_str!("lua/ack.lua")),
-            back: Script::new(include_str!("lua/back.lua")),
-            bury: Script::new(include_str!("lua/bury.lua")),
+            ack: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/ack.lua"))),
+            back: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/back.lua"))),
+            bury: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/bury.lua"))),
             fill: Script::new(include_str!("lua/fill.lua")),
             take: Script::new(include_str!("lua/take.lua")),
             release: Script::new(include_str!("lua/release.lua")),

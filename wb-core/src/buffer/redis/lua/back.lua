@@ -1,13 +1,10 @@
--- Records must be tried again. KEYS: flushing, meta, lease, attempts, open, then a clean-copy key per id.
--- ARGV: owner, epoch, then id and attempts ("count first_ms") in turn. Returns as ack does.
-if redis.call('GET', KEYS[3]) ~= ARGV[1] then return -1 end
-if tonumber(redis.call('HGET', KEYS[2], 'open') or '1') - 1 ~= tonumber(ARGV[2]) then return -1 end
+-- Records must be tried again. KEYS 4, 5: attempts, open. ARGV: owner, epoch, then id and attempts ("count first_ms") in
+-- turn.
+if not holds() then return -1 end
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
-  local value = redis.call('HGET', KEYS[1], id)
+  local value = take(id)
   if value then
-    -- Removal comes first, as in ack.
-    redis.call('HDEL', KEYS[1], id)
     -- This moves against the readers' order: one that has looked into open already finds the copy. No TTL until it is
     -- flushed or superseded.
     redis.call('SET', KEYS[5 + (i - 1) / 2], value)
@@ -19,8 +16,4 @@ for i = 3, #ARGV, 2 do
     end
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('HSET', KEYS[2], 'flushed', ARGV[2])
-  return 1
-end
-return 0
+return finish()

@@ -1,0 +1,30 @@
+-- What ack, back and bury share; it stands before each of them. KEYS: flushing, meta, lease, and two more hashes, then a
+-- clean-copy key per id. ARGV: owner, epoch, then what the step wants.
+-- A step returns 1 when the epoch is flushed now, 0 when records are left, -1 when lease or epoch is not the caller's.
+
+-- Whether the epoch is the caller's to finish.
+local function holds()
+  if redis.call('GET', KEYS[3]) ~= ARGV[1] then return false end
+  if tonumber(redis.call('HGET', KEYS[2], 'open') or '1') - 1 ~= tonumber(ARGV[2]) then return false end
+  -- A key of a wrong type fails the script here, before a record is taken out that could not be put where it goes:
+  -- what a script has done before an error stays done.
+  redis.call('HLEN', KEYS[4])
+  redis.call('HLEN', KEYS[5])
+  return true
+end
+
+-- The record of an id, taken out of the epoch; false when it is not there any more. The removal is the first write of a
+-- step: a full Redis refuses a script whose first write needs memory, and could never be emptied.
+local function take(id)
+  local value = redis.call('HGET', KEYS[1], id)
+  if value then redis.call('HDEL', KEYS[1], id) end
+  return value
+end
+
+-- Ends the epoch when nothing of it is left.
+local function finish()
+  if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+  redis.call('HSET', KEYS[2], 'flushed', ARGV[2])
+  return 1
+end
+
