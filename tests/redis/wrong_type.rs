@@ -1,6 +1,5 @@
 //! A foreign value under a key of the framework is an error, never a loss: what a script has done before it fails stays
 //! done, so a step must not take a record out before it knows that it can put it where it goes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
