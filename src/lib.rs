@@ -3,16 +3,16 @@
 
 pub use wb_core::{
     Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, Delete,
-    Drained, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Format, Id,
-    KeyError, KeyPart, MemoryBuffer, Operation, Pressure, Record, Report, RetryPolicy, Role, Scope, Sink, SinkError,
-    Space, StartError, UnknownEntity, Upsert, Write, buffer, codec, partition_of,
+    Drained, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Finding, Format,
+    Id, KeyError, KeyPart, MemoryBuffer, Operation, Overflow, Pressure, Record, Report, RetryPolicy, Role, Scope,
+    Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, Write, buffer, codec, partition_of,
 };
 
 #[cfg(feature = "redis")]
 pub use wb_core::{RedisBuffer, RedisOptions};
 
 #[cfg(feature = "testing")]
-pub use wb_core::testing;
+pub use wb_core::{Mechanism, Sabotage, testing};
 
 #[cfg(feature = "derive")]
 pub use wb_derive::WriteBehind;

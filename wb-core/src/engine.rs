@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::buffer::{Buffer, BufferError, Registration};
 use crate::cache::Cache;
+use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError, UnknownEntity};
 use crate::events;
@@ -34,6 +35,7 @@ pub struct Engine {
     typed: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     tasks: JoinSet<()>,
     phase: watch::Sender<Phase>,
+    findings: Vec<Finding>,
     over: bool,
 }
 
@@ -82,6 +84,12 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> BTreeMap<&'static str, EntityStats> {
         self.lanes.iter().map(|lane| (lane.entity(), lane.stats())).collect()
+    }
+
+    /// What was found at start: nothing fatal, but perhaps warnings.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 
     /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
@@ -190,10 +198,18 @@ impl EngineBuilder {
             lease: self.lease,
             flushes: self.role.flushes(),
         };
+        let unreachable = |source| StartError::Buffer { entity: "(all)", source };
+        let mut findings = self.buffer.examine().await.map_err(unreachable)?;
         let mut opened = Vec::with_capacity(self.entities.len());
         for entity in self.entities {
-            opened.push(entity.open(&context).await?);
+            let (lane, found) = entity.open(&context).await?;
+            opened.push(lane);
+            findings.extend(found);
         }
+        if doctor::fatal(&findings).is_some() {
+            return Err(StartError::Unfit { findings });
+        }
+        findings.iter().for_each(events::found);
         if context.flushes {
             // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
             futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
@@ -205,12 +221,42 @@ impl EngineBuilder {
             typed: HashMap::new(),
             tasks: JoinSet::new(),
             phase,
+            findings,
             over: false,
         };
         for lane in opened {
             lane.join(&mut engine, context.flushes);
         }
         Ok(engine)
+    }
+
+    /// Looks at the buffer and every sink as [`start`](Self::start) does, starts nothing, and says everything that it
+    /// finds; what `start` would fail with is a fatal finding.
+    pub async fn doctor(self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let failed = |error: &StartError| Finding::fatal("start", "engine", crate::error::chain(error));
+        if let Err(error) = self.check() {
+            return vec![failed(&error.into())];
+        }
+        match self.buffer.examine().await {
+            Ok(found) => findings.extend(found),
+            Err(source) => findings.push(failed(&StartError::Buffer { entity: "(all)", source })),
+        }
+        let context = Context {
+            buffer: self.buffer.clone(),
+            namespace: self.namespace,
+            owner: Uuid::new_v4().to_string(),
+            lease: self.lease,
+            flushes: false,
+        };
+        for entity in self.entities {
+            match entity.open(&context).await {
+                Ok((_, found)) => findings.extend(found),
+                Err(error) => findings.push(failed(&error)),
+            }
+        }
+        self.buffer.close().await;
+        findings
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -257,7 +303,7 @@ struct Context {
 trait Setup: Send {
     fn name(&self) -> &'static str;
     fn check(&self) -> Result<(), ConfigError>;
-    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError>;
+    async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
 }
 
 /// An entity that is ready to run.
@@ -284,14 +330,21 @@ impl<T: Entity> Setup for Described<T> {
         self.options.check(T::NAME)
     }
 
-    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError> {
+    async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError> {
         let Self { sink, options } = *self;
         let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
         let pressure = Arc::new(Pressure::new(options.flush_at));
-        let registration = Registration { scope: scope.clone(), format: T::FORMAT, pressure: pressure.clone() };
+        let registration = Registration {
+            scope: scope.clone(),
+            format: T::FORMAT,
+            pressure: pressure.clone(),
+            max_dirty: options.max_dirty.map(|limit| limit.keys),
+            sabotage: options.sabotage,
+        };
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let lane = Lane {
             scope,
             options,
@@ -304,7 +357,7 @@ impl<T: Entity> Setup for Described<T> {
             loads: Loads::default(),
             cycles: watch::channel(0).0,
         };
-        Ok(Box::new(Arc::new(lane)))
+        Ok((Box::new(Arc::new(lane)), findings))
     }
 }
 

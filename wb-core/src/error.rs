@@ -23,6 +23,12 @@ pub enum StartError {
         /// What the buffer said.
         source: BufferError,
     },
+    /// What was found must not be started with.
+    #[error("the engine must not start like this: {}", crate::doctor::fatal(.findings).unwrap_or_default())]
+    Unfit {
+        /// Everything that was found, warnings included.
+        findings: Vec<crate::Finding>,
+    },
     /// The sink refuses.
     #[error("the sink of entity `{entity}` cannot be used")]
     Sink {

@@ -3,12 +3,27 @@
 use std::time::Duration;
 
 use crate::buffer::BufferError;
+use crate::doctor::{Finding, Severity};
 use crate::error::chain;
 use crate::key::Id;
 use crate::sink::{Scope, SinkError};
 
 pub(crate) fn started(scope: &Scope, flushes: bool) {
     tracing::info!(namespace = %scope.namespace, entity = scope.entity, partitions = scope.partitions, flushes, "entity started");
+}
+
+pub(crate) fn found(finding: &Finding) {
+    match finding.severity {
+        Severity::Note => {
+            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start")
+        }
+        Severity::Warning => {
+            tracing::warn!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
+        }
+        Severity::Fatal => {
+            tracing::error!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
+        }
+    }
 }
 
 pub(crate) fn dropped() {

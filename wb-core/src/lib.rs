@@ -3,6 +3,7 @@
 pub mod buffer;
 mod cache;
 pub mod codec;
+pub mod doctor;
 mod engine;
 mod entity;
 mod error;
@@ -18,6 +19,7 @@ mod partition;
 mod pressure;
 mod record;
 mod retry;
+mod sabotage;
 mod sink;
 mod stats;
 #[cfg(feature = "testing")]
@@ -28,15 +30,17 @@ pub use buffer::redis::{RedisBuffer, RedisOptions};
 pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Space};
 pub use cache::Cache;
 pub use codec::{CodecError, Format};
+pub use doctor::{Finding, Severity};
 pub use engine::{Drained, Engine, EngineBuilder};
 pub use entity::Entity;
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use key::{EntityKey, Id, KeyError, KeyPart};
-pub use options::{EntityOptions, Role};
+pub use options::{EntityOptions, Overflow, Role};
 pub use partition::partition_of;
 pub use pressure::Pressure;
 pub use record::{Record, Write};
 pub use retry::RetryPolicy;
+pub use sabotage::{Mechanism, Sabotage};
 pub use sink::{Batch, Delete, ErrorKind, Fence, Report, Scope, Sink, SinkError, Upsert};
 pub use stats::EntityStats;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 use crate::retry::RetryPolicy;
+use crate::sabotage::Sabotage;
 
 /// Options of one entity. Checked once, by [`EngineBuilder::start`](crate::EngineBuilder::start).
 #[derive(Clone, Debug)]
@@ -19,6 +20,29 @@ pub struct EntityOptions {
     pub(crate) cache_ttl: Duration,
     pub(crate) negative_ttl: Duration,
     pub(crate) retry: RetryPolicy,
+    pub(crate) max_dirty: Option<MaxDirty>,
+    pub(crate) rate_limit: Option<u32>,
+    pub(crate) sabotage: Sabotage,
+}
+
+/// The most keys that may be dirty at once, and what happens to a write that would pass it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaxDirty {
+    pub(crate) keys: u64,
+    pub(crate) overflow: Overflow,
+}
+
+/// What happens to a write that would make more keys dirty than [`EntityOptions::max_dirty`] allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// It waits for room; after `timeout` it is refused.
+    Wait {
+        /// How long at most.
+        timeout: Duration,
+    },
+    /// It is refused at once.
+    Reject,
 }
 
 impl Default for EntityOptions {
@@ -34,6 +58,9 @@ impl Default for EntityOptions {
             cache_ttl: Duration::from_secs(600),
             negative_ttl: Duration::from_secs(5),
             retry: RetryPolicy::default(),
+            max_dirty: None,
+            rate_limit: None,
+            sabotage: Sabotage::none(),
         }
     }
 }
@@ -106,6 +133,29 @@ impl EntityOptions {
         self
     }
 
+    /// Most keys of the entity that may be dirty at once, over all processes; every process should say the same. A write
+    /// that would pass it waits or is refused with [`BufferErrorKind::Full`](crate::BufferErrorKind::Full), and never
+    /// appears later; writes of keys that are dirty already pass. Default: no limit but the memory of the buffer.
+    pub const fn max_dirty(mut self, keys: u64, overflow: Overflow) -> Self {
+        self.max_dirty = Some(MaxDirty { keys, overflow });
+        self
+    }
+
+    /// Most rows a second that this process sends to the sink for this entity. Writes go on coalescing while a flush
+    /// waits. Default: no limit.
+    pub const fn rate_limit(mut self, rows_per_second: u32) -> Self {
+        self.rate_limit = Some(rows_per_second);
+        self
+    }
+
+    /// Switches a mechanism off, to see the promise break that rests on it.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub const fn without(mut self, mechanism: crate::Mechanism) -> Self {
+        self.sabotage = self.sabotage.without(mechanism);
+        self
+    }
+
     pub(crate) fn check(&self, entity: &'static str) -> Result<(), ConfigError> {
         let wrong = |what: &'static str| Err(ConfigError::Option { entity, what });
         if self.partitions == 0 || self.partitions > 4096 {
@@ -119,6 +169,9 @@ impl EntityOptions {
         }
         if self.max_record_bytes == 0 || self.max_record_bytes > 512 << 20 {
             return wrong("max_record_bytes must be from 1 to 512 MiB, the most that Redis holds in one value");
+        }
+        if self.max_dirty.is_some_and(|limit| limit.keys == 0) || self.rate_limit == Some(0) {
+            return wrong("max_dirty and rate_limit must be above zero");
         }
         self.retry.check()
     }

@@ -22,9 +22,11 @@ pub use letter::{DeadLetter, Operation};
 pub use memory::MemoryBuffer;
 
 use crate::codec::Format;
+use crate::doctor::Finding;
 use crate::key::Id;
 use crate::pressure::Pressure;
 use crate::record::{Record, Write};
+use crate::sabotage::Sabotage;
 use crate::sink::Scope;
 
 /// A place where records wait.
@@ -39,6 +41,14 @@ pub trait Buffer: Send + Sync + 'static {
     /// Ends the tasks of the buffer and waits for them; called once, at the end of shutdown. Writes that are on their
     /// way are finished first, later ones fail.
     async fn close(&self);
+
+    /// Looks at the server: what an operator should know, and what an engine must not start with.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    async fn examine(&self) -> Result<Vec<Finding>, BufferError> {
+        Ok(Vec::new())
+    }
 }
 
 /// What an engine tells the buffer about an entity.
@@ -51,13 +61,17 @@ pub struct Registration {
     pub format: Format,
     /// Counts keys that become dirty through this engine.
     pub pressure: Arc<Pressure>,
+    /// Most keys that may be dirty at once; `None`: as many as fit.
+    pub max_dirty: Option<u64>,
+    /// What a test has switched off.
+    pub sabotage: Sabotage,
 }
 
 impl Registration {
     /// A registration; for tests of buffers.
     #[must_use]
     pub fn new(scope: Arc<Scope>, format: Format) -> Self {
-        Self { scope, format, pressure: Arc::new(Pressure::new(u64::MAX)) }
+        Self { scope, format, pressure: Arc::new(Pressure::new(u64::MAX)), max_dirty: None, sabotage: Sabotage::none() }
     }
 
     /// The topology as the buffer records it.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 pub use error::{ErrorKind, SinkError};
 
+use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::key::Id;
 
@@ -52,6 +53,16 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
     /// As for [`write`](Sink::write).
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError>;
 
+    /// Looks at the database: the entity's table or collection, the fences, what an operator should know. Called after
+    /// [`open`](Sink::open).
+    ///
+    /// # Errors
+    /// As for [`write`](Sink::write).
+    async fn examine(&self, scope: &Scope) -> Result<Vec<Finding>, SinkError> {
+        let _ = scope;
+        Ok(Vec::new())
+    }
+
     /// Releases what the sink holds; called once, at the end of shutdown.
     async fn close(&self) {}
 }
@@ -72,6 +83,10 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
         (**self).load(keys).await
+    }
+
+    async fn examine(&self, scope: &Scope) -> Result<Vec<Finding>, SinkError> {
+        (**self).examine(scope).await
     }
 
     async fn close(&self) {

@@ -1,0 +1,61 @@
+//! Switches that take one mechanism out of the flow, so that a test can see the promise break that rests on it. Only
+//! builds with the feature `testing` can set one.
+
+/// A mechanism that a promise rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// A closed epoch takes no more writes. Without it, a write of a key that is being flushed lands in `flushing`.
+    ClosedEpochs,
+    /// A record leaves the buffer after the sink has committed it. Without it, it is removed before it is written.
+    CommitFirst,
+    /// Batches carry fences, and a worker stops when its right is gone. Without it, neither is looked at.
+    Fence,
+    /// A step looks whether lease and epoch are still the caller's. Without it, it does what it is told.
+    AckCheck,
+    /// What is dirty has no TTL. Without it, `open` expires.
+    NoTtl,
+    /// A record goes back to `open` only where no newer state is. Without it, it overwrites.
+    BackIfAbsent,
+    /// Readers look in the order in which records move. Without it, they look the other way round.
+    ReadOrder,
+}
+
+/// The mechanisms that are switched off; none outside of tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    #[cfg(feature = "testing")]
+    without: u16,
+}
+
+impl Sabotage {
+    /// Everything is as it should be.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            #[cfg(feature = "testing")]
+            without: 0,
+        }
+    }
+
+    /// The same without `mechanism`.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub const fn without(self, mechanism: Mechanism) -> Self {
+        Self { without: self.without | 1 << mechanism as u16 }
+    }
+
+    /// Whether `mechanism` is switched off.
+    #[must_use]
+    pub const fn lacks(self, mechanism: Mechanism) -> bool {
+        #[cfg(feature = "testing")]
+        {
+            self.without & (1 << mechanism as u16) != 0
+        }
+        #[cfg(not(feature = "testing"))]
+        {
+            _ = mechanism;
+            false
+        }
+    }
+}
