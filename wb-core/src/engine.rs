@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, BufferError, Registration};
 use crate::cache::Cache;
 use crate::doctor::{self, Finding};
@@ -23,6 +24,7 @@ use crate::gate::Gate;
 use crate::lane::{AnyLane, Lane, Phase};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
+use crate::metrics;
 use crate::options::{EntityOptions, Role};
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
@@ -53,10 +55,22 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
+    /// Rows that reached the sink since the shutdown began.
+    pub flushed: u64,
     /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
     pub remaining: u64,
     /// The same by entity.
-    pub by_entity: BTreeMap<&'static str, u64>,
+    pub by_entity: BTreeMap<&'static str, DrainedEntity>,
+}
+
+/// What a shutdown left of one entity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainedEntity {
+    /// Rows that reached the sink since the shutdown began.
+    pub flushed: u64,
+    /// Records that are not in the sink.
+    pub remaining: u64,
 }
 
 impl Engine {
@@ -101,6 +115,7 @@ impl Engine {
         self.over = true;
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
+        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().rows()).collect();
         for lane in &self.lanes {
             lane.close();
         }
@@ -114,13 +129,15 @@ impl Engine {
         }
         let mut drained = Drained::default();
         let mut failed = None;
-        for (lane, owned) in self.lanes.iter().zip(&owned) {
+        for ((lane, owned), before) in self.lanes.iter().zip(&owned).zip(before) {
             let remaining = lane.remaining(owned).await;
             let released = lane.release().await;
             match (remaining, released) {
                 (Ok(remaining), Ok(())) => {
+                    let flushed = lane.stats().rows().saturating_sub(before);
+                    drained.flushed += flushed;
                     drained.remaining += remaining;
-                    drained.by_entity.insert(lane.entity(), remaining);
+                    drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
                 }
                 (Err(error), _) | (_, Err(error)) => failed = Some(error),
             }
@@ -214,6 +231,7 @@ impl EngineBuilder {
             // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
             futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
         }
+        metrics::describe();
         let (phase, _) = watch::channel(Phase::Running);
         let mut engine = Engine {
             buffer: self.buffer,
@@ -352,6 +370,7 @@ impl<T: Entity> Setup for Described<T> {
             sink,
             pressure,
             counters: Counters::default(),
+            backlog: Backlog::default(),
             leases: Leases::new(context.owner.clone(), context.lease),
             gate: Gate::new(),
             loads: Loads::default(),
@@ -376,6 +395,8 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
             engine.tasks.spawn(async move { flow::run(&worker, phase).await });
             engine.tasks.spawn(async move { lease::keep(&keeper, phase_too).await });
         }
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { backlog::watch(&watcher, phase).await });
         engine.lanes.push(lane.clone());
         engine.typed.insert(TypeId::of::<T>(), lane);
     }

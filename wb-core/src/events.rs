@@ -15,7 +15,7 @@ pub(crate) fn started(scope: &Scope, flushes: bool) {
 pub(crate) fn found(finding: &Finding) {
     match finding.severity {
         Severity::Note => {
-            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start")
+            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
         }
         Severity::Warning => {
             tracing::warn!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
@@ -99,6 +99,10 @@ pub(crate) fn cycle_failed(scope: &Scope, error: &BufferError) {
 
 pub(crate) fn cycle_panicked(scope: &Scope) {
     tracing::error!(entity = scope.entity, "sink or codec panicked, trying again");
+}
+
+pub(crate) fn backlog_unknown(scope: &Scope, error: &BufferError) {
+    tracing::debug!(entity = scope.entity, error = chain(error), "what waits was not looked up");
 }
 
 pub(crate) fn copy_undecodable(scope: &Scope, id: &Id) {

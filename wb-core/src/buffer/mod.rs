@@ -155,8 +155,8 @@ pub trait Space: Send + Sync + 'static {
     /// Gives leases up.
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError>;
 
-    /// Which of these partitions have anything to flush. May name some that have not.
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<u16>, BufferError>;
+    /// Which of these partitions have anything to flush, how much, and since when.
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError>;
 
     /// Closes the open epoch: `open` becomes `flushing`, in one step, whatever its size.
     async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError>;
@@ -230,6 +230,29 @@ impl Token {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// What a partition has to flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pending {
+    /// The partition.
+    pub partition: u16,
+    /// Records in the open epoch.
+    pub open: u64,
+    /// Records in the epoch that is being flushed.
+    pub flushing: u64,
+    /// How long the oldest epoch that holds any of them has been taking writes, or took them: none of its records has
+    /// been dirty for longer. `None` before the first rotation.
+    pub age: Option<Duration>,
+}
+
+impl Pending {
+    /// Keys that are not in the sink yet (one that is both open and flushing counts twice).
+    #[must_use]
+    pub const fn dirty(&self) -> u64 {
+        self.open + self.flushing
     }
 }
 

@@ -73,6 +73,7 @@ impl<E: Entity> Lane<E> {
             return Ok(());
         }
         self.flush_epochs(epochs).await?;
+        self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())
     }

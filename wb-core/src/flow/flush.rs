@@ -6,6 +6,7 @@ use crate::entity::Entity;
 use crate::events;
 use crate::key::Id;
 use crate::lane::Lane;
+use crate::metrics;
 use crate::retry::{Verdict, verdict};
 use crate::sink::{Batch, Report, SinkError};
 
@@ -65,6 +66,7 @@ impl<E: Entity> Lane<E> {
             let begun = Instant::now();
             let result = self.sink.write(batch).await;
             self.counters.flushed(begun.elapsed());
+            metrics::flushed(&self.scope, begun.elapsed());
             let error = match result {
                 Ok(report) => {
                     self.count(batch, &report, begun);
@@ -73,6 +75,7 @@ impl<E: Entity> Lane<E> {
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
+            self.counters.failed(error.kind());
             match verdict(error.kind(), failures, &self.options.retry, rand::random()) {
                 (Verdict::Isolate, _) => return Ok(Settled::Refused(error)),
                 (Verdict::GiveUp, _) => {
@@ -92,7 +95,6 @@ impl<E: Entity> Lane<E> {
                     tokio::time::sleep(wait).await;
                 }
             }
-            self.counters.retries.add(1);
         }
     }
 

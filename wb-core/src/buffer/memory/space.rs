@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::partition::{Partition, lock};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Pending, Rotation, Space, Status,
+    Step, Token,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -75,14 +76,10 @@ impl Space for MemorySpace {
         partitions.iter().try_for_each(|&p| self.on(p, |p| p.release(owner)))
     }
 
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<u16>, BufferError> {
-        let mut pending = Vec::new();
-        for &partition in partitions {
-            if self.on(partition, |p| p.pending())? {
-                pending.push(partition);
-            }
-        }
-        Ok(pending)
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
+        let now = Instant::now();
+        let found = partitions.iter().map(|&partition| self.on(partition, |p| p.pending(partition, now)));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError> {

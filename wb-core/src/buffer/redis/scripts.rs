@@ -8,6 +8,7 @@ pub(super) const MAX_RECORDS: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Scripts {
+    pub(super) pending: Script,
     pub(super) rotate: Script,
     pub(super) ack: Script,
     pub(super) back: Script,
@@ -22,6 +23,7 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
+            pending: Script::new(include_str!("lua/pending.lua")),
             rotate: Script::new(include_str!("lua/rotate.lua")),
             ack: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/ack.lua"))),
             back: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/back.lua"))),
