@@ -99,11 +99,11 @@ impl Space for MemorySpace {
 
     async fn confirm(&self) -> Result<(), BufferError> {
         let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = shelves.get(&(self.scope.namespace.clone(), self.scope.entity)).map(|shelf| &shelf.topology);
-        match stored {
-            Some(stored) if *stored == self.topology => Ok(()),
-            _ => {
-                let stored = stored.map(ToString::to_string);
+        match shelves.get(&(self.scope.namespace.clone(), self.scope.entity)) {
+            // The same partitions, not only as many: changed and changed back, they are other ones.
+            Some(shelf) if Arc::ptr_eq(&shelf.partitions, &self.partitions) => Ok(()),
+            shelf => {
+                let stored = shelf.map(|shelf| shelf.topology.to_string());
                 Err(buffer::topology_changed(&self.scope, stored.as_deref(), &self.topology))
             }
         }
