@@ -106,6 +106,25 @@ impl Engine {
         &self.findings
     }
 
+    /// Partitions that this engine flushes now, by entity. Workers share the partitions evenly; a sum over all workers of
+    /// less than all of them means that some are between two owners.
+    #[must_use]
+    pub fn owned(&self) -> BTreeMap<&'static str, Vec<u16>> {
+        self.lanes.iter().map(|lane| (lane.entity(), lane.owned())).collect()
+    }
+
+    /// Stops flushing here, for a rolling deploy: what is in flight is settled, then this engine's partitions are given up
+    /// and it counts as a worker no more. Other workers take them within a third of a lease, or at their next start.
+    /// Writes and reads go on; [`shutdown`](Self::shutdown) afterwards has nothing left to flush.
+    ///
+    /// Returns when everything is given up. That takes as long as the batches that are on their way: with a sink that is
+    /// down about a lease, and until it is back where the sink does not fence. With a buffer that is down it waits, too.
+    /// Dropping the future does not take the request back; calling it again waits again. A [`Role::Writer`] has nothing
+    /// to hand over.
+    pub async fn handover(&self) {
+        futures::future::join_all(self.lanes.iter().map(|lane| lane.hand_over())).await;
+    }
+
     /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
     /// partitions up.
     ///
@@ -359,6 +378,10 @@ impl<T: Entity> Setup for Described<T> {
             max_dirty: options.max_dirty.map(|limit| limit.keys),
             sabotage: options.sabotage,
         };
+        let leases = Leases::new(context.owner.clone(), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
@@ -371,7 +394,7 @@ impl<T: Entity> Setup for Described<T> {
             pressure,
             counters: Counters::default(),
             backlog: Backlog::default(),
-            leases: Leases::new(context.owner.clone(), context.lease),
+            leases,
             gate: Gate::new(),
             loads: Loads::default(),
             cycles: watch::channel(0).0,
@@ -397,6 +420,8 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
         }
         let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
         engine.tasks.spawn(async move { backlog::watch(&watcher, phase).await });
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { lease::watch(&watcher, phase).await });
         engine.lanes.push(lane.clone());
         engine.typed.insert(TypeId::of::<T>(), lane);
     }

@@ -38,6 +38,14 @@ pub(crate) fn lease_lost(scope: &Scope, partition: u16) {
     tracing::warn!(entity = scope.entity, partition, "lease lost");
 }
 
+pub(crate) fn leases_given_up(scope: &Scope, partitions: &[u16]) {
+    tracing::debug!(entity = scope.entity, ?partitions, "leases given up");
+}
+
+pub(crate) fn topology_changed(scope: &Scope, error: &BufferError) {
+    tracing::error!(entity = scope.entity, error = chain(error), "entity laid out anew, no more writes are taken");
+}
+
 pub(crate) fn lease_failed(scope: &Scope, error: &BufferError) {
     tracing::warn!(entity = scope.entity, error = chain(error), "leases not renewed");
 }

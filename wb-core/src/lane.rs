@@ -121,7 +121,9 @@ pub(crate) trait AnyLane: Send + Sync {
     /// Records of owned partitions that are still dirty.
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError>;
     fn owned(&self) -> Vec<u16>;
-    /// Gives all leases up.
+    /// Flushes nothing more and gives everything up; returns when that is done.
+    async fn hand_over(&self);
+    /// Gives all leases up at once, and takes this worker off the list.
     async fn release(&self) -> Result<(), BufferError>;
     async fn close_sink(&self);
 }
@@ -138,6 +140,7 @@ impl<E: Entity> AnyLane for Lane<E> {
 
     fn close(&self) {
         self.gate.close();
+        self.leases.close();
     }
 
     async fn drain(&self, deadline: Instant) {
@@ -164,7 +167,16 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.leases.owned()
     }
 
+    async fn hand_over(&self) {
+        self.leases.leave();
+        self.leases.left().await;
+    }
+
     async fn release(&self) -> Result<(), BufferError> {
+        if !self.leases.is_listed() {
+            return Ok(());
+        }
+        self.space.retire(self.leases.owner()).await?;
         self.space.release(&self.leases.known(), self.leases.owner()).await
     }
 

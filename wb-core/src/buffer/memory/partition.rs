@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::buffer::{Attempts, Clean, DeadLetter, Done, Lookup, Page, Pending, Rotation, Status, Step, Token};
+use crate::buffer::{Attempts, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Rotation, Status, Step, Token};
 use crate::key::Id;
 use crate::record::Record;
 
@@ -78,7 +78,7 @@ impl Closed {
 }
 
 /// When something ends that lives for `ttl`; `None` when that is beyond what the clock can say.
-fn end(now: Instant, ttl: Duration) -> Option<Instant> {
+pub(super) fn end(now: Instant, ttl: Duration) -> Option<Instant> {
     now.checked_add(ttl)
 }
 
@@ -143,6 +143,18 @@ impl Partition {
             self.lease = Some((owner.to_owned(), end(now, ttl)));
         }
         mine
+    }
+
+    pub(super) fn renew(&mut self, worker: &str, ttl: Duration, now: Instant) -> Holder {
+        match &mut self.lease {
+            Some((_, until)) if until.is_some_and(|until| until <= now) => Holder::Nobody,
+            Some((holder, until)) if holder == worker => {
+                *until = end(now, ttl);
+                Holder::Caller
+            }
+            Some(_) => Holder::Other,
+            None => Holder::Nobody,
+        }
     }
 
     pub(super) fn release(&mut self, owner: &str) {

@@ -11,19 +11,23 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf};
-use super::scripts::{MAX_RECORDS, Scripts};
+use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
+use super::{keys, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Pending, Rotation, Space, Status,
-    Step, Token,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Roll, Rotation,
+    Space, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
+use crate::sink::Scope;
 
 pub(super) struct RedisSpace {
     pub(super) shelf: Arc<Shelf>,
     pub(super) committer: Arc<Committer>,
     pub(super) connection: ConnectionManager,
     pub(super) scripts: Arc<Scripts>,
+    pub(super) scope: Arc<Scope>,
+    pub(super) topology: Topology,
 }
 
 impl RedisSpace {
@@ -156,6 +160,39 @@ impl Space for RedisSpace {
             self.run("cannot take a lease", &call).await
         }))
         .await
+    }
+
+    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
+        let mut call = self.scripts.heartbeat.prepare_invoke();
+        call.key(keys::workers(&self.scope.namespace)).arg(self.scope.entity).arg(millis(ttl)).arg(worker);
+        let mut workers: Vec<String> = self.run("cannot send a heartbeat", &call).await?;
+        workers.sort_unstable();
+        let alive = &workers;
+        let leases = try_join_all(self.shelf.partitions.chunks(MAX_LEASES).map(|partitions| async move {
+            let mut call = self.scripts.renew.prepare_invoke();
+            call.arg(worker).arg(millis(ttl)).arg(alive);
+            for keys in partitions {
+                call.key(&keys.lease);
+            }
+            self.run::<Vec<i64>>("cannot renew leases", &call).await
+        }))
+        .await?;
+        let leases = leases.into_iter().flatten().map(|state| match state {
+            1 => Holder::Caller,
+            0 => Holder::Nobody,
+            _ => Holder::Other,
+        });
+        Ok(Roll { leases: leases.collect(), workers })
+    }
+
+    async fn retire(&self, worker: &str) -> Result<(), BufferError> {
+        let mut call = self.scripts.retire.prepare_invoke();
+        call.key(keys::workers(&self.scope.namespace)).arg(self.scope.entity).arg(worker);
+        self.run("cannot take a worker off the list", &call).await
+    }
+
+    async fn confirm(&self) -> Result<(), BufferError> {
+        topology::confirm(&self.connection, &self.scope, &self.topology).await
     }
 
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
