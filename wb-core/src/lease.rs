@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::entity::Entity;
 use crate::events;
+use crate::failpoint;
 use crate::lane::{Lane, Phase, stopped};
 use crate::sink::Fence;
 
@@ -159,6 +160,7 @@ async fn renew<E: Entity>(lane: &Lane<E>) -> Vec<u16> {
             return Vec::new();
         }
     };
+    failpoint::pass("after_renew");
     let now = Instant::now();
     let mut taken = leases.taken();
     let mut unfenced = Vec::new();
