@@ -57,8 +57,12 @@ mod armed {
     pub(super) fn pass(point: &str) {
         for failpoint in ARMED.iter().filter(|failpoint| failpoint.name == point) {
             if failpoint.passed.fetch_add(1, Ordering::Relaxed) + 1 == failpoint.at {
-                run(if failpoint.stops { STOP } else { KILL });
-                while !failpoint.stops {
+                if failpoint.stops {
+                    run(STOP);
+                    return;
+                }
+                run(KILL);
+                loop {
                     // The signal is on its way: nothing after the point may happen any more.
                     std::thread::park();
                 }
