@@ -35,6 +35,7 @@ const FLUSH_FLOOR: f64 = 1.0;
 enum Action {
     KillWorker,
     StopWorker,
+    StopBeforeWrite,
     KillWriter,
     StopWriter,
     KillRedis,
@@ -45,9 +46,10 @@ enum Action {
 }
 
 /// Each with its weight. One round of all comes first, so that a short storm has everything.
-const ACTIONS: [(Action, u32); 9] = [
+const ACTIONS: [(Action, u32); 10] = [
     (Action::KillWorker, 30),
-    (Action::StopWorker, 20),
+    (Action::StopWorker, 10),
+    (Action::StopBeforeWrite, 15),
     (Action::KillWriter, 10),
     (Action::StopWriter, 5),
     (Action::KillRedis, 6),
@@ -62,6 +64,7 @@ impl Action {
         match self {
             Self::KillWorker => "workers killed",
             Self::StopWorker => "workers stopped beyond their lease",
+            Self::StopBeforeWrite => "workers stopped beyond their lease right before a write",
             Self::KillWriter => "writers killed",
             Self::StopWriter => "writers stopped",
             Self::KillRedis => "kills of Redis",
@@ -113,7 +116,7 @@ impl Storm {
     }
 
     /// Kills an actor and starts its successor, which goes on above whatever it has written.
-    fn replace(role: &mut Role, folder: &Folder) {
+    fn replace(role: &mut Role, folder: &Folder, failpoints: &str) {
         role.actor.kill();
         if let Some(writes) = &mut role.part.writes {
             writes.first_seq = writes.first_seq.max(History::next_seq(&writes.log));
@@ -121,26 +124,39 @@ impl Storm {
             writes.log = folder.file(&format!("{}.{}.log", role.name, role.logs.len()));
             role.logs.push(writes.log.clone());
         }
-        role.actor = Actor::start(&role.part, &folder.file(&role.name), "");
+        role.actor = Actor::start(&role.part, &folder.file(&role.name), failpoints);
+    }
+
+    /// A stopped actor goes on when its lease has ended for certain.
+    fn go_on_later(&mut self, pid: u32) {
+        let beyond = LEASE.mul_f64(self.random.random_range(1.1..2.5));
+        self.later.push((Instant::now() + beyond, Later::GoOn(pid)));
     }
 
     async fn act(&mut self, action: Action) {
-        *self.done.entry(action.name()).or_default() += 1;
+        // A successor that is to stop counts as a kill now, and again when it has stopped.
+        let counted = if action == Action::StopBeforeWrite { Action::KillWorker } else { action };
+        *self.done.entry(counted.name()).or_default() += 1;
         match action {
             Action::KillWorker => {
                 let one = self.random.random_range(0..self.workers.len());
-                Self::replace(&mut self.workers[one], &self.folder);
+                Self::replace(&mut self.workers[one], &self.folder, "");
+            }
+            Action::StopBeforeWrite => {
+                // The moment is the successor's to find: between its last look at its lease and a write.
+                let one = self.random.random_range(0..self.workers.len());
+                let point = format!("before_write:{}:stop", self.random.random_range(1..10));
+                Self::replace(&mut self.workers[one], &self.folder, &point);
             }
             Action::KillWriter => {
                 let one = self.random.random_range(0..self.writers.len());
-                Self::replace(&mut self.writers[one], &self.folder);
+                Self::replace(&mut self.writers[one], &self.folder, "");
             }
             Action::StopWorker | Action::StopWriter => {
                 let roles = if action == Action::StopWorker { &self.workers } else { &self.writers };
                 let actor = &roles[self.random.random_range(0..roles.len())].actor;
                 actor.stop();
-                let beyond = LEASE.mul_f64(self.random.random_range(1.1..2.5));
-                self.later.push((Instant::now() + beyond, Later::GoOn(actor.pid())));
+                self.go_on_later(actor.pid());
             }
             Action::KillRedis | Action::KillDatabase => {
                 let server = if action == Action::KillRedis { &mut self.redis } else { &mut self.database };
@@ -158,6 +174,17 @@ impl Storm {
                 let wait = Duration::from_millis(self.random.random_range(500..2_000));
                 self.later.push((Instant::now() + wait, Later::Undelay));
             }
+        }
+    }
+
+    /// Actors that have stopped by themselves, at a failpoint.
+    fn look_for_stopped(&mut self) {
+        let expected = |pid| self.later.iter().any(|(_, later)| matches!(later, Later::GoOn(other) if *other == pid));
+        let stopped = self.workers.iter().filter(|role| role.actor.is_stopped() && !expected(role.actor.pid()));
+        let stopped: Vec<u32> = stopped.map(|role| role.actor.pid()).collect();
+        for pid in stopped {
+            *self.done.entry(Action::StopBeforeWrite.name()).or_default() += 1;
+            self.go_on_later(pid);
         }
     }
 
@@ -203,6 +230,7 @@ impl Storm {
                 self.act(action).await;
                 next = Instant::now() + Duration::from_millis(self.random.random_range(100..900));
             }
+            self.look_for_stopped();
             for role in self.workers.iter_mut().chain(&mut self.writers) {
                 assert!(!role.actor.has_ended(), "{} ended by itself", role.name);
             }

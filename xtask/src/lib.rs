@@ -1,9 +1,11 @@
 //! Developer commands: `cargo xtask test` runs the tests against real servers, `cargo xtask up` keeps those servers
-//! for a person to use.
+//! for a person to use, `cargo xtask chaos` runs the chaos suite for long.
 //!
-//! Reading order: [`cli`] says what can be asked, [`test`] and [`up`] do it, [`server`] starts what they need.
+//! Reading order: `cli` says what can be asked, `test`, `up` and `chaos` do it, `server` starts what they need. A library
+//! because the chaos suite starts servers too, and kills them.
 
 mod account;
+mod chaos;
 mod cli;
 mod folder;
 mod install;
@@ -37,6 +39,7 @@ pub fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Up { only } => up::run(&only),
+        Command::Chaos(chaos) => chaos::run(&chaos),
         Command::Test { doc, nextest } => test::run(doc, &nextest),
     });
     outcome.unwrap_or_else(|error| {
