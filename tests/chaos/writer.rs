@@ -13,6 +13,10 @@ use write_behind::{BufferErrorKind, Cache, CacheError};
 use crate::history::{Log, Outcome};
 use crate::item::Item;
 
+/// Keys from here on, and again for each writer, are written once and never again: whatever loses one is seen, however
+/// long ago it was.
+const ONCE: i64 = 1_000_000_000;
+
 /// What a writer does.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
@@ -39,6 +43,8 @@ pub(crate) async fn write(cache: Cache<Item>, log: Arc<Log>, load: Load, over: A
                     .map(|key| (key, Known::default()))
                     .collect(),
                 seq: load.first_seq,
+                once: ONCE * (1 + load.keys.start) + number,
+                step: load.tasks,
                 random: StdRng::seed_from_u64(load.seed.wrapping_add(number.unsigned_abs())),
             };
             tokio::spawn(task.run(load.pause, over.clone()))
@@ -63,6 +69,9 @@ struct Task {
     log: Arc<Log>,
     keys: BTreeMap<i64, Known>,
     seq: i64,
+    /// Where this task's keys of one write begin, and how far each is from the next.
+    once: i64,
+    step: i64,
     random: StdRng,
 }
 
@@ -73,6 +82,12 @@ impl Task {
             // Some keys are hot.
             let range = if self.random.random_ratio(1, 2) { 0..keys.len().div_ceil(10) } else { 0..keys.len() };
             let key = keys[self.random.random_range(range)];
+            if self.random.random_ratio(1, 10) {
+                self.seq += 1;
+                self.operate(self.once + self.seq * self.step, self.seq, false).await;
+                tokio::time::sleep(pause).await;
+                continue;
+            }
             let (delete, read) = match self.random.random_range(0..100) {
                 0..15 => (true, false),
                 15..40 => (false, true),
