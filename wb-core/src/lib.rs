@@ -9,6 +9,7 @@ mod engine;
 mod entity;
 mod error;
 mod events;
+mod failpoint;
 mod flow;
 mod gate;
 mod key;

@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 
 use super::rotate::Epoch;
 use crate::buffer::{BufferError, Space};
+use crate::failpoint;
 use crate::key::Id;
 use crate::record::Record;
 
@@ -136,6 +137,7 @@ impl Claim {
         let space = &self.space;
         let pages = try_join_all(self.cursors.iter().map(|&(epoch, cursor)| async move {
             let page = space.claim(epoch.partition, cursor, limit).await?;
+            failpoint::pass("after_claim");
             Ok::<_, BufferError>((epoch, page))
         }))
         .await?;

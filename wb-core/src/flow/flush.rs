@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use crate::entity::Entity;
 use crate::events;
+use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
 use crate::metrics;
@@ -63,12 +64,15 @@ impl<E: Entity> Lane<E> {
                 events::step_refused(&self.scope, epoch.partition, epoch.number, "flush");
                 return Err(GivenUp);
             }
+            failpoint::pass("before_write");
             let begun = Instant::now();
             let result = self.sink.write(batch).await;
+            failpoint::pass("after_write");
             self.counters.flushed(begun.elapsed());
             metrics::flushed(&self.scope, begun.elapsed());
             let error = match result {
                 Ok(report) => {
+                    failpoint::pass("after_commit");
                     self.count(batch, &report, begun);
                     return Ok(Settled::Written(report));
                 }

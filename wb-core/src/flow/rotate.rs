@@ -5,6 +5,7 @@ use futures::future::try_join_all;
 use crate::buffer::{BufferError, Rotation};
 use crate::entity::Entity;
 use crate::events;
+use crate::failpoint;
 use crate::lane::Lane;
 use crate::lease::Right;
 
@@ -29,6 +30,7 @@ impl<E: Entity> Lane<E> {
         let pending = pending.into_iter().filter_map(|found| Some((found.partition, *rights.get(&found.partition)?)));
         let rotations = try_join_all(pending.map(|(partition, right)| async move {
             let rotation = self.space.rotate(partition, self.leases.owner()).await?;
+            failpoint::pass("after_rotate");
             Ok::<_, BufferError>((partition, right, rotation))
         }))
         .await?;

@@ -12,6 +12,7 @@ use super::rotate::Epoch;
 use crate::buffer::{Attempts, BufferError, Clean, DeadLetter, Done, Step};
 use crate::entity::Entity;
 use crate::events;
+use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
 use crate::sink::SinkError;
@@ -87,6 +88,7 @@ impl<E: Entity> Lane<E> {
         if !share.written.is_empty() {
             let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
             let done = self.space.ack(&step, &share.written, clean).await?;
+            failpoint::pass("after_ack");
             self.check(epoch, done, "ack");
         }
         Ok(())
