@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::buffer::{Buffer, BufferError, Registration};
 use crate::cache::Cache;
+use crate::dead_letters::DeadLetters;
 use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError, UnknownEntity};
@@ -24,6 +25,8 @@ use crate::lane::{AnyLane, Lane, Phase};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
 use crate::options::{EntityOptions, Role};
+use crate::passage::Passage;
+use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -76,8 +79,20 @@ impl Engine {
     /// # Errors
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn cache<T: Entity>(&self) -> Result<Cache<T>, UnknownEntity> {
+        self.lane().map(Cache::new)
+    }
+
+    /// Records of entity `T` that its sink refuses: listed, replayed, discarded. Works in any process, a writer's too.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn dead_letters<T: Entity>(&self) -> Result<DeadLetters<T>, UnknownEntity> {
+        self.lane().map(DeadLetters::new)
+    }
+
+    fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {
         let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
-        lane.map(Cache::new).ok_or(UnknownEntity { entity: T::NAME })
+        lane.ok_or(UnknownEntity { entity: T::NAME })
     }
 
     /// Figures of every entity since the start, in this process.
@@ -346,6 +361,8 @@ impl<T: Entity> Setup for Described<T> {
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let lane = Lane {
+            passage: Passage::new(options.rate_limit),
+            postponed: Postponed::default(),
             scope,
             options,
             space,

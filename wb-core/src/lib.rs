@@ -2,7 +2,9 @@
 
 pub mod buffer;
 mod cache;
+mod circuit;
 pub mod codec;
+mod dead_letters;
 pub mod doctor;
 mod engine;
 mod entity;
@@ -15,7 +17,10 @@ mod lane;
 mod lease;
 mod loads;
 mod options;
+mod pace;
 mod partition;
+mod passage;
+mod postponed;
 mod pressure;
 mod record;
 mod retry;
@@ -27,9 +32,10 @@ pub mod testing;
 
 #[cfg(feature = "redis")]
 pub use buffer::redis::{RedisBuffer, RedisOptions};
-pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Space};
+pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
 pub use cache::Cache;
 pub use codec::{CodecError, Format};
+pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
 pub use doctor::{Finding, Severity};
 pub use engine::{Drained, Engine, EngineBuilder};
 pub use entity::Entity;

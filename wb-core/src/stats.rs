@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::sink::ErrorKind;
+
 /// Figures of one entity since the engine started, in this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +52,20 @@ pub(crate) struct Counters {
     pub(crate) batches: Counter,
     pub(crate) statements: Counter,
     pub(crate) retries: Counter,
+    /// Failed batches by kind of the error; a panic counts as unavailable.
+    pub(crate) failed: ByKind,
+    /// Batches that the sink's fence held off.
+    pub(crate) fenced: Counter,
+    /// Records that were acknowledged as flushed.
+    pub(crate) acked: Counter,
+    /// Records that a step should have found in its epoch, and did not.
+    pub(crate) vanished: Counter,
+    /// Refusals of single records that were tried again later.
+    pub(crate) refused: Counter,
+    /// Records that were put back without a try, because their time had not come.
+    pub(crate) postponed: Counter,
+    /// Dead letters that were made dirty again.
+    pub(crate) replayed: Counter,
     pub(crate) dead_letters: Counter,
     pub(crate) flush_micros: Counter,
     slowest_cycle_micros: AtomicU64,
@@ -81,6 +97,30 @@ impl Counters {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A counter for each kind of sink error.
+#[derive(Debug, Default)]
+pub(crate) struct ByKind {
+    unavailable: Counter,
+    transient: Counter,
+    rejected: Counter,
+    deferred: Counter,
+    misconfigured: Counter,
+    fenced: Counter,
+}
+
+impl ByKind {
+    pub(crate) const fn of(&self, kind: ErrorKind) -> &Counter {
+        match kind {
+            ErrorKind::Unavailable => &self.unavailable,
+            ErrorKind::Transient => &self.transient,
+            ErrorKind::Rejected => &self.rejected,
+            ErrorKind::Deferred => &self.deferred,
+            ErrorKind::Misconfigured => &self.misconfigured,
+            ErrorKind::Fenced => &self.fenced,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::partition::{Partition, lock};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Letters, Lookup, Moved, Page, Replay, Rotation, Space,
+    Status, Step, Token,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -93,15 +94,15 @@ impl Space for MemorySpace {
         self.on(partition, |p| p.claim(cursor, limit))
     }
 
-    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Done, BufferError> {
+    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.ack(step, ids, clean, Instant::now()))
     }
 
-    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Done, BufferError> {
+    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.back(step, records, Instant::now()))
     }
 
-    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Done, BufferError> {
+    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.bury(step, letters, Instant::now()))
     }
 
@@ -111,6 +112,20 @@ impl Space for MemorySpace {
 
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
         self.on(partition, |p| p.letter(id))
+    }
+
+    async fn letters(&self, partition: u16, cursor: u64, limit: usize) -> Result<Letters, BufferError> {
+        self.on(partition, |p| p.letters(cursor, limit))
+    }
+
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
+        let replays: Vec<Replay> = self.on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
+        self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
+        Ok(replays)
+    }
+
+    async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

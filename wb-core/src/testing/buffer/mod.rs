@@ -200,7 +200,7 @@ impl Bench {
     }
 
     async fn ack(&self, epoch: u64, keys: &[&str], clean: Clean) -> Done {
-        self.done("ack", self.space.ack(&step(OWNER, epoch), &ids(keys), clean).await)
+        self.done("ack", self.space.ack(&step(OWNER, epoch), &ids(keys), clean).await).done
     }
 
     async fn status(&self) -> Status {

@@ -277,15 +277,15 @@ impl World {
     }
 
     async fn back(&self, worker: &Worker, records: &[(Id, Record)]) -> Done {
-        let attempts = Attempts { count: 1, first_ms: 1 };
+        let attempts = Attempts { count: 1, first_ms: 1, ..Attempts::default() };
         let records: Vec<_> = records.iter().map(|(id, _)| (id.clone(), attempts)).collect();
-        done("back", self.space.back(&worker.verb(), &records).await)
+        done("back", self.space.back(&worker.verb(), &records).await).done
     }
 
     async fn bury(&self, worker: &Worker, records: &[(Id, Record)]) -> Done {
         let letter = |record| DeadLetter::new(record, "rejected", "no".to_owned(), 1, 1, 1);
         let letters: Vec<_> = records.iter().map(|(id, record)| (id.clone(), letter(record))).collect();
-        done("bury", self.space.bury(&worker.verb(), &letters).await)
+        done("bury", self.space.bury(&worker.verb(), &letters).await).done
     }
 
     /// A new worker takes the partition, and fences it before it does anything else.
@@ -309,7 +309,7 @@ impl World {
         assert!(ghost.claimed.is_empty() || !self.write(ghost.generation, &ghost.claimed), "a stale worker is fenced");
         let ids: Vec<Id> = ghost.claimed.iter().map(|(id, _)| id.clone()).chain(ghost.written.clone()).collect();
         let steps = [
-            done("ack", self.space.ack(&ghost.verb(), &ids, self.clean).await),
+            done("ack", self.space.ack(&ghost.verb(), &ids, self.clean).await).done,
             self.back(&ghost, &ghost.claimed).await,
             self.bury(&ghost, &ghost.claimed).await,
         ];
