@@ -9,6 +9,7 @@
 
 mod epochs;
 mod leases;
+mod letters;
 mod loads;
 mod settling;
 mod topology;
@@ -32,6 +33,10 @@ pub use self::epochs::{
     rotates_for_the_owner_only, rotates_once_until_flushed,
 };
 pub use self::leases::{leases_end, leases_exclude};
+pub use self::letters::{
+    counts_what_steps_move, discards_letters, lists_letters, p3_a_replay_never_overwrites_a_newer_state,
+    replays_letters,
+};
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
@@ -67,6 +72,11 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p9_back_stays_readable(buffer).await;
     bury_keeps_letters(buffer).await;
     late_steps_are_harmless(buffer).await;
+    counts_what_steps_move(buffer).await;
+    lists_letters(buffer).await;
+    replays_letters(buffer).await;
+    p3_a_replay_never_overwrites_a_newer_state(buffer).await;
+    discards_letters(buffer).await;
     tokens_exclude(buffer).await;
     fills_for_the_standing_token_only(buffer).await;
     tokens_fall_to_newer_states(buffer).await;

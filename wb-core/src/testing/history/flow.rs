@@ -46,6 +46,10 @@ pub enum Step {
     Takeover,
     /// The worker that lost its lease writes, acknowledges, gives back and buries all it has.
     Wake,
+    /// Somebody replays the dead letter of a key, if there is one.
+    Replay(u8),
+    /// Somebody discards the dead letter of a key, if there is one.
+    Discard(u8),
     /// A reader marks a key as being loaded, and reads the sink.
     Load(u8),
     /// A reader fills in what it has loaded.
@@ -55,7 +59,7 @@ pub enum Step {
 impl Step {
     fn of((kind, n): (u8, u8)) -> Self {
         let key = n % KEYS;
-        match kind % 20 {
+        match kind % 22 {
             0..=3 => Self::Put(key),
             4 => Self::Delete(key),
             5 => Self::PutMany(key),
@@ -69,7 +73,9 @@ impl Step {
             17 => Self::Fill(key),
             18 if n < 128 => Self::Crash,
             18 => Self::Takeover,
-            _ => Self::Wake,
+            19 => Self::Wake,
+            20 => Self::Replay(key),
+            _ => Self::Discard(key),
         }
     }
 }
@@ -240,6 +246,19 @@ impl World {
                 if let Some(position) = self.loads.iter().position(|load| load.key == key) {
                     let Load { token, found, .. } = self.loads.swap_remove(position);
                     done("fill", self.space.fill(HERE, &id(key), &token, &found, self.clean.ttl).await);
+                }
+            }
+            Step::Replay(key) => {
+                done("replay", self.space.replay(HERE, &[id(key)]).await);
+            }
+            Step::Discard(key) => {
+                let superseded = matches!(self.look(key).await, Lookup::Dirty(_));
+                if done("discard", self.space.discard(HERE, &[id(key)]).await) > 0 && !superseded {
+                    // Given up for good: the sink's row is the state again.
+                    match self.sink.get(&id(key)) {
+                        Some(row) => self.state.insert(key, row.clone()),
+                        None => self.state.remove(&key),
+                    };
                 }
             }
             Step::Claim(_) => {}
