@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, BufferError, Registration};
 use crate::cache::Cache;
+use crate::dead_letters::DeadLetters;
 use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError, UnknownEntity};
@@ -26,6 +27,8 @@ use crate::lease::{self, Leases};
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::{EntityOptions, Role};
+use crate::passage::Passage;
+use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -55,7 +58,7 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Rows that reached the sink since the shutdown began.
+    /// Records that reached the sink since the shutdown began.
     pub flushed: u64,
     /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
     pub remaining: u64,
@@ -67,7 +70,7 @@ pub struct Drained {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainedEntity {
-    /// Rows that reached the sink since the shutdown began.
+    /// Records that reached the sink since the shutdown began.
     pub flushed: u64,
     /// Records that are not in the sink.
     pub remaining: u64,
@@ -90,8 +93,20 @@ impl Engine {
     /// # Errors
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn cache<T: Entity>(&self) -> Result<Cache<T>, UnknownEntity> {
+        self.lane().map(Cache::new)
+    }
+
+    /// Records of entity `T` that its sink refuses: listed, replayed, discarded. Works in any process, a writer's too.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn dead_letters<T: Entity>(&self) -> Result<DeadLetters<T>, UnknownEntity> {
+        self.lane().map(DeadLetters::new)
+    }
+
+    fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {
         let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
-        lane.map(Cache::new).ok_or(UnknownEntity { entity: T::NAME })
+        lane.ok_or(UnknownEntity { entity: T::NAME })
     }
 
     /// Figures of every entity since the start, in this process.
@@ -134,7 +149,7 @@ impl Engine {
         self.over = true;
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
-        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().rows()).collect();
+        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
         for lane in &self.lanes {
             lane.close();
         }
@@ -153,7 +168,7 @@ impl Engine {
             let released = lane.release().await;
             match (remaining, released) {
                 (Ok(remaining), Ok(())) => {
-                    let flushed = lane.stats().rows().saturating_sub(before);
+                    let flushed = lane.stats().flushed.saturating_sub(before);
                     drained.flushed += flushed;
                     drained.remaining += remaining;
                     drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
@@ -387,6 +402,8 @@ impl<T: Entity> Setup for Described<T> {
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let lane = Lane {
+            passage: Passage::new(options.rate_limit),
+            postponed: Postponed::default(),
             scope,
             options,
             space,

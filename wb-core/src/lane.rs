@@ -15,6 +15,8 @@ use crate::lease::Leases;
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::EntityOptions;
+use crate::passage::Passage;
+use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -43,6 +45,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    pub(crate) passage: Passage,
+    pub(crate) postponed: Postponed,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.
     pub(crate) cycles: watch::Sender<u64>,
 }
@@ -141,6 +145,8 @@ impl<E: Entity> AnyLane for Lane<E> {
     fn close(&self) {
         self.gate.close();
         self.leases.close();
+        // A batch that waits for a dead sink must not sleep through the deadline.
+        self.passage.hurry();
     }
 
     async fn drain(&self, deadline: Instant) {

@@ -3,7 +3,9 @@
 mod backlog;
 pub mod buffer;
 mod cache;
+mod circuit;
 pub mod codec;
+mod dead_letters;
 pub mod doctor;
 mod engine;
 mod entity;
@@ -18,7 +20,10 @@ mod lease;
 mod loads;
 pub mod metrics;
 mod options;
+mod pace;
 mod partition;
+mod passage;
+mod postponed;
 mod pressure;
 mod record;
 mod retry;
@@ -30,9 +35,10 @@ pub mod testing;
 
 #[cfg(feature = "redis")]
 pub use buffer::redis::{RedisBuffer, RedisOptions};
-pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Space};
+pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
 pub use cache::Cache;
 pub use codec::{CodecError, Format};
+pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
 pub use doctor::{Finding, Severity};
 pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder};
 pub use entity::Entity;

@@ -24,6 +24,10 @@ pub const STATEMENTS: &str = "wb_statements_total";
 pub const FLUSH_SECONDS: &str = "wb_flush_seconds";
 /// Batches that failed and were tried again; label `kind`: `unavailable`, `transient`, …
 pub const RETRIES: &str = "wb_retries_total";
+/// Refusals of single records that were tried again later.
+pub const REFUSED: &str = "wb_refused_records_total";
+/// Records that were gone from the buffer before they were acknowledged: it lost data under a flush.
+pub const VANISHED: &str = "wb_vanished_records_total";
 /// Records that became dead letters.
 pub const DEAD_LETTERS: &str = "wb_dead_letters_total";
 /// Writes that the sink refused because another worker has the partition.
@@ -44,6 +48,8 @@ pub(crate) fn describe() {
     describe_counter!(STATEMENTS, Unit::Count, "Statements in sink transactions");
     describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of a sink transaction");
     describe_counter!(RETRIES, Unit::Count, "Batches that failed and were tried again, by kind of failure");
+    describe_counter!(REFUSED, Unit::Count, "Refusals of single records that were tried again later");
+    describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
     describe_counter!(FENCED_WRITES, Unit::Count, "Writes refused because another worker has the partition");
     describe_gauge!(LEASES, Unit::Count, "Partitions that this process holds");
@@ -63,6 +69,8 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(COALESCED_PUTS, &labels()).absolute(stats.coalesced_puts);
     counter!(BATCHES, &labels()).absolute(stats.batches);
     counter!(STATEMENTS, &labels()).absolute(stats.statements);
+    counter!(REFUSED, &labels()).absolute(stats.refused);
+    counter!(VANISHED, &labels()).absolute(stats.vanished);
     counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);
     counter!(FENCED_WRITES, &labels()).absolute(stats.fenced_writes);
     let with = |key: &'static str, value: &'static str| {

@@ -4,6 +4,7 @@ mod classify;
 mod commit;
 mod connect;
 mod keys;
+mod letters;
 mod scripts;
 mod space;
 mod topology;
