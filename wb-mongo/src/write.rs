@@ -1,7 +1,7 @@
 //! One batch: one transaction, or plain commands on a standalone server.
 
 use bson::raw::{RawBson, RawDocumentBuf};
-use wb_core::{Batch, ErrorKind, Fence, Id, Report, SinkError};
+use wb_core::{Batch, ErrorKind, Id, Report, Scope, SinkError};
 
 use crate::command::{self, Statement};
 use crate::connect::Deployment;
@@ -28,7 +28,9 @@ pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) ->
 /// What is left to write of a batch, and what was refused of it.
 pub(crate) struct Work<'a> {
     pub(crate) collection: &'static str,
-    pub(crate) fences: &'a [Fence],
+    pub(crate) scope: &'a Scope,
+    /// Partitions and generations, each once.
+    pub(crate) fences: Vec<(u16, u64)>,
     pub(crate) max_statements: usize,
     pub(crate) upserts: Vec<Statement<'a>>,
     pub(crate) deletes: Vec<RawBson>,
@@ -54,9 +56,13 @@ impl<'a> Work<'a> {
                 Err(error) => refuse(&delete.id, unmapped(error)),
             }
         }
+        let mut fences: Vec<_> = batch.fences.iter().map(|fence| (fence.partition, fence.generation)).collect();
+        fences.sort_unstable();
+        fences.dedup();
         Self {
             collection: E::COLLECTION,
-            fences: &batch.fences,
+            scope: &batch.scope,
+            fences,
             max_statements: deployment.max_statements,
             upserts,
             deletes,
