@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use write_behind::mongo::{MongoEntity, MongoSink};
-use write_behind::{Batch, Delete, Entity, Id, Scope, Upsert};
+use write_behind::{Batch, Delete, Entity, Fence, Id, Scope, Upsert};
 
 /// A setting of the environment; `None` skips the test.
 pub(crate) fn setting(name: &str) -> Option<String> {
@@ -168,9 +168,14 @@ pub(crate) async fn open<E: MongoEntity>(sink: &MongoSink) -> Result<(), write_b
 
 /// A batch of upserts and deletes.
 pub(crate) fn batch<E: Entity + Clone>(upserts: &[E], deletes: &[E]) -> Batch<E> {
+    fenced(&[], upserts, deletes)
+}
+
+/// A batch with fences.
+pub(crate) fn fenced<E: Entity + Clone>(fences: &[Fence], upserts: &[E], deletes: &[E]) -> Batch<E> {
     Batch::new(
         Arc::new(Scope::new("test", E::NAME, 16)),
-        Vec::new(),
+        fences.to_vec(),
         upserts.iter().map(|row| Upsert::new(id(row), row.clone())).collect(),
         deletes.iter().map(|row| Delete::new(id(row), row.key())).collect(),
     )
