@@ -32,7 +32,7 @@ pub use cache::Cache;
 pub use codec::{CodecError, Format};
 pub use doctor::{Finding, Severity};
 pub use engine::{Drained, Engine, EngineBuilder};
-pub use entity::Entity;
+pub use entity::{Entity, VersionField};
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use key::{EntityKey, Id, KeyError, KeyPart};
 pub use options::{EntityOptions, Overflow, Role};
