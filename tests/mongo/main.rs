@@ -12,8 +12,11 @@
 mod conformance;
 mod documents;
 mod entities;
+mod examine;
+mod fences;
 mod outages;
 mod refusals;
 mod server;
 mod speed;
+mod versions;
 mod zoo;

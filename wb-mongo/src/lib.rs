@@ -11,6 +11,7 @@
 //! | `write` | one batch: what is written, what is refused; plain commands on a standalone server |
 //! | `transaction` | one batch as one transaction |
 //! | `fence`, `slots` | generations that keep stale owners out, and which of their documents a batch uses |
+//! | `examine` | what an operator should know of server, fences and collection |
 //! | `load` | keys → values |
 //! | `connect` | URL → client, deployment, collection |
 //! | `sink` | [`MongoSink`]: the port |
@@ -20,6 +21,7 @@ mod command;
 mod connect;
 mod document;
 mod entity;
+mod examine;
 mod fence;
 mod load;
 #[doc(hidden)]

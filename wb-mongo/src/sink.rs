@@ -9,14 +9,14 @@ use bson::raw::RawDocumentBuf;
 use mongodb::Database;
 use mongodb::options::{Acknowledgment, WriteConcern};
 use tokio::sync::OnceCell;
-use wb_core::{Batch, ErrorKind, Fence, Report, Scope, Sink, SinkError};
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError};
 
 use crate::classify::sink_error;
 use crate::connect::{self, Deployment};
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
 use crate::slots::Slots;
-use crate::{fence, load, write};
+use crate::{examine, fence, load, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -118,6 +118,11 @@ impl MongoSink {
         &self.slots
     }
 
+    /// What stands for the database in errors and findings.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
     /// What stands for the fences in errors.
     pub(crate) fn fences(&self) -> String {
         format!("collection `{}` of {}", fence::COLLECTION, self.label)
@@ -174,5 +179,9 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
         load::values(self, keys).await
+    }
+
+    async fn examine(&self, scope: &Scope) -> Result<Vec<Finding>, SinkError> {
+        examine::examine::<E>(self, scope).await
     }
 }
