@@ -18,5 +18,6 @@ mod outages;
 mod refusals;
 mod server;
 mod speed;
+mod stopped;
 mod versions;
 mod zoo;
