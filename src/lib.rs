@@ -6,7 +6,7 @@ pub use wb_core::{
     Delete, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind,
     Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, NotACursor,
     Operation, Overflow, Pressure, Record, Replay, Report, Retries, RetryPolicy, Role, Scope, Severity, Sink,
-    SinkError, Space, StartError, UnknownEntity, Upsert, Write, buffer, codec, metrics, partition_of,
+    SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write, buffer, codec, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

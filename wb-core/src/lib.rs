@@ -41,7 +41,7 @@ pub use codec::{CodecError, Format};
 pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
 pub use doctor::{Finding, Severity};
 pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder};
-pub use entity::Entity;
+pub use entity::{Entity, VersionField};
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use key::{EntityKey, Id, KeyError, KeyPart};
 pub use options::{EntityOptions, Overflow, Role};
