@@ -99,8 +99,10 @@
 //! - *Time.* "Flushed within so long" (P6) and "returns by the deadline" (P11) are not about states.
 //! - *Sinks without fences.* They have only the lease, and so no P3 against a worker that was paused.
 
+mod action;
 mod buffer;
 mod client;
+mod flow;
 mod mechanism;
 mod promises;
 mod protocol;
@@ -110,11 +112,12 @@ mod state;
 mod tests;
 mod worker;
 
+pub use action::Action;
 pub use buffer::{Buffer, Copy, Loader, Record};
 pub use client::{Place, Reader, Updater};
 pub use mechanism::{Mechanism, Without};
 pub use promises::{P1, P3, P3_STALE, P4, P5, P5_UPDATE, P8, P9};
-pub use protocol::{Action, Bounds, Protocol};
+pub use protocol::{Bounds, Protocol};
 pub use sink::{Batch, Sink};
 pub use state::{Breach, Ghost, State};
 pub use worker::{Claim, Cycle, Term, Who, Worker};

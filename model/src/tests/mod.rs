@@ -69,7 +69,7 @@ fn counterexample(what: &str, protocol: Protocol, promise: &'static str) -> Opti
     let seconds = begun.elapsed().as_secs_f64();
     match &shortest {
         Some(steps) => {
-            println!("| {what} | {promise} | {} | {states} states, {seconds:.1} s\n  {steps:?}", steps.len())
+            println!("| {what} | {promise} | {} | {states} states, {seconds:.1} s\n  {steps:?}", steps.len());
         }
         None => println!("{what}: {promise} holds in {states} states, {seconds:.1} s"),
     }
