@@ -7,6 +7,7 @@ use crate::events;
 use crate::key::Id;
 use crate::lane::Lane;
 use crate::retry::{Verdict, verdict};
+use crate::sabotage::Mechanism;
 use crate::sink::{Batch, Report, SinkError};
 
 use super::rotate::Epoch;
@@ -58,7 +59,8 @@ impl<E: Entity> Lane<E> {
         let mut failures = 0_u32;
         loop {
             // An outage may have cost the lease meanwhile. A sink that fences would refuse; others have only this.
-            if let Some(epoch) = epochs.iter().find(|epoch| !self.leases.holds(epoch.partition, epoch.right)) {
+            let lost = |epoch: &&Epoch| !self.leases.holds(epoch.partition, epoch.right);
+            if let Some(epoch) = epochs.iter().find(lost).filter(|_| !self.options.sabotage.lacks(Mechanism::Fence)) {
                 events::step_refused(&self.scope, epoch.partition, epoch.number, "flush");
                 return Err(GivenUp);
             }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::buffer::{Attempts, Clean, DeadLetter, Done, Lookup, Page, Rotation, Status, Step, Token};
 use crate::key::Id;
 use crate::record::Record;
+use crate::sabotage::{Mechanism, Sabotage};
 
 /// What stands at `r:<id>`: bytes, and when they go.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Partition {
     flushed: u64,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     swept: usize,
+    /// What a test has switched off.
+    sabotage: Sabotage,
 }
 
 /// The records of the closed epoch. Each has a position from 1 that never changes, so that a page's cursor means the
@@ -63,6 +66,12 @@ impl Closed {
         self.records.get(self.positions.get(id)?).map(|(_, record)| record)
     }
 
+    /// Changes what must not change; only a test gets here.
+    fn replace(&mut self, id: &Id, record: &Record) -> bool {
+        let found = self.positions.get(id).and_then(|position| self.records.get_mut(position));
+        found.map(|(_, before)| *before = record.clone()).is_some()
+    }
+
     fn remove(&mut self, id: &Id) -> Option<Record> {
         self.records.remove(&self.positions.remove(id)?).map(|(_, record)| record)
     }
@@ -85,8 +94,15 @@ pub(super) fn lock(partition: &Mutex<Partition>) -> MutexGuard<'_, Partition> {
 }
 
 impl Partition {
+    pub(super) fn new(sabotage: Sabotage) -> Self {
+        Self { sabotage, ..Self::default() }
+    }
+
     /// Returns whether the key became dirty.
     pub(super) fn put(&mut self, id: Id, record: Record) -> bool {
+        if self.sabotage.lacks(Mechanism::ClosedEpochs) && self.flushing.replace(&id, &record) {
+            return false;
+        }
         self.open.insert(id, record).is_none()
     }
 
@@ -175,7 +191,7 @@ impl Partition {
     }
 
     fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
-        self.owned_by(step.owner, now) && self.closed == step.epoch
+        self.sabotage.lacks(Mechanism::AckCheck) || (self.owned_by(step.owner, now) && self.closed == step.epoch)
     }
 
     fn done(&mut self, step: &Step<'_>) -> Done {
@@ -213,7 +229,7 @@ impl Partition {
             let Some(record) = self.flushing.remove(id) else { continue };
             // This moves against the readers' order: one that has looked into `open` already finds the copy.
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
-            if self.open.contains_key(id) {
+            if self.open.contains_key(id) && !self.sabotage.lacks(Mechanism::BackIfAbsent) {
                 self.attempts.remove(id);
             } else {
                 self.open.insert(id.clone(), record);

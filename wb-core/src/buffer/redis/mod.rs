@@ -4,6 +4,7 @@ mod classify;
 mod commit;
 mod connect;
 mod keys;
+mod sabotaged;
 mod scripts;
 mod space;
 mod topology;
@@ -84,7 +85,8 @@ impl Buffer for RedisBuffer {
             shelf: Arc::new(shelf),
             committer: self.committer.clone(),
             connection: self.connection.clone(),
-            scripts: self.scripts.clone(),
+            scripts: self.scripts.clone().without(registration.sabotage),
+            sabotage: registration.sabotage,
         }))
     }
 

@@ -17,16 +17,18 @@ use crate::buffer::{
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
+use crate::sabotage::{Mechanism, Sabotage};
 
 pub(super) struct RedisSpace {
     pub(super) shelf: Arc<Shelf>,
     pub(super) committer: Arc<Committer>,
     pub(super) connection: ConnectionManager,
     pub(super) scripts: Arc<Scripts>,
+    pub(super) sabotage: Sabotage,
 }
 
 impl RedisSpace {
-    async fn run<T: redis::FromRedisValue>(
+    pub(super) async fn run<T: redis::FromRedisValue>(
         &self,
         doing: &str,
         invocation: &ScriptInvocation<'_>,
@@ -34,7 +36,11 @@ impl RedisSpace {
         invocation.invoke_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
     }
 
-    async fn query<T: redis::FromRedisValue>(&self, doing: &str, pipeline: &Pipeline) -> Result<T, BufferError> {
+    pub(super) async fn query<T: redis::FromRedisValue>(
+        &self,
+        doing: &str,
+        pipeline: &Pipeline,
+    ) -> Result<T, BufferError> {
         pipeline.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
     }
 
@@ -51,6 +57,20 @@ impl RedisSpace {
         call.arg(step.owner).arg(step.epoch);
         Ok(call)
     }
+}
+
+/// Values of ids in one place, `None` where there is none.
+pub(super) type Values = Vec<Option<Bytes>>;
+
+/// What a reader makes of the three places.
+pub(super) fn lookups(open: Values, flushing: Values, copies: Values) -> Vec<Lookup> {
+    let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
+        open.or(flushing)
+            .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
+            .or_else(|| copy.map(Token::or_record))
+            .unwrap_or(Lookup::Absent)
+    });
+    found.collect()
 }
 
 /// What a finishing script says.
@@ -78,6 +98,9 @@ fn corrupt(what: &str) -> BufferError {
 #[async_trait]
 impl Space for RedisSpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        if self.sabotage.lacks(Mechanism::ClosedEpochs) || self.sabotage.lacks(Mechanism::NoTtl) {
+            return self.put_sabotaged(writes).await;
+        }
         self.committer.put(&self.shelf, writes).await
     }
 
@@ -85,6 +108,9 @@ impl Space for RedisSpace {
         let keys = self.shelf.keys(partition)?;
         if ids.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.sabotage.lacks(Mechanism::ReadOrder) {
+            return self.get_sabotaged(keys, ids).await;
         }
         let mut pipeline = Pipeline::with_capacity(3);
         // In the order in which records move, so that none is missed on its way.
@@ -98,15 +124,8 @@ impl Space for RedisSpace {
         for id in ids {
             pipeline.arg(keys.copy(id));
         }
-        type Values = Vec<Option<Bytes>>;
         let (open, flushing, copies): (Values, Values, Values) = self.query("cannot get records", &pipeline).await?;
-        let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
-            open.or(flushing)
-                .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
-                .or_else(|| copy.map(Token::or_record))
-                .unwrap_or(Lookup::Absent)
-        });
-        Ok(found.collect())
+        Ok(lookups(open, flushing, copies))
     }
 
     async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
