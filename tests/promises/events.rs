@@ -77,7 +77,8 @@ impl Subscriber for Ear {
 async fn p11_an_engine_dropped_without_shutdown_warns() {
     let events = Events::default();
     let _guard = events.listen();
-    let start = || Engine::builder(MemoryBuffer::new()).entity::<Account>(ScriptedSink::new(), EntityOptions::new()).start();
+    let start =
+        || Engine::builder(MemoryBuffer::new()).entity::<Account>(ScriptedSink::new(), EntityOptions::new()).start();
     start().await.unwrap().shutdown(Duration::from_secs(5)).await.unwrap();
     assert!(!events.have("dropped without shutdown"), "{:?}", events.all());
     drop(start().await.unwrap());

@@ -260,7 +260,9 @@ impl Resident {
     /// A read sees this state; else it is a violation.
     pub(crate) async fn sees(&self, id: i64, state: Option<i64>, when: &str) -> Kept {
         let found = self.get(id).await?;
-        ensure(found == state, Sort::Unread, || format!("{when}: account {id} must read {state:?}, and reads {found:?}"))
+        ensure(found == state, Sort::Unread, || {
+            format!("{when}: account {id} must read {state:?}, and reads {found:?}")
+        })
     }
 }
 

@@ -60,5 +60,7 @@ pub(crate) async fn p2_a_write_is_one_command(house: &House) -> Kept {
     put?;
     wire.unwatch();
     let dirty = house.field(1, "open").await?;
-    ensure(dirty.is_some(), Sort::Lost, || format!("after {} the write is acknowledged, and not dirty", first.unwrap_or_default()))
+    ensure(dirty.is_some(), Sort::Lost, || {
+        format!("after {} the write is acknowledged, and not dirty", first.unwrap_or_default())
+    })
 }

@@ -15,7 +15,9 @@ const OPERATIONS: i64 = 600;
 /// A mix of operations on few keys, from two writers in turn, over a sink that fails now and then, with workers that die.
 pub(crate) async fn p5_the_last_operation_wins(house: &House) -> Kept {
     let seed = std::env::var("WB_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
-    mix(house, seed).await.map_err(|Violation { sort, text }| Violation { sort, text: format!("WB_SEED={seed}: {text}") })
+    mix(house, seed)
+        .await
+        .map_err(|Violation { sort, text }| Violation { sort, text: format!("WB_SEED={seed}: {text}") })
 }
 
 async fn mix(house: &House, seed: u64) -> Kept {
@@ -54,4 +56,3 @@ async fn mix(house: &House, seed: u64) -> Kept {
     let expected: Vec<_> = (0..KEYS).map(|id| (id, last.get(&id).copied())).collect();
     house.holds(Sort::Lost, &expected).await
 }
-

@@ -29,7 +29,9 @@ pub(crate) async fn p7_dirty_keys_never_pass_the_limit(house: &House) -> Kept {
     let (taken, refused): (Vec<_>, Vec<_>) = ids.iter().zip(&results).partition(|(_, result)| result.is_ok());
     let odd = refused.iter().find(|(_, result)| !is_full(result));
     ensure(odd.is_none(), Sort::Untrue, || format!("refused, but not as full: {odd:?}"))?;
-    ensure(taken.len() as u64 == dirty, Sort::Untrue, || format!("{} writes acknowledged, {dirty} keys dirty", taken.len()))?;
+    ensure(taken.len() as u64 == dirty, Sort::Untrue, || {
+        format!("{} writes acknowledged, {dirty} keys dirty", taken.len())
+    })?;
     ensure(dirty == LIMIT, Sort::Blocked, || format!("only {dirty} of {LIMIT} keys found room"))?;
 
     // What is dirty already takes no room.
@@ -68,7 +70,8 @@ pub(crate) async fn p7_dirty_keys_never_pass_the_limit(house: &House) -> Kept {
 /// In the mode that waits, a write at the limit is acknowledged when there is room, and refused when there is none in time.
 pub(crate) async fn p7_a_write_at_the_limit_waits_for_room(house: &House) -> Kept {
     let waits = |timeout| house.writer().options(move |o| o.max_dirty(LIMIT, Overflow::Wait { timeout }));
-    let (patient, hasty) = (waits(Duration::from_secs(60)).start().await?, waits(Duration::from_millis(50)).start().await?);
+    let (patient, hasty) =
+        (waits(Duration::from_secs(60)).start().await?, waits(Duration::from_millis(50)).start().await?);
     for id in 1..=i64::try_from(LIMIT)? {
         patient.put(id, 1).await?;
     }

@@ -25,10 +25,14 @@ pub(crate) async fn p8_one_bad_record_never_blocks_others(house: &House) -> Kept
     ensure(dead == 1, Sort::Untrue, || format!("one record is bad, {dead} are dead letters"))?;
     let letter = house.letter(bad).await?.ok_or_else(|| Violation::new(Sort::Lost, "no dead letter"))?;
     let said = |field: &str| letter.get(field).cloned().unwrap_or_default();
-    ensure(said("kind") == "rejected" && said("operation") == "upsert", Sort::Untrue, || format!("the letter: {letter}"))?;
+    ensure(said("kind") == "rejected" && said("operation") == "upsert", Sort::Untrue, || {
+        format!("the letter: {letter}")
+    })?;
     ensure(said("attempts") == 3, Sort::Untrue, || format!("three attempts were its budget: {letter}"))?;
     let whole = said("payload").as_str().is_some_and(|payload| payload.contains("\"state\":-1"));
-    ensure(whole && !said("error").as_str().unwrap_or_default().is_empty(), Sort::Lost, || format!("the letter: {letter}"))?;
+    ensure(whole && !said("error").as_str().unwrap_or_default().is_empty(), Sort::Lost, || {
+        format!("the letter: {letter}")
+    })?;
     writer.sees(bad, Some(BAD), "as a dead letter").await?;
     // A newer good write supersedes it.
     writer.put(bad, 5).await?;

@@ -136,7 +136,8 @@ impl Race<'_> {
                             self.gate.outage(Some(ErrorKind::Rejected));
                             self.gate.next(Fault::Fail(ErrorKind::Rejected));
                             self.gate.release_before();
-                            until("it is back", async || Ok(self.house.field(self.id, "attempts").await?.is_some())).await?;
+                            until("it is back", async || Ok(self.house.field(self.id, "attempts").await?.is_some()))
+                                .await?;
                         }
                     }
                 }

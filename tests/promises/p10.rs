@@ -21,7 +21,9 @@ async fn nothing_expires(house: &House, step: &str) -> Kept {
     for partition in 0..PARTITIONS {
         for what in HASHES {
             let ttl: i64 = house.ask("PTTL", &[house.key(partition, what)]).await?;
-            ensure(ttl == ABSENT || ttl == FOR_EVER, Sort::Expires, || format!("{step}: `{what}` expires in {ttl} ms"))?;
+            ensure(ttl == ABSENT || ttl == FOR_EVER, Sort::Expires, || {
+                format!("{step}: `{what}` expires in {ttl} ms")
+            })?;
         }
     }
     Ok(())
@@ -77,15 +79,19 @@ pub(crate) async fn p10_dirty_never_expires(house: &House) -> Kept {
 
 /// A Redis that may throw dirty data away is refused, with an explanation.
 pub(crate) async fn p10_an_evicting_redis_is_refused(_: &House) -> Kept {
-    for (policy, allowed) in [("noeviction", true), ("volatile-lru", true), ("allkeys-lru", false), ("allkeys-random", false)] {
+    for (policy, allowed) in
+        [("noeviction", true), ("volatile-lru", true), ("allkeys-lru", false), ("allkeys-random", false)]
+    {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.args(["--maxmemory", "100mb", "--maxmemory-policy", policy]);
-        let _server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+        let _server =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
         let url = format!("redis://127.0.0.1:{port}/");
         until("the server answers", async || Ok(RedisBuffer::connect(&url).await.is_ok())).await?;
-        let engine = Engine::builder(RedisBuffer::connect(&url).await?).entity::<Account>(ScriptedSink::new(), EntityOptions::new());
+        let engine = Engine::builder(RedisBuffer::connect(&url).await?)
+            .entity::<Account>(ScriptedSink::new(), EntityOptions::new());
         match engine.start().await {
             Ok(engine) => {
                 ensure(allowed, Sort::Passed, || format!("an engine started on a Redis with `{policy}`"))?;

@@ -28,7 +28,9 @@ pub(crate) async fn p11_what_remains_is_counted_and_flushed_by_the_next(house: &
     let rows = house.store.rows().await?;
     ensure(rows.is_empty(), Sort::Trouble, || format!("the sink was held, and has {rows:?}"))?;
     let closed = first.accounts.put(&crate::account::Account::new(100, 1)).await;
-    ensure(matches!(closed, Err(CacheError::Closed)), Sort::Untrue, || format!("after shutdown a write says {closed:?}"))?;
+    ensure(matches!(closed, Err(CacheError::Closed)), Sort::Untrue, || {
+        format!("after shutdown a write says {closed:?}")
+    })?;
     let _second = house.worker().start().await?;
     house.drained().await?;
     house.holds(Sort::Lost, &(1..=37).map(|id| (id, Some(1))).collect::<Vec<_>>()).await?;

@@ -139,7 +139,7 @@ impl Store {
                 db.execute_unprepared(&text).await?;
             }
             Inside::Mongo { client } => {
-                let row = doc! { "_id": id, "owner": owner, "state": state };
+                let row = doc! { "_id": id, "id": id, "owner": owner, "state": state };
                 self.accounts(client).insert_one(row).await?;
             }
             Inside::Scripted(sink) => sink.set_row(Id::of(&id)?, Account::new(id, state)),

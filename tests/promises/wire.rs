@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::violation::{Sort, Violation, within};
@@ -27,12 +27,12 @@ struct Orders {
     watched: BTreeSet<String>,
     /// A command that ends its connection, and how.
     cut: Option<(String, Cut)>,
-    refuses: bool,
 }
 
 struct Shared {
     orders: Mutex<Orders>,
     let_through: Semaphore,
+    refuses: watch::Sender<bool>,
     held: mpsc::UnboundedSender<String>,
 }
 
@@ -60,7 +60,8 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("{scheme}://{login}{at}{}/{path}", listener.local_addr()?);
         let (sender, held) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { orders: Mutex::default(), let_through: Semaphore::new(0), held: sender });
+        let (let_through, refuses) = (Semaphore::new(0), watch::Sender::new(false));
+        let shared = Arc::new(Shared { orders: Mutex::default(), let_through, refuses, held: sender });
         let task = tokio::spawn(accept(listener, server.to_owned(), shared.clone(), scheme == "redis"));
         Ok(Self { url, shared, held: tokio::sync::Mutex::new(held), task })
     }
@@ -96,9 +97,9 @@ impl Wire {
         self.shared.orders().cut.is_none()
     }
 
-    /// Connections are cut at their next byte, and new ones are closed at once; or no longer.
+    /// Every connection is cut, and new ones are closed at once; or no longer.
     pub(crate) fn refuse(&self, refuses: bool) {
-        self.shared.orders().refuses = refuses;
+        self.shared.refuses.send_replace(refuses);
     }
 }
 
@@ -113,8 +114,13 @@ async fn accept(listener: TcpListener, server: String, shared: Arc<Shared>, by_c
         let (server, shared) = (server.clone(), shared.clone());
         tokio::spawn(async move {
             if let Ok(far) = TcpStream::connect(&server).await {
+                let mut refuses = shared.refuses.subscribe();
                 // However it ends, both ends are closed.
-                _ = Line { near, far, shared, by_commands }.run().await;
+                tokio::select! {
+                    biased;
+                    _ = refuses.wait_for(|refuses| *refuses) => {}
+                    _ = Line { near, far, shared, by_commands }.run() => {}
+                }
             }
         });
     }
@@ -134,7 +140,7 @@ impl Line {
         self.far.set_nodelay(true)?;
         let (mut from_near, mut from_far) = (vec![0; 1 << 16], vec![0; 1 << 16]);
         let mut unsent = Vec::new();
-        while !self.shared.orders().refuses {
+        loop {
             tokio::select! {
                 read = self.near.read(&mut from_near) => {
                     let chunk = from_near.get(..read?).filter(|chunk| !chunk.is_empty()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -154,7 +160,6 @@ impl Line {
                 }
             }
         }
-        Ok(())
     }
 
     async fn forward(&mut self, name: &str, command: &[u8]) -> io::Result<()> {
