@@ -19,6 +19,7 @@ use crate::buffer::BufferError;
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::{Lane, Phase, stopped};
+use crate::sabotage::Mechanism;
 use crate::sink::Batch;
 
 /// Wait after a failed cycle before the next one.
@@ -180,8 +181,13 @@ impl<E: Entity> Lane<E> {
         let mut epochs: Vec<Epoch> = due.iter().map(|claimed| claimed.epoch).collect();
         epochs.sort_unstable_by_key(|epoch| epoch.partition);
         epochs.dedup();
-        let fences = epochs.iter().filter_map(|epoch| epoch.right.fence).collect();
+        let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
+        let fences = epochs.iter().filter_map(|epoch| epoch.right.fence.filter(|_| fenced)).collect();
         let batch = Batch::new(self.scope.clone(), fences, upserts, deletes);
+        if self.options.sabotage.lacks(Mechanism::CommitFirst) {
+            let written = due.iter().map(|claimed| claimed.id.clone()).collect();
+            self.settle(&due, Flushed { written, refused: Vec::new() }, Vec::new(), Vec::new()).await?;
+        }
         let flushed = if batch.is_empty() {
             Flushed { written: Vec::new(), refused: Vec::new() }
         } else {

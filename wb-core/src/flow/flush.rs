@@ -17,6 +17,7 @@ use crate::lane::Lane;
 use crate::metrics;
 use crate::passage::{Admission, Refused};
 use crate::retry::{Verdict, isolates, verdict};
+use crate::sabotage::Mechanism;
 use crate::sink::{Batch, ErrorKind, Report, SinkError};
 
 use super::rotate::Epoch;
@@ -84,7 +85,8 @@ impl<E: Entity> Lane<E> {
 
     /// Writes a batch as often as it takes, while the partitions are this worker's.
     async fn settle_batch(&self, batch: &Batch<E>, epochs: &[Epoch]) -> Result<Settled, GivenUp> {
-        let holds = || epochs.iter().all(|epoch| self.leases.holds(epoch.partition, epoch.right));
+        let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
+        let holds = || !fenced || epochs.iter().all(|epoch| self.leases.holds(epoch.partition, epoch.right));
         let (mut failures, mut panics) = (0_u32, 0_u32);
         loop {
             let admission = match self.passage.admit(batch.len(), holds).await {

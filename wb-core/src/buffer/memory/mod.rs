@@ -69,7 +69,7 @@ impl Buffer for MemoryBuffer {
         let asked = registration.topology();
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
-            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::default())).collect();
+            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
             Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default() }
         };
         let key = (scope.namespace.clone(), scope.entity);

@@ -13,6 +13,7 @@ use crate::buffer::{
 };
 use crate::key::Id;
 use crate::record::Record;
+use crate::sabotage::{Mechanism, Sabotage};
 
 /// What stands at `r:<id>`: bytes, and when they go.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Partition {
     flushing_at: Option<Instant>,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     swept: usize,
+    /// What a test has switched off.
+    sabotage: Sabotage,
 }
 
 /// The records of the closed epoch. Each has a position from 1 that never changes, so that a page's cursor means the
@@ -67,6 +70,12 @@ impl Closed {
 
     fn get(&self, id: &Id) -> Option<&Record> {
         self.records.get(self.positions.get(id)?).map(|(_, record)| record)
+    }
+
+    /// Changes what must not change; only a test gets here.
+    fn replace(&mut self, id: &Id, record: &Record) -> bool {
+        let found = self.positions.get(id).and_then(|position| self.records.get_mut(position));
+        found.map(|(_, before)| *before = record.clone()).is_some()
     }
 
     fn remove(&mut self, id: &Id) -> Option<Record> {
@@ -130,8 +139,15 @@ pub(super) fn lock(partition: &Mutex<Partition>) -> MutexGuard<'_, Partition> {
 }
 
 impl Partition {
+    pub(super) fn new(sabotage: Sabotage) -> Self {
+        Self { sabotage, ..Self::default() }
+    }
+
     /// Returns whether the key became dirty.
     pub(super) fn put(&mut self, id: Id, record: Record) -> bool {
+        if self.sabotage.lacks(Mechanism::ClosedEpochs) && self.flushing.replace(&id, &record) {
+            return false;
+        }
         self.open.insert(id, record).is_none()
     }
 
@@ -237,7 +253,7 @@ impl Partition {
     }
 
     fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
-        self.owned_by(step.owner, now) && self.closed == step.epoch
+        self.sabotage.lacks(Mechanism::AckCheck) || (self.owned_by(step.owner, now) && self.closed == step.epoch)
     }
 
     /// `asked` and `records`: how many the step was to move, and how many it has.
@@ -289,7 +305,7 @@ impl Partition {
             moved += 1;
             // This moves against the readers' order: one that has looked into `open` already finds the copy.
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
-            if self.open.contains_key(id) {
+            if self.open.contains_key(id) && !self.sabotage.lacks(Mechanism::BackIfAbsent) {
                 self.attempts.remove(id);
             } else {
                 self.open.insert(id.clone(), record);

@@ -19,6 +19,7 @@ use crate::buffer::{
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
+use crate::sabotage::{Mechanism, Sabotage};
 use crate::sink::Scope;
 
 pub(super) struct RedisSpace {
@@ -28,6 +29,7 @@ pub(super) struct RedisSpace {
     pub(super) scripts: Arc<Scripts>,
     pub(super) scope: Arc<Scope>,
     pub(super) topology: Topology,
+    pub(super) sabotage: Sabotage,
 }
 
 impl RedisSpace {
@@ -39,7 +41,11 @@ impl RedisSpace {
         invocation.invoke_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
     }
 
-    async fn query<T: redis::FromRedisValue>(&self, doing: &str, pipeline: &Pipeline) -> Result<T, BufferError> {
+    pub(super) async fn query<T: redis::FromRedisValue>(
+        &self,
+        doing: &str,
+        pipeline: &Pipeline,
+    ) -> Result<T, BufferError> {
         pipeline.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
     }
 
@@ -84,6 +90,20 @@ impl RedisSpace {
     }
 }
 
+/// Values of ids in one place, `None` where there is none.
+pub(super) type Values = Vec<Option<Bytes>>;
+
+/// What a reader makes of the three places.
+pub(super) fn lookups(open: Values, flushing: Values, copies: Values) -> Vec<Lookup> {
+    let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
+        open.or(flushing)
+            .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
+            .or_else(|| copy.map(Token::or_record))
+            .unwrap_or(Lookup::Absent)
+    });
+    found.collect()
+}
+
 /// What a step of no records does.
 const NOTHING: Moved = Moved { done: Done::More, records: 0 };
 
@@ -116,6 +136,9 @@ fn read_pending(partitions: &[u16], found: &[i64]) -> Option<Pending> {
 #[async_trait]
 impl Space for RedisSpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        if self.sabotage.lacks(Mechanism::ClosedEpochs) || self.sabotage.lacks(Mechanism::NoTtl) {
+            return self.put_sabotaged(writes).await;
+        }
         self.committer.put(&self.shelf, writes).await
     }
 
@@ -123,6 +146,9 @@ impl Space for RedisSpace {
         let keys = self.shelf.keys(partition)?;
         if ids.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.sabotage.lacks(Mechanism::ReadOrder) {
+            return self.get_sabotaged(keys, ids).await;
         }
         let mut pipeline = Pipeline::with_capacity(3);
         // In the order in which records move, so that none is missed on its way.
@@ -136,15 +162,8 @@ impl Space for RedisSpace {
         for id in ids {
             pipeline.arg(keys.copy(id));
         }
-        type Values = Vec<Option<Bytes>>;
         let (open, flushing, copies): (Values, Values, Values) = self.query("cannot get records", &pipeline).await?;
-        let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
-            open.or(flushing)
-                .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
-                .or_else(|| copy.map(Token::or_record))
-                .unwrap_or(Lookup::Absent)
-        });
-        Ok(found.collect())
+        Ok(lookups(open, flushing, copies))
     }
 
     async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
