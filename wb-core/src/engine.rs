@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::error::{ConfigError, StartError, UnknownEntity};
 use crate::events;
 use crate::flow;
 use crate::gate::Gate;
-use crate::lane::{AnyLane, Lane, Phase};
+use crate::lane::{AnyLane, LOOKING_FOR_ROOM, Lane, NEVER, Phase};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
 use crate::options::{EntityOptions, Role};
@@ -45,9 +45,6 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine").field("entities", &entities).finish_non_exhaustive()
     }
 }
-
-/// A deadline that no process lives to see, ten years.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// What a shutdown left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -355,6 +352,7 @@ impl<T: Entity> Setup for Described<T> {
             leases: Leases::new(context.owner.clone(), context.lease),
             gate: Gate::new(),
             loads: Loads::default(),
+            room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
         Ok((Box::new(Arc::new(lane)), findings))

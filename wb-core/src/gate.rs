@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::error::CacheError;
 
@@ -12,12 +12,13 @@ const PLACES: u32 = u32::MAX >> 4;
 #[derive(Debug)]
 pub(crate) struct Gate {
     closed: AtomicBool,
+    closing: Notify,
     places: Semaphore,
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { closed: AtomicBool::new(false), places: Semaphore::new(PLACES as usize) }
+        Self { closed: AtomicBool::new(false), closing: Notify::new(), places: Semaphore::new(PLACES as usize) }
     }
 
     /// A place for one write; given back on drop.
@@ -32,6 +33,16 @@ impl Gate {
     /// Lets no more writes in.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.closing.notify_waiters();
+    }
+
+    /// Waits until it is closed.
+    pub(crate) async fn closed(&self) {
+        // Registered before the look: a close in between is not missed.
+        let closing = self.closing.notified();
+        if !self.closed.load(Ordering::Acquire) {
+            closing.await;
+        }
     }
 
     /// Waits until those that are in are through.

@@ -26,7 +26,7 @@ mod stats;
 pub mod testing;
 
 #[cfg(feature = "redis")]
-pub use buffer::redis::{RedisBuffer, RedisOptions};
+pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};
 pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Space};
 pub use cache::Cache;
 pub use codec::{CodecError, Format};

@@ -34,6 +34,7 @@ impl Clone for MemoryBuffer {
 struct Shelf {
     topology: Topology,
     partitions: Arc<Vec<Mutex<Partition>>>,
+    door: Arc<Mutex<()>>,
 }
 
 impl MemoryBuffer {
@@ -52,7 +53,7 @@ impl Buffer for MemoryBuffer {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
             let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::default())).collect();
-            Shelf { topology, partitions: Arc::new(partitions) }
+            Shelf { topology, partitions: Arc::new(partitions), door: Arc::default() }
         };
         let key = (scope.namespace.clone(), scope.entity);
         let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
@@ -67,6 +68,8 @@ impl Buffer for MemoryBuffer {
             partitions: shelf.partitions.clone(),
             pressure: registration.pressure.clone(),
             closed: self.closed.clone(),
+            limit: registration.max_dirty,
+            door: shelf.door.clone(),
         }))
     }
 

@@ -22,6 +22,8 @@ struct Copy {
 pub(super) struct Partition {
     open: HashMap<Id, Record>,
     flushing: Closed,
+    /// Keys that are in both.
+    both: usize,
     copies: HashMap<Id, Copy>,
     attempts: HashMap<Id, Attempts>,
     dead: BTreeMap<Id, DeadLetter>,
@@ -59,6 +61,10 @@ impl Closed {
         self.positions.is_empty()
     }
 
+    fn contains(&self, id: &Id) -> bool {
+        self.positions.contains_key(id)
+    }
+
     fn get(&self, id: &Id) -> Option<&Record> {
         self.records.get(self.positions.get(id)?).map(|(_, record)| record)
     }
@@ -87,7 +93,26 @@ pub(super) fn lock(partition: &Mutex<Partition>) -> MutexGuard<'_, Partition> {
 impl Partition {
     /// Returns whether the key became dirty.
     pub(super) fn put(&mut self, id: Id, record: Record) -> bool {
-        self.open.insert(id, record).is_none()
+        let again = self.flushing.contains(&id);
+        let fresh = self.open.insert(id, record).is_none();
+        self.both += usize::from(fresh && again);
+        fresh
+    }
+
+    pub(super) fn is_dirty(&self, id: &Id) -> bool {
+        self.open.contains_key(id) || self.flushing.contains(id)
+    }
+
+    /// Keys that are dirty, each once.
+    pub(super) fn dirty(&self) -> u64 {
+        (self.open.len() + self.flushing.len() - self.both) as u64
+    }
+
+    /// Takes a record out of the closed epoch.
+    fn remove(&mut self, id: &Id) -> Option<Record> {
+        let record = self.flushing.remove(id)?;
+        self.both -= usize::from(self.open.contains_key(id));
+        Some(record)
     }
 
     pub(super) fn get(&self, id: &Id, now: Instant) -> Lookup {
@@ -192,7 +217,7 @@ impl Partition {
             return Done::NotOwner;
         }
         for id in ids {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
             let ttl = if record.is_tombstone() { clean.negative_ttl } else { clean.ttl };
             if clean.ttl.is_zero() || ttl.is_zero() {
                 self.copies.remove(id);
@@ -210,7 +235,7 @@ impl Partition {
             return Done::NotOwner;
         }
         for (id, attempts) in records {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
             // This moves against the readers' order: one that has looked into `open` already finds the copy.
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
             if self.open.contains_key(id) {
@@ -228,7 +253,7 @@ impl Partition {
             return Done::NotOwner;
         }
         for (id, letter) in letters {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
             self.attempts.remove(id);
             self.dead.insert(id.clone(), letter.clone());

@@ -3,8 +3,12 @@
 mod classify;
 mod commit;
 mod connect;
+mod durability;
+mod group;
 mod keys;
+mod limit;
 mod scripts;
+mod server;
 mod space;
 mod topology;
 
@@ -17,8 +21,10 @@ use redis::aio::ConnectionManager;
 use tokio::task::JoinHandle;
 
 pub use self::connect::RedisOptions;
+pub use self::durability::Durability;
 
 use self::commit::{Committer, Shelf};
+use self::durability::Wait;
 use self::keys::PartitionKeys;
 use self::scripts::Scripts;
 use self::space::RedisSpace;
@@ -26,8 +32,8 @@ use super::{Buffer, BufferError, Registration, Space};
 
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
 ///
-/// All writes of a buffer share one connection and leave in groups; the verbs of workers share it too. One buffer
-/// belongs to one engine.
+/// All writes of a buffer share one connection and leave in groups; the verbs of workers share it too, unless writes
+/// wait for their [`Durability`]. One buffer belongs to one engine.
 pub struct RedisBuffer {
     connection: ConnectionManager,
     committer: Arc<Committer>,
@@ -56,10 +62,19 @@ impl RedisBuffer {
     /// Connects with these options.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect).
+    /// As [`connect`](Self::connect); and [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when
+    /// the server cannot do the [`Durability`] asked for: [`Durability::Fsync`] needs Redis 7.2 with `appendonly yes`.
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, BufferError> {
+        let wait = Wait::new(options.durability, options.durability_timeout)?;
         let connection = connect::connect(url, &options).await?;
-        let committer = Arc::new(Committer::new(connection.clone()));
+        let writes = match &wait {
+            None => connection.clone(),
+            Some(wait) => {
+                wait.check(&connection).await?;
+                connect::connect_for_waits(url, &options).await?
+            }
+        };
+        let committer = Arc::new(Committer::new(writes, wait));
         let task = tokio::spawn(committer.clone().run());
         Ok(Self {
             connection,
@@ -79,6 +94,7 @@ impl Buffer for RedisBuffer {
             number: self.shelves.fetch_add(1, Ordering::Relaxed),
             partitions: PartitionKeys::all(&registration.scope, registration.scope.partitions),
             pressure: registration.pressure,
+            limit: registration.max_dirty,
         };
         Ok(Arc::new(RedisSpace {
             shelf: Arc::new(shelf),

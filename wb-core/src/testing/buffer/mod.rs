@@ -9,6 +9,7 @@
 
 mod epochs;
 mod leases;
+mod limits;
 mod loads;
 mod settling;
 mod topology;
@@ -32,6 +33,10 @@ pub use self::epochs::{
     rotates_for_the_owner_only, rotates_once_until_flushed,
 };
 pub use self::leases::{leases_end, leases_exclude};
+pub use self::limits::{
+    p7_a_call_gets_in_whole_or_not_at_all, p7_concurrent_writers_stay_within_the_limit,
+    p7_only_dirty_keys_are_written_at_the_limit,
+};
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
@@ -73,6 +78,9 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     leases_exclude(buffer).await;
     leases_end(buffer).await;
     topology_is_fixed_while_dirty(buffer).await;
+    p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
+    p7_a_call_gets_in_whole_or_not_at_all(buffer).await;
+    p7_concurrent_writers_stay_within_the_limit(buffer).await;
     closes(buffer).await;
 }
 
