@@ -22,6 +22,7 @@ use crate::flow;
 use crate::gate::Gate;
 use crate::lane::{AnyLane, LOOKING_FOR_ROOM, Lane, NEVER, Phase};
 use crate::lease::{self, Leases};
+use crate::lineage;
 use crate::loads::Loads;
 use crate::options::{EntityOptions, Role};
 use crate::pressure::Pressure;
@@ -197,6 +198,10 @@ impl EngineBuilder {
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
+        if doctor::fatal(&findings).is_some() {
+            // Not even its topology is written to such a buffer.
+            return Err(StartError::Unfit { findings });
+        }
         let mut opened = Vec::with_capacity(self.entities.len());
         for entity in self.entities {
             let (lane, found) = entity.open(&context).await?;
@@ -368,6 +373,8 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
         let lane = *self;
         events::started(&lane.scope, flushes);
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { lineage::watch(&watcher, phase).await });
         if flushes {
             let (worker, keeper) = (lane.clone(), lane.clone());
             let (phase, phase_too) = (engine.phase.subscribe(), engine.phase.subscribe());

@@ -13,6 +13,7 @@ mod gate;
 mod key;
 mod lane;
 mod lease;
+mod lineage;
 mod loads;
 mod options;
 mod partition;

@@ -21,6 +21,8 @@ pub struct EntityStats {
     pub retries: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
+    /// Times the buffer was found to have lost data.
+    pub lineage_breaks: u64,
     /// Time spent in the sink, summed over batches.
     pub flush_time: Duration,
     /// Longest time from a rotation to the end of its flush.
@@ -51,6 +53,7 @@ pub(crate) struct Counters {
     pub(crate) statements: Counter,
     pub(crate) retries: Counter,
     pub(crate) dead_letters: Counter,
+    pub(crate) lineage_breaks: Counter,
     pub(crate) flush_micros: Counter,
     slowest_cycle_micros: AtomicU64,
 }
@@ -73,6 +76,7 @@ impl Counters {
             statements: self.statements.get(),
             retries: self.retries.get(),
             dead_letters: self.dead_letters.get(),
+            lineage_breaks: self.lineage_breaks.get(),
             flush_time: Duration::from_micros(self.flush_micros.get()),
             slowest_cycle: Duration::from_micros(self.slowest_cycle_micros.load(Ordering::Relaxed)),
         }

@@ -6,7 +6,7 @@ use redis::aio::ConnectionManager;
 use redis::{Pipeline, RedisResult, Value};
 
 use super::classify::classify;
-use super::server::{self, Version};
+use super::server::{self, Facts, Version};
 use crate::buffer::{BufferError, BufferErrorKind};
 
 /// What an acknowledged write has survived.
@@ -46,22 +46,11 @@ impl Wait {
 
     /// Whether this server can do it; the error names what it lacks.
     pub(super) async fn check(&self, connection: &ConnectionManager) -> Result<(), BufferError> {
-        if self.durability != Durability::Fsync {
-            return Ok(());
+        match self.durability {
+            Durability::Fsync => fsync_needs(&server::ask(connection).await?),
+            // How many replicas there are changes, and each write says.
+            Durability::Memory | Durability::Replicas(_) => Ok(()),
         }
-        let facts = server::ask(connection).await?;
-        let lacks = |what: String| Err(BufferError::new(BufferErrorKind::Misconfigured, what));
-        match facts.version() {
-            Some(version) if version >= WAITAOF => {}
-            version => {
-                let found = version.map_or_else(|| "it does not say its version".to_owned(), |v| format!("it is {v}"));
-                return lacks(format!("`Durability::Fsync` needs Redis {WAITAOF} or newer, and {found}"));
-            }
-        }
-        if facts.get("aof_enabled") != Some("1") {
-            return lacks("`Durability::Fsync` needs a Redis with `appendonly yes`, and it is off".to_owned());
-        }
-        Ok(())
     }
 
     /// Adds the one command that waits for what stands before it.
@@ -101,9 +90,38 @@ impl Wait {
     }
 }
 
+fn fsync_needs(facts: &Facts) -> Result<(), BufferError> {
+    let lacks = |what: String| {
+        let text = format!("`Durability::Fsync` needs Redis {WAITAOF} or newer with `appendonly yes`, {what}");
+        Err(BufferError::new(BufferErrorKind::Misconfigured, text))
+    };
+    match facts.version() {
+        None => lacks("and this server does not say its version".to_owned()),
+        Some(version) if version < WAITAOF => lacks(format!("and this is Redis {version}")),
+        Some(_) if facts.get("aof_enabled") != Some("1") => lacks("and `appendonly` is off".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fsync_lacks_is_named() {
+        for (facts, named) in [
+            ("redis_version:7.0.15\naof_enabled:1", Some("this is Redis 7.0")),
+            ("redis_version:7.2.0\naof_enabled:0", Some("`appendonly` is off")),
+            ("aof_enabled:1", Some("does not say")),
+            ("redis_version:7.2.0\naof_enabled:1", None),
+            ("redis_version:8.0.3\naof_enabled:1", None),
+        ] {
+            let error = fsync_needs(&Facts::parse(facts)).err();
+            assert_eq!(error.as_ref().map(BufferError::kind), named.map(|_| BufferErrorKind::Misconfigured), "{facts}");
+            let text = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains(named.unwrap_or_default()), "{text}");
+        }
+    }
 
     #[test]
     fn fewer_acknowledgements_than_asked_are_never_ok() {

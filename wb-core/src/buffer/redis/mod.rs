@@ -4,9 +4,12 @@ mod classify;
 mod commit;
 mod connect;
 mod durability;
+mod examine;
+mod forget;
 mod group;
 mod keys;
 mod limit;
+mod lineage;
 mod scripts;
 mod server;
 mod space;
@@ -26,9 +29,11 @@ pub use self::durability::Durability;
 use self::commit::{Committer, Shelf};
 use self::durability::Wait;
 use self::keys::PartitionKeys;
+use self::lineage::Watch;
 use self::scripts::Scripts;
 use self::space::RedisSpace;
 use super::{Buffer, BufferError, Registration, Space};
+use crate::doctor::Finding;
 
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
 ///
@@ -90,18 +95,27 @@ impl RedisBuffer {
 impl Buffer for RedisBuffer {
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
         topology::register(&self.connection, &self.scripts, &registration).await?;
+        let scope = registration.scope;
         let shelf = Shelf {
             number: self.shelves.fetch_add(1, Ordering::Relaxed),
-            partitions: PartitionKeys::all(&registration.scope, registration.scope.partitions),
+            partitions: PartitionKeys::all(&scope, scope.partitions),
             pressure: registration.pressure,
             limit: registration.max_dirty,
         };
+        let watch = Watch::default();
+        watch.begin(&self.connection, &self.scripts, &scope, &shelf.keys(0)?.meta).await?;
         Ok(Arc::new(RedisSpace {
             shelf: Arc::new(shelf),
             committer: self.committer.clone(),
             connection: self.connection.clone(),
             scripts: self.scripts.clone(),
+            scope,
+            watch,
         }))
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BufferError> {
+        examine::examine(&self.connection).await
     }
 
     async fn close(&self) {

@@ -11,18 +11,23 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf};
+use super::lineage::Watch;
 use super::scripts::{MAX_RECORDS, Scripts};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lineage, Lookup, Page, Rotation, Space, Status,
+    Step, Token,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
+use crate::sink::Scope;
 
 pub(super) struct RedisSpace {
     pub(super) shelf: Arc<Shelf>,
     pub(super) committer: Arc<Committer>,
     pub(super) connection: ConnectionManager,
     pub(super) scripts: Arc<Scripts>,
+    pub(super) scope: Arc<Scope>,
+    pub(super) watch: Watch,
 }
 
 impl RedisSpace {
@@ -290,5 +295,10 @@ impl Space for RedisSpace {
         let (open, flushing, dead, open_epoch, flushed_epoch) =
             self.run("cannot read where a partition stands", &call).await?;
         Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
+    }
+
+    async fn lineage(&self) -> Result<Lineage, BufferError> {
+        let meta = &self.shelf.keys(0)?.meta;
+        self.watch.look(&self.connection, &self.scripts, &self.scope, meta).await
     }
 }
