@@ -26,7 +26,8 @@ impl Bench {
     async fn start(keys: u64, overflow: Overflow) -> Self {
         let sink = ScriptedSink::new();
         let options = EntityOptions::new().flush_every(EVERY).max_dirty(keys, overflow);
-        let engine = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options).start().await.unwrap();
+        let engine =
+            Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options).start().await.unwrap();
         let players = engine.cache().unwrap();
         Self { sink, engine, players }
     }

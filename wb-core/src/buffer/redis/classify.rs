@@ -38,9 +38,9 @@ fn code_kind(code: Option<&str>) -> BufferErrorKind {
     match code {
         Some("OOM") => BufferErrorKind::Full,
         // MISCONF: the server refuses writes while it cannot save; NOREPLICAS: while it has too few replicas.
-        Some("MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN") => {
-            BufferErrorKind::Unavailable
-        }
+        Some(
+            "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN",
+        ) => BufferErrorKind::Unavailable,
         _ => BufferErrorKind::Misconfigured,
     }
 }

@@ -37,9 +37,10 @@ impl Wait {
     pub(super) fn new(durability: Durability, timeout: Duration) -> Result<Option<Self>, BufferError> {
         match durability {
             Durability::Memory => Ok(None),
-            Durability::Replicas(0) => {
-                Err(BufferError::new(BufferErrorKind::Misconfigured, "`Durability::Replicas` needs one replica at least"))
-            }
+            Durability::Replicas(0) => Err(BufferError::new(
+                BufferErrorKind::Misconfigured,
+                "`Durability::Replicas` needs one replica at least",
+            )),
             Durability::Replicas(_) | Durability::Fsync => Ok(Some(Self { durability, timeout })),
         }
     }

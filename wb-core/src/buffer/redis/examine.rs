@@ -74,7 +74,11 @@ fn kind(facts: &Facts) -> Vec<Finding> {
         ));
     }
     if facts.get("loading") == Some("1") {
-        findings.push(Finding::fatal("loading", SUBJECT, "the server is still loading its data; start when it is done"));
+        findings.push(Finding::fatal(
+            "loading",
+            SUBJECT,
+            "the server is still loading its data; start when it is done",
+        ));
     }
     findings
 }
@@ -122,7 +126,9 @@ fn persistence(facts: &Facts, settings: &Settings) -> Option<Finding> {
         Some("") => "everything that has not reached the sink",
         _ => "everything since its last snapshot that has not reached the sink",
     };
-    let text = format!("`appendonly` is off: a restart of Redis loses {lost}; set `appendonly yes` to keep acknowledged writes");
+    let text = format!(
+        "`appendonly` is off: a restart of Redis loses {lost}; set `appendonly yes` to keep acknowledged writes"
+    );
     Some(Finding::warning("persistence", SUBJECT, text))
 }
 

@@ -73,9 +73,11 @@ impl Group {
             Err(error) => return Caller::Refused(error),
         };
         // Only the last call of the entity: an earlier one would let these writes overtake those after it.
-        let last = self.calls.iter().rposition(|call| call.is_of(shelf)).filter(|&call| {
-            self.calls.get(call).is_some_and(|call| call.takes(writes.len()))
-        });
+        let last = self
+            .calls
+            .iter()
+            .rposition(|call| call.is_of(shelf))
+            .filter(|&call| self.calls.get(call).is_some_and(|call| call.takes(writes.len())));
         let call = last.unwrap_or_else(|| {
             self.calls.push(Call::new(shelf.clone(), limit));
             self.calls.len() - 1

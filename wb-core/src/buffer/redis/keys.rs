@@ -75,7 +75,8 @@ mod tests {
         for id in ["42", "}:r:", ":open", "*"] {
             assert!(is_copy(&scope, &keys.copy(&Id::of(&id.to_owned())?)), "{id}");
         }
-        for key in [keys.open.as_str(), &keys.dead, "blog:{post:x}:r:1", "blog:{posts:07}:r:1", "a:blog:{post:07}:r:1"] {
+        for key in [keys.open.as_str(), &keys.dead, "blog:{post:x}:r:1", "blog:{posts:07}:r:1", "a:blog:{post:07}:r:1"]
+        {
             assert!(!is_copy(&scope, key.as_bytes()), "{key}");
         }
         Ok(())

@@ -246,25 +246,45 @@ mod tests {
             ("starts after a restart", None, Some(at("l", "one", 0, 5)), "two", Verdict::Restarted { handled: false }),
             ("goes on", Some(&seen), Some(at("l", "one", 0, 107)), "one", Verdict::Same),
             ("emptied", Some(&seen), None, "one", Verdict::Emptied),
-            ("emptied, another began anew", Some(&seen), Some(at("m", "one", 0, 500)), "one", Verdict::WentBack {
-                handled: true,
-            }),
-            ("loaded from an older file", Some(&seen), Some(at("l", "one", 0, 99)), "two", Verdict::WentBack {
-                handled: false,
-            }),
-            ("went back under the same run", Some(&seen), Some(at("l", "one", 0, 99)), "one", Verdict::WentBack {
-                handled: false,
-            }),
+            (
+                "emptied, another began anew",
+                Some(&seen),
+                Some(at("m", "one", 0, 500)),
+                "one",
+                Verdict::WentBack { handled: true },
+            ),
+            (
+                "loaded from an older file",
+                Some(&seen),
+                Some(at("l", "one", 0, 99)),
+                "two",
+                Verdict::WentBack { handled: false },
+            ),
+            (
+                "went back under the same run",
+                Some(&seen),
+                Some(at("l", "one", 0, 99)),
+                "one",
+                Verdict::WentBack { handled: false },
+            ),
             ("all there", Some(&seen), Some(at("l", "one", 0, 100)), "two", Verdict::Restarted { handled: false }),
-            ("all there, another came first", Some(&seen), Some(at("l", "two", 100, 300)), "two", Verdict::Restarted {
-                handled: true,
-            }),
+            (
+                "all there, another came first",
+                Some(&seen),
+                Some(at("l", "two", 100, 300)),
+                "two",
+                Verdict::Restarted { handled: true },
+            ),
             ("a newcomer came first, without a memory", Some(&seen), Some(at("l", "two", 90, 300)), "two", {
                 Verdict::WentBack { handled: false }
             }),
-            ("back to an older lineage", Some(&seen), Some(at("k", "nil", 0, 900)), "two", Verdict::WentBack {
-                handled: false,
-            }),
+            (
+                "back to an older lineage",
+                Some(&seen),
+                Some(at("k", "nil", 0, 900)),
+                "two",
+                Verdict::WentBack { handled: false },
+            ),
         ] {
             assert_eq!(judge(seen, stored.as_ref(), run), verdict, "{what}");
         }
