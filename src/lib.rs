@@ -10,7 +10,7 @@ pub use wb_core::{
 };
 
 #[cfg(feature = "redis")]
-pub use wb_core::{RedisBuffer, RedisOptions};
+pub use wb_core::{Durability, RedisBuffer, RedisOptions};
 
 #[cfg(feature = "testing")]
 pub use wb_core::{Mechanism, Sabotage, testing};

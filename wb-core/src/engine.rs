@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -22,8 +22,9 @@ use crate::error::{ConfigError, StartError, UnknownEntity};
 use crate::events;
 use crate::flow;
 use crate::gate::Gate;
-use crate::lane::{AnyLane, Lane, Phase};
+use crate::lane::{AnyLane, LOOKING_FOR_ROOM, Lane, NEVER, Phase};
 use crate::lease::{self, Leases};
+use crate::lineage;
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::{EntityOptions, Role};
@@ -50,9 +51,6 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine").field("entities", &entities).finish_non_exhaustive()
     }
 }
-
-/// A deadline that no process lives to see, ten years.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// What a shutdown left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -251,6 +249,10 @@ impl EngineBuilder {
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
+        if doctor::fatal(&findings).is_some() {
+            // Not even its topology is written to such a buffer.
+            return Err(StartError::Unfit { findings });
+        }
         let mut opened = Vec::with_capacity(self.entities.len());
         for entity in self.entities {
             let (lane, found) = entity.open(&context).await?;
@@ -414,6 +416,7 @@ impl<T: Entity> Setup for Described<T> {
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
         Ok((Box::new(Arc::new(lane)), findings))
@@ -429,6 +432,8 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
         let lane = *self;
         events::started(&lane.scope, flushes);
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { lineage::watch(&watcher, phase).await });
         if flushes {
             let (worker, keeper) = (lane.clone(), lane.clone());
             let (phase, phase_too) = (engine.phase.subscribe(), engine.phase.subscribe());

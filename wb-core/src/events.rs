@@ -168,3 +168,24 @@ pub(crate) fn copy_undecodable(scope: &Scope, id: &Id) {
 pub(crate) fn fill_failed(scope: &Scope, error: &BufferError) {
     tracing::warn!(entity = scope.entity, error = chain(error), "loaded record not filled in");
 }
+
+pub(crate) fn buffer_restarted(scope: &Scope, since_ms: Option<u64>, dropped: u64) {
+    match since_ms {
+        None => tracing::info!(entity = scope.entity, "buffer restarted, nothing is missing"),
+        Some(since_ms) => tracing::warn!(
+            entity = scope.entity,
+            since_ms,
+            dropped,
+            "buffer restarted, writes acknowledged since its last beat may be missing"
+        ),
+    }
+}
+
+pub(crate) fn buffer_lost_data(scope: &Scope, since_ms: Option<u64>, dropped: u64) {
+    tracing::error!(
+        entity = scope.entity,
+        since_ms,
+        dropped,
+        "buffer lost data, writes acknowledged since then and not flushed are gone"
+    );
+}

@@ -17,6 +17,7 @@ mod gate;
 mod key;
 mod lane;
 mod lease;
+mod lineage;
 mod loads;
 pub mod metrics;
 mod options;
@@ -34,7 +35,7 @@ mod stats;
 pub mod testing;
 
 #[cfg(feature = "redis")]
-pub use buffer::redis::{RedisBuffer, RedisOptions};
+pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};
 pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
 pub use cache::Cache;
 pub use codec::{CodecError, Format};

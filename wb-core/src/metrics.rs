@@ -32,6 +32,8 @@ pub const VANISHED: &str = "wb_vanished_records_total";
 pub const DEAD_LETTERS: &str = "wb_dead_letters_total";
 /// Writes that the sink refused because another worker has the partition.
 pub const FENCED_WRITES: &str = "wb_fenced_writes_total";
+/// Times the buffer was found to have lost data.
+pub const LINEAGE_BREAKS: &str = "wb_lineage_breaks_total";
 /// Partitions that this process holds.
 pub const LEASES: &str = "wb_leases";
 /// Dirty keys in the partitions that this process holds; summed over processes, of the entity.
@@ -52,6 +54,7 @@ pub(crate) fn describe() {
     describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
     describe_counter!(FENCED_WRITES, Unit::Count, "Writes refused because another worker has the partition");
+    describe_counter!(LINEAGE_BREAKS, Unit::Count, "Times the buffer was found to have lost data");
     describe_gauge!(LEASES, Unit::Count, "Partitions that this process holds");
     describe_gauge!(DIRTY_KEYS, Unit::Count, "Dirty keys in the partitions that this process holds");
     describe_gauge!(OLDEST_DIRTY_SECONDS, Unit::Seconds, "Bound of the age of the oldest dirty key in them");
@@ -73,6 +76,7 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(VANISHED, &labels()).absolute(stats.vanished);
     counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);
     counter!(FENCED_WRITES, &labels()).absolute(stats.fenced_writes);
+    counter!(LINEAGE_BREAKS, &labels()).absolute(stats.lineage_breaks);
     let with = |key: &'static str, value: &'static str| {
         let [namespace, entity] = labels();
         [namespace, entity, (key, value.to_owned())]

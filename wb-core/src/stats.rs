@@ -35,6 +35,8 @@ pub struct EntityStats {
     pub vanished: u64,
     /// Writes that the sink refused because another worker has the partition.
     pub fenced_writes: u64,
+    /// Times the buffer was found to have lost data.
+    pub lineage_breaks: u64,
     /// Time spent in the sink, summed over batches.
     pub flush_time: Duration,
     /// Longest time from a rotation to the end of its flush.
@@ -119,6 +121,7 @@ pub(crate) struct Counters {
     /// Dead letters that were made dirty again.
     pub(crate) replayed: Counter,
     pub(crate) dead_letters: Counter,
+    pub(crate) lineage_breaks: Counter,
     pub(crate) flush_micros: Counter,
     slowest_cycle_micros: AtomicU64,
 }
@@ -153,6 +156,7 @@ impl Counters {
             vanished: self.vanished.get(),
             replayed: self.replayed.get(),
             dead_letters: self.dead_letters.get(),
+            lineage_breaks: self.lineage_breaks.get(),
             flush_time: Duration::from_micros(self.flush_micros.get()),
             slowest_cycle: Duration::from_micros(self.slowest_cycle_micros.load(Ordering::Relaxed)),
             ..EntityStats::default()

@@ -210,6 +210,37 @@ pub trait Space: Send + Sync + 'static {
 
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
+
+    /// What became of the data since the last call; called about once a second in each process. A buffer that finds its
+    /// data gone back drops the clean copies that may be older than the sink before it answers.
+    async fn lineage(&self) -> Result<Lineage, BufferError> {
+        Ok(Lineage::Unwatched)
+    }
+}
+
+/// Whether a buffer still has the data that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lineage {
+    /// It cannot lose any but with the process; not to be asked again.
+    Unwatched,
+    /// It has.
+    Unbroken,
+    /// It was restarted or replaced, and has everything that is known to have been there.
+    Restarted {
+        /// What was acknowledged after this time (in milliseconds since the Unix epoch) may be missing; `None`: nothing is.
+        since_ms: Option<u64>,
+        /// Clean copies that were dropped, because the sink may be newer.
+        dropped: u64,
+    },
+    /// It lost data that was there.
+    Broken {
+        /// What was acknowledged after this time (in milliseconds since the Unix epoch) and not flushed may be missing;
+        /// `None`: anything that was dirty may be.
+        since_ms: Option<u64>,
+        /// Clean copies that were dropped, because the sink may be newer.
+        dropped: u64,
+    },
 }
 
 /// What a worker hears when it says that it is alive.

@@ -42,6 +42,7 @@ struct Shelf {
     topology: Topology,
     partitions: Arc<Vec<Mutex<Partition>>>,
     workers: Workers,
+    door: Arc<Mutex<()>>,
 }
 
 impl MemoryBuffer {
@@ -70,7 +71,7 @@ impl Buffer for MemoryBuffer {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
             let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
-            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default() }
+            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default(), door: Arc::default() }
         };
         let key = (scope.namespace.clone(), scope.entity);
         let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
@@ -89,6 +90,8 @@ impl Buffer for MemoryBuffer {
             topology: shelf.topology.clone(),
             pressure: registration.pressure.clone(),
             closed: self.closed.clone(),
+            limit: registration.max_dirty,
+            door: shelf.door.clone(),
         }))
     }
 

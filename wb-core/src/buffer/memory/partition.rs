@@ -26,6 +26,8 @@ struct Copy {
 pub(super) struct Partition {
     open: HashMap<Id, Record>,
     flushing: Closed,
+    /// Keys that are in both.
+    both: usize,
     copies: HashMap<Id, Copy>,
     attempts: HashMap<Id, Attempts>,
     dead: Dead,
@@ -66,6 +68,10 @@ impl Closed {
 
     fn is_empty(&self) -> bool {
         self.positions.is_empty()
+    }
+
+    fn contains(&self, id: &Id) -> bool {
+        self.positions.contains_key(id)
     }
 
     fn get(&self, id: &Id) -> Option<&Record> {
@@ -148,7 +154,26 @@ impl Partition {
         if self.sabotage.lacks(Mechanism::ClosedEpochs) && self.flushing.replace(&id, &record) {
             return false;
         }
-        self.open.insert(id, record).is_none()
+        let again = self.flushing.contains(&id);
+        let fresh = self.open.insert(id, record).is_none();
+        self.both += usize::from(fresh && again);
+        fresh
+    }
+
+    pub(super) fn is_dirty(&self, id: &Id) -> bool {
+        self.open.contains_key(id) || self.flushing.contains(id)
+    }
+
+    /// Keys that are dirty, each once.
+    pub(super) fn dirty(&self) -> u64 {
+        (self.open.len() + self.flushing.len() - self.both) as u64
+    }
+
+    /// Takes a record out of the closed epoch.
+    fn remove(&mut self, id: &Id) -> Option<Record> {
+        let record = self.flushing.remove(id)?;
+        self.both -= usize::from(self.open.contains_key(id));
+        Some(record)
     }
 
     pub(super) fn get(&self, id: &Id, now: Instant) -> Lookup {
@@ -273,6 +298,7 @@ impl Partition {
     #[cfg(feature = "testing")]
     pub(super) fn vanish(&mut self) {
         self.flushing = Closed::default();
+        self.both = 0;
     }
 
     pub(super) fn ack(&mut self, step: &Step<'_>, ids: &[Id], clean: Clean, now: Instant) -> Moved {
@@ -281,7 +307,7 @@ impl Partition {
         }
         let mut moved = 0;
         for id in ids {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
             moved += 1;
             let ttl = if record.is_tombstone() { clean.negative_ttl } else { clean.ttl };
             if clean.ttl.is_zero() || ttl.is_zero() {
@@ -301,7 +327,7 @@ impl Partition {
         }
         let mut moved = 0;
         for (id, attempts) in records {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
             moved += 1;
             // This moves against the readers' order: one that has looked into `open` already finds the copy.
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
@@ -321,7 +347,7 @@ impl Partition {
         }
         let mut moved = 0;
         for (id, letter) in letters {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
             moved += 1;
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
             self.attempts.remove(id);
@@ -344,7 +370,7 @@ impl Partition {
 
     /// The letter's payload dirty again, if nothing newer is.
     pub(super) fn replay(&mut self, id: &Id) -> Replay {
-        if self.dirty(id) && self.dead.get(id).is_some() {
+        if self.is_dirty(id) && self.dead.get(id).is_some() {
             return Replay::Superseded;
         }
         let Some(letter) = self.dead.remove(id) else { return Replay::Absent };
@@ -357,15 +383,11 @@ impl Partition {
     pub(super) fn discard(&mut self, id: &Id) -> bool {
         let found = self.dead.remove(id).is_some();
         // A newer state has attempts and a copy of its own.
-        if found && !self.dirty(id) {
+        if found && !self.is_dirty(id) {
             self.attempts.remove(id);
             self.copies.remove(id);
         }
         found
-    }
-
-    fn dirty(&self, id: &Id) -> bool {
-        self.open.contains_key(id) || self.flushing.get(id).is_some()
     }
 
     pub(super) fn status(&self) -> Status {

@@ -1,5 +1,6 @@
 //! The verbs on partitions in memory.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub(super) struct MemorySpace {
     pub(super) topology: Topology,
     pub(super) pressure: Arc<Pressure>,
     pub(super) closed: Arc<AtomicBool>,
+    /// Most keys that may be dirty.
+    pub(super) limit: Option<u64>,
+    /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
+    pub(super) door: Arc<Mutex<()>>,
 }
 
 impl MemorySpace {
@@ -39,16 +44,42 @@ impl MemorySpace {
         let cell = self.partitions.get(usize::from(partition)).ok_or_else(|| super::no_such_partition(partition))?;
         Ok(act(&mut lock(cell)))
     }
+
+    /// Refuses writes that would make more keys dirty than are allowed; called with the door locked.
+    fn check(&self, limit: u64, writes: &[Write]) -> Result<(), BufferError> {
+        let mut fresh = HashSet::new();
+        for Write { partition, id, .. } in writes {
+            if !self.on(*partition, |p| p.is_dirty(id))? {
+                fresh.insert((*partition, id));
+            }
+        }
+        // A flush may go on beside it: it only takes away.
+        let dirty: u64 = self.partitions.iter().map(|cell| lock(cell).dirty()).sum();
+        if fresh.is_empty() || dirty + fresh.len() as u64 <= limit {
+            return Ok(());
+        }
+        let full = format!("{dirty} keys are dirty, `max_dirty` allows {limit}");
+        Err(BufferError::new(BufferErrorKind::Full, full))
+    }
 }
 
 #[async_trait]
 impl Space for MemorySpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        // Nothing here waits: without this a loop of writes would keep its thread, and the flusher from it.
+        tokio::task::coop::consume_budget().await;
         if self.closed.load(Ordering::Acquire) {
             return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
         }
-        // Nothing here waits: without this a loop of writes would keep its thread, and the flusher from it.
-        tokio::task::coop::consume_budget().await;
+        let _door = match self.limit {
+            // It guards no data of its own, so a panic under it breaks nothing.
+            Some(limit) => {
+                let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+                self.check(limit, &writes)?;
+                Some(door)
+            }
+            None => None,
+        };
         let mut fresh = 0;
         for Write { partition, id, record } in writes {
             fresh += u64::from(self.on(partition, |p| p.put(id, record))?);

@@ -27,6 +27,9 @@ pub(super) struct Scripts {
     pub(super) release: Script,
     pub(super) status: Script,
     pub(super) topology: Script,
+    pub(super) beat: Script,
+    pub(super) adopt: Script,
+    pub(super) forget: Script,
 }
 
 impl Scripts {
@@ -47,6 +50,9 @@ impl Scripts {
             release: Script::new(include_str!("lua/release.lua")),
             status: Script::new(include_str!("lua/status.lua")),
             topology: Script::new(include_str!("lua/topology.lua")),
+            beat: Script::new(include_str!("lua/beat.lua")),
+            adopt: Script::new(include_str!("lua/adopt.lua")),
+            forget: Script::new(include_str!("lua/forget.lua")),
         }
     }
 }

@@ -11,11 +11,12 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf};
+use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
 use super::{keys, letters, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lookup, Moved, Page, Pending,
-    Replay, Roll, Rotation, Space, Status, Step, Token, Topology,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lineage, Lookup, Moved, Page,
+    Pending, Replay, Roll, Rotation, Space, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -30,6 +31,7 @@ pub(super) struct RedisSpace {
     pub(super) scope: Arc<Scope>,
     pub(super) topology: Topology,
     pub(super) sabotage: Sabotage,
+    pub(super) watch: Watch,
 }
 
 impl RedisSpace {
@@ -361,5 +363,10 @@ impl Space for RedisSpace {
         let (open, flushing, dead, open_epoch, flushed_epoch) =
             self.run("cannot read where a partition stands", &call).await?;
         Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
+    }
+
+    async fn lineage(&self) -> Result<Lineage, BufferError> {
+        let meta = &self.shelf.keys(0)?.meta;
+        self.watch.look(&self.connection, &self.scripts, &self.scope, meta).await
     }
 }

@@ -10,6 +10,7 @@
 mod epochs;
 mod leases;
 mod letters;
+mod limits;
 mod loads;
 mod settling;
 mod topology;
@@ -38,6 +39,10 @@ pub use self::leases::{
 pub use self::letters::{
     counts_what_steps_move, discards_letters, lists_letters, p3_a_replay_never_overwrites_a_newer_state,
     replays_letters,
+};
+pub use self::limits::{
+    p7_a_call_gets_in_whole_or_not_at_all, p7_concurrent_writers_stay_within_the_limit,
+    p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
 pub use self::settling::{
@@ -88,6 +93,9 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     heartbeats_renew(buffer).await;
     topology_is_fixed_while_dirty(buffer).await;
     topology_changes_are_noticed(buffer).await;
+    p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
+    p7_a_call_gets_in_whole_or_not_at_all(buffer).await;
+    p7_concurrent_writers_stay_within_the_limit(buffer).await;
     closes(buffer).await;
 }
 
