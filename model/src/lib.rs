@@ -62,7 +62,7 @@
 //!   ([`Mechanism::RowLock`]), so that the next try waits for it. A fence does not help here: both tries are of the
 //!   same generation;
 //! - after an error, nothing of a batch is still on its way that has not passed that check ([`Mechanism::Settle`]). A
-//!     transaction that waits for the answer to each statement is such; a batch that is sent in one piece is not,
+//!   transaction that waits for the answer to each statement is such; a batch that is sent in one piece is not,
 //!   because the whole of it may arrive after the connection was given up and after newer states were written.
 //!
 //! # When Redis loses data
