@@ -49,7 +49,8 @@ pub enum Action {
     OrphanCommits,
     /// A transaction without a worker is rolled back.
     OrphanAborts,
-    /// A batch that its worker has turned its back on arrives (without [`Mechanism::Settle`](crate::Mechanism::Settle)).
+    /// A batch that its worker has turned its back on arrives (without
+    /// [`Mechanism::Settle`](crate::Mechanism::Settle)).
     LateArrives,
     /// Somebody replays the dead letter.
     Replay,

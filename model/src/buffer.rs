@@ -3,8 +3,9 @@
 use crate::mechanism::{Mechanism, Without};
 use crate::worker::Who;
 
-/// A state of the key, by the number of the write that made it. Odd ones are rows, even ones are deletes; 0 is the state
-/// before the first write: no row. Only ghosts (what properties look at) compare numbers; the protocol never does.
+/// A state of the key, by the number of the write that made it. Odd ones are rows, even ones are deletes; 0 is the
+/// state before the first write: no row. Only ghosts (what properties look at) compare numbers; the protocol never
+/// does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Record(pub u8);
 
