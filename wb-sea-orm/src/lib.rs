@@ -44,6 +44,10 @@ mod read;
 mod rows;
 mod schema;
 mod sink;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+mod tx;
+#[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
+#[path = "tx/absent.rs"]
 mod tx;
 mod write;
 

@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn postgres_types() {
-        use DbBackend::Postgres as Pg;
+        const PG: DbBackend = DbBackend::Postgres;
         for (kind, i64s, i16s, texts, uuids) in [
             ("int8", 'f', 'f', 'c', 'c'),
             ("int4", 'n', 'f', 'c', 'c'),
@@ -248,24 +248,24 @@ mod tests {
             ("hstore", 'f', 'f', 'f', 'f'),
         ] {
             let found = (
-                judged::<i64>(Pg, kind),
-                judged::<i16>(Pg, kind),
-                judged::<String>(Pg, kind),
-                judged::<Uuid>(Pg, kind),
+                judged::<i64>(PG, kind),
+                judged::<i16>(PG, kind),
+                judged::<String>(PG, kind),
+                judged::<Uuid>(PG, kind),
             );
             assert_eq!(found, (i64s, i16s, texts, uuids), "{kind}");
         }
-        assert_eq!(judged::<NaiveDateTime>(Pg, "timestamp"), 'f');
-        assert_eq!(judged::<NaiveDateTime>(Pg, "timestamptz"), 'c');
-        assert_eq!(judged::<DateTime<Utc>>(Pg, "timestamp"), 'c');
-        assert_eq!(judged::<serde_json::Value>(Pg, "json"), 'f');
-        assert_eq!(judged::<u64>(Pg, "int8"), 'n');
-        assert_eq!(judged::<Decimal>(Pg, "float8"), 'c');
+        assert_eq!(judged::<NaiveDateTime>(PG, "timestamp"), 'f');
+        assert_eq!(judged::<NaiveDateTime>(PG, "timestamptz"), 'c');
+        assert_eq!(judged::<DateTime<Utc>>(PG, "timestamp"), 'c');
+        assert_eq!(judged::<serde_json::Value>(PG, "json"), 'f');
+        assert_eq!(judged::<u64>(PG, "int8"), 'n');
+        assert_eq!(judged::<Decimal>(PG, "float8"), 'c');
     }
 
     #[test]
     fn mysql_types() {
-        use DbBackend::MySql as My;
+        const MY: DbBackend = DbBackend::MySql;
         for (kind, i64s, u32s, bools, texts, uuids) in [
             ("bigint", 'f', 'f', 'f', 'c', 'c'),
             ("int", 'n', 'n', 'f', 'c', 'c'),
@@ -277,22 +277,22 @@ mod tests {
             ("uuid", 'f', 'f', 'f', 'f', 'f'),
         ] {
             let found = (
-                judged::<i64>(My, kind),
-                judged::<u32>(My, kind),
-                judged::<bool>(My, kind),
-                judged::<String>(My, kind),
-                judged::<Uuid>(My, kind),
+                judged::<i64>(MY, kind),
+                judged::<u32>(MY, kind),
+                judged::<bool>(MY, kind),
+                judged::<String>(MY, kind),
+                judged::<Uuid>(MY, kind),
             );
             assert_eq!(found, (i64s, u32s, bools, texts, uuids), "{kind}");
         }
-        assert_eq!(judged::<DateTime<Utc>>(My, "datetime"), 'f');
-        assert_eq!(judged::<serde_json::Value>(My, "longtext"), 'f');
-        assert_eq!(judged::<DateTime<Utc>>(My, "int"), 'c');
+        assert_eq!(judged::<DateTime<Utc>>(MY, "datetime"), 'f');
+        assert_eq!(judged::<serde_json::Value>(MY, "longtext"), 'f');
+        assert_eq!(judged::<DateTime<Utc>>(MY, "int"), 'c');
     }
 
     #[test]
     fn sqlite_types() {
-        use DbBackend::Sqlite as Lite;
+        const LITE: DbBackend = DbBackend::Sqlite;
         for (kind, i64s, texts, dates) in [
             ("integer", 'f', 'c', 'f'),
             ("bigint", 'f', 'c', 'f'),
@@ -303,7 +303,7 @@ mod tests {
             ("blob", 'f', 'f', 'f'),
             ("", 'f', 'f', 'f'),
         ] {
-            let found = (judged::<i64>(Lite, kind), judged::<String>(Lite, kind), judged::<DateTime<Utc>>(Lite, kind));
+            let found = (judged::<i64>(LITE, kind), judged::<String>(LITE, kind), judged::<DateTime<Utc>>(LITE, kind));
             assert_eq!(found, (i64s, texts, dates), "{kind}");
         }
     }

@@ -5,24 +5,21 @@
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod held;
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DatabaseConnectionType, DbBackend, QueryResult};
 use wb_core::{ErrorKind, SinkError};
 
+use sea_orm::sqlx::{self, AssertSqlSafe};
+
 use crate::bind::Statement;
+use crate::classify::from_sqlx;
 use crate::dialect::session;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use self::held::Held;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 use {crate::bind::Args, sea_query_sqlx::SqlxValues};
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
-use {
-    crate::classify::from_sqlx,
-    sea_orm::sqlx::{self, AssertSqlSafe},
-};
 
 /// The pool of a driver, and how long a statement may take.
 #[derive(Clone)]
@@ -39,9 +36,6 @@ enum Driver {
     MySql(sqlx::MySqlPool),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::SqlitePool),
-    /// There is always a variant, so that the crate builds without drivers.
-    #[allow(dead_code, reason = "constructed nowhere: it has no value")]
-    None(Infallible),
 }
 
 /// An open transaction. Dropped without an end it is rolled back.
@@ -61,8 +55,6 @@ enum Session {
     /// database in memory would be gone with its connection.
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
-    #[allow(dead_code, reason = "constructed nowhere: it has no value")]
-    None(Infallible),
 }
 
 /// The kind of database that a connection is of.
@@ -105,7 +97,6 @@ impl Pool {
             Driver::MySql(_) => DbBackend::MySql,
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(_) => DbBackend::Sqlite,
-            Driver::None(never) => match *never {},
         }
     }
 
@@ -122,7 +113,6 @@ impl Pool {
                 // A transaction that starts by reading could not become a writing one while another one writes.
                 #[cfg(feature = "sqlite")]
                 Driver::Sqlite(pool) => pool.begin_with("BEGIN IMMEDIATE").await.map(Session::Sqlite),
-                Driver::None(never) => match *never {},
             }
         });
         let mut tx = Tx { session: session.await?, limit: self.limit, broken: false };
@@ -159,10 +149,6 @@ impl Pool {
                     let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
                     query.fetch_all(pool).await.map(results)
                 }
-                Driver::None(never) => {
-                    drop(statement);
-                    match *never {}
-                }
             }
         })
         .await
@@ -186,10 +172,6 @@ impl Pool {
                 }
                 #[cfg(feature = "sqlite")]
                 Driver::Sqlite(pool) => sqlx::raw_sql(AssertSqlSafe(text)).execute(pool).await.map(drop),
-                Driver::None(never) => {
-                    drop(text);
-                    match *never {}
-                }
             }
         })
         .await
@@ -218,10 +200,6 @@ impl Tx {
                     let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
                     query.execute(&mut **tx).await.map(drop)
                 }
-                Session::None(never) => {
-                    drop(statement);
-                    match *never {}
-                }
             }
         })
         .await
@@ -238,10 +216,6 @@ impl Tx {
                 Session::MySql(held) => sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(held.get()?).await.map(results),
                 #[cfg(feature = "sqlite")]
                 Session::Sqlite(tx) => sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut **tx).await.map(results),
-                Session::None(never) => {
-                    drop(text);
-                    match *never {}
-                }
             }
         })
         .await
@@ -269,7 +243,6 @@ impl Tx {
             Session::MySql(_) => session::end_mysql(verb),
             #[cfg(feature = "sqlite")]
             Session::Sqlite(_) => String::new(),
-            Session::None(never) => match *never {},
         };
         if !text.is_empty() {
             self.run(verb, text).await?;
@@ -285,7 +258,6 @@ impl Tx {
                 let end = async { if commits { tx.commit().await } else { tx.rollback().await } };
                 bounded(verb, self.limit, &mut false, end).await?;
             }
-            Session::None(never) => match never {},
         }
         Ok(())
     }
@@ -293,7 +265,6 @@ impl Tx {
 
 /// Waits for a step, a little longer than the server was told to take: its own words say more than our silence.
 /// `broken` is left true by a step that was given up in the middle, by time or because its future was dropped.
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 async fn bounded<T>(
     what: &str,
     limit: Duration,
@@ -313,17 +284,6 @@ async fn bounded<T>(
     }
 }
 
-#[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
-async fn bounded<T>(
-    _: &str,
-    _: Duration,
-    _: &mut bool,
-    step: impl Future<Output = Result<T, SinkError>>,
-) -> Result<T, SinkError> {
-    step.await
-}
-
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 fn results<R: Into<QueryResult>>(rows: Vec<R>) -> Vec<QueryResult> {
     rows.into_iter().map(Into::into).collect()
 }
