@@ -5,7 +5,8 @@ pub use wb_core::{
     Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, Delete,
     Drained, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Finding, Format,
     Id, KeyError, KeyPart, MemoryBuffer, Operation, Overflow, Pressure, Record, Report, RetryPolicy, Role, Scope,
-    Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write, buffer, codec, partition_of,
+    Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write, buffer, codec,
+    partition_of,
 };
 
 #[cfg(feature = "redis")]

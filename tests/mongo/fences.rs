@@ -172,11 +172,8 @@ async fn p3_of_owners_that_fence_at_the_same_time_the_last_one_writes() {
             sinks.push(opened::<Player>(&database).await);
         }
         for round in 0..5 {
-            let mut fences: Vec<(Fence, &MongoSink)> = join_all(sinks.iter().map(|sink| fence(sink, round)))
-                .await
-                .into_iter()
-                .zip(&sinks)
-                .collect();
+            let mut fences: Vec<(Fence, &MongoSink)> =
+                join_all(sinks.iter().map(|sink| fence(sink, round))).await.into_iter().zip(&sinks).collect();
             fences.sort_by_key(|(fence, _)| fence.generation);
             fences.dedup_by_key(|(fence, _)| fence.generation);
             assert_eq!(fences.len(), sinks.len(), "a generation was issued twice");

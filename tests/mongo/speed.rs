@@ -92,7 +92,9 @@ async fn two_batches_at_a_time_with_and_without_fences() {
         let partitions: u16 = std::env::var("PARTITIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(16);
         let mut fences = Vec::new();
         for partition in 0..partitions {
-            fences.push(Sink::<Player>::fence(&sink, &Scope::new("test", "players", 16), partition).await.unwrap().unwrap());
+            fences.push(
+                Sink::<Player>::fence(&sink, &Scope::new("test", "players", 16), partition).await.unwrap().unwrap(),
+            );
         }
         let mut state = 0_u64;
         // A state of its own each time: a row that does not change costs less.

@@ -15,8 +15,8 @@ pub(crate) const fn of_code(code: i32) -> Option<ErrorKind> {
         // ResourceExhausted, PooledConnectionAcquisitionExceededTimeLimit, AdmissionQueueOverflow, RateLimitExceeded,
         // SocketException, NotPrimary (three kinds of it), InterruptedAtShutdown, InterruptedDueToReplStateChange,
         // OutOfDiskSpace
-        6 | 7 | 50 | 64 | 89 | 91 | 133 | 134 | 189 | 202 | 216 | 262 | 264 | 281 | 355 | 371 | 384 | 402 | 407 | 433
-        | 449 | 9001 | 10058 | 10107 | 13435 | 13436 | 11600 | 11602 | 14031 => ErrorKind::Unavailable,
+        6 | 7 | 50 | 64 | 89 | 91 | 133 | 134 | 189 | 202 | 216 | 262 | 264 | 281 | 355 | 371 | 384 | 402 | 407
+        | 433 | 449 | 9001 | 10058 | 10107 | 13435 | 13436 | 11600 | 11602 | 14031 => ErrorKind::Unavailable,
         // LockTimeout, CursorNotFound, LockBusy, StaleShardVersion, WriteConflict, ConflictingOperationInProgress,
         // StaleEpoch, QueryPlanKilled, DatabaseDropPending, TransactionTooOld, CursorKilled, SnapshotTooOld,
         // SnapshotUnavailable, StaleDbVersion, StaleChunkHistory, NoSuchTransaction, PreparedTransactionInProgress,
@@ -37,9 +37,8 @@ pub(crate) const fn of_code(code: i32) -> Option<ErrorKind> {
         // CommandNotSupported, CommandNotSupportedOnView, OperationNotSupportedInTransaction, APIVersionError,
         // APIStrictError, APIDeprecationError, MechanismUnavailable, ReauthenticationRequired, the hosted service's own
         // refusal
-        11 | 13 | 18 | 20 | 26 | 59 | 61 | 72 | 73 | 79 | 100 | 115 | 166 | 263 | 322 | 323 | 324 | 334 | 391 | 8000 => {
-            ErrorKind::Misconfigured
-        }
+        11 | 13 | 18 | 20 | 26 | 59 | 61 | 72 | 73 | 79 | 100 | 115 | 166 | 263 | 322 | 323 | 324 | 334 | 391
+        | 8000 => ErrorKind::Misconfigured,
         _ => return None,
     })
 }

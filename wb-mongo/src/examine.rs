@@ -22,9 +22,8 @@ const COMMAND_NOT_SUPPORTED_ON_VIEW: i32 = 166;
 
 /// Looks at everything.
 pub(crate) async fn examine<E: MongoEntity>(sink: &MongoSink, scope: &Scope) -> Result<Vec<Finding>, SinkError> {
-    let hello = sink.bounded("ask what the server is", async {
-        sink.database().run_command(doc! { "hello": 1 }).await
-    });
+    let hello =
+        sink.bounded("ask what the server is", async { sink.database().run_command(doc! { "hello": 1 }).await });
     let server = Server::read(&hello.await?);
     let entity = format!("entity `{}`", scope.entity);
     let mut findings = vec![version(sink, &server).await?];
@@ -87,7 +86,9 @@ fn write_concern(sink: &MongoSink, server: &Server) -> Option<Finding> {
         (Some(Acknowledgment::Custom(tags)), _) => Some(Finding::note(
             "write-concern",
             sink.label(),
-            format!("`w: \"{tags}\"` is the deployment's own; a failover can roll writes back unless it covers a majority"),
+            format!(
+                "`w: \"{tags}\"` is the deployment's own; a failover can roll writes back unless it covers a majority"
+            ),
         )),
         (_, Server::Standalone) if concern.journal == Some(true) => None,
         (_, Server::Standalone) => warning(format!(
@@ -278,10 +279,7 @@ mod tests {
             (doc! { "type": "timeseries", "options": {} }, vec!["time-series"]),
             (doc! { "type": "collection", "options": { "capped": true } }, vec!["capped"]),
             (doc! { "type": "collection", "options": { "validator": { "a": 1 } } }, vec!["validator"]),
-            (
-                doc! { "type": "collection", "options": { "validator": { "a": 1 }, "validationAction": "warn" } },
-                vec![],
-            ),
+            (doc! { "type": "collection", "options": { "validator": { "a": 1 }, "validationAction": "warn" } }, vec![]),
             (doc! { "type": "collection", "options": { "collation": { "locale": "de" } } }, vec!["collation"]),
         ] {
             assert_eq!(codes(&kind(&found, "posts", "entity `post`")), expected, "{found}");

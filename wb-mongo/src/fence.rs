@@ -97,13 +97,18 @@ enum Refused {
 async fn advance(sink: &MongoSink, scope: &Scope, partition: u16) -> Result<i64, Refused> {
     let id = rawdoc! { "namespace": &*scope.namespace, "entity": scope.entity, "partition": i32::from(partition) };
     let next = rawdoc! { "$add": [{ "$ifNull": ["$generation", 0_i64] }, 1_i64] };
-    let reply = send(sink, scope, partition, rawdoc! {
-        "findAndModify": COLLECTION,
-        "query": { "_id": id },
-        "update": [{ "$set": { "generation": { "$max": [next, { "$toLong": "$$NOW" }] } } }],
-        "upsert": true,
-        "new": true,
-    });
+    let reply = send(
+        sink,
+        scope,
+        partition,
+        rawdoc! {
+            "findAndModify": COLLECTION,
+            "query": { "_id": id },
+            "update": [{ "$set": { "generation": { "$max": [next, { "$toLong": "$$NOW" }] } } }],
+            "upsert": true,
+            "new": true,
+        },
+    );
     let reply = reply.await?;
     reply.get_document("value").ok().and_then(|issued| integer(issued, "generation")).ok_or_else(|| {
         let text = format!("{} issued no generation for partition {partition}", sink.fences());

@@ -85,11 +85,7 @@ impl<'a> Work<'a> {
     }
 }
 
-fn statement<'a, E: MongoEntity>(
-    id: &'a Id,
-    value: &E,
-    deployment: &Deployment,
-) -> Result<Statement<'a>, SinkError> {
+fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, deployment: &Deployment) -> Result<Statement<'a>, SinkError> {
     let key = id_of::<E>(&value.key()).map_err(unmapped)?;
     let document = with_id(value, &key).map_err(unmapped)?;
     let length = document.as_bytes().len();

@@ -25,7 +25,8 @@ fn check_field(input: &Input<'_>, field: &Field<'_>, said: proc_macro2::Span, mi
         mistakes.note(said, "a primary key never changes, so it is no version; mark another field");
     }
     if input.sea == SeaStruct::Model && field.sea.ignore {
-        mistakes.note(said, "what SeaORM ignores is not stored, so no two versions can be compared; mark another field");
+        mistakes
+            .note(said, "what SeaORM ignores is not stored, so no two versions can be compared; mark another field");
     }
     if let Some(lost) = field.serde.lost {
         mistakes.note(
