@@ -55,12 +55,16 @@ pub(crate) async fn on_standalone<T: Future<Output = ()> + Send + 'static>(test:
     }
 }
 
-/// Runs a test on a replica set of one that is started for it, with the server's own switches for tests, and with
-/// transactions that live for two seconds at most.
-pub(crate) async fn on_own_replica_set<T: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Database) -> T) {
+/// Runs a test on a replica set of one that is started for it, with the server's own switches for tests. The server
+/// ends transactions after `lifetime`, and looks for them in steps of half of it.
+pub(crate) async fn on_own_replica_set<T: Future<Output = ()> + Send + 'static>(
+    lifetime: Duration,
+    test: impl FnOnce(Database) -> T,
+) {
     if let Some(binary) = setting("WB_MONGOD") {
-        let parameters = ["transactionLifetimeLimitSeconds=2", "enableTestCommands=1"];
-        let arguments = parameters.iter().flat_map(|parameter| ["--setParameter", parameter]);
+        let lifetime = format!("transactionLifetimeLimitSeconds={}", lifetime.as_secs());
+        let arguments = [lifetime.as_str(), "enableTestCommands=1"].map(|parameter| ["--setParameter", parameter]);
+        let arguments = arguments.as_flattened().iter().copied();
         let arguments: Vec<&str> = arguments.chain(["--replSet", "own"]).collect();
         let server = Own::start(&binary, &arguments).await;
         let admin = server.client.database("admin");

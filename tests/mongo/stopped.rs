@@ -10,6 +10,9 @@ use crate::entities::Player;
 use crate::fences::{LIMIT, fence, player, score, try_fence, write};
 use crate::server::{batch, on_own_replica_set, opened, within};
 
+/// The server ends no transaction while a test waits.
+const LONG: Duration = Duration::from_secs(600);
+
 /// A database of the same server through a client of its own, whose commands a failpoint can tell from others.
 async fn as_app(database: &Database, app: &str) -> Database {
     let hello = database.run_command(doc! { "hello": 1 }).await.unwrap();
@@ -49,7 +52,7 @@ async fn wait_for_transactions(database: &Database, open: bool) {
 
 #[tokio::test]
 async fn p3_a_worker_that_is_stopped_before_its_commit_has_written_before_the_new_owner_is_there() {
-    on_own_replica_set(|database| async move {
+    on_own_replica_set(LONG, |database| async move {
         let old = opened::<Player>(&as_app(&database, "old").await).await;
         let new = opened::<Player>(&database).await;
         let mine = fence(&old, 3).await;
@@ -67,7 +70,7 @@ async fn p3_a_worker_that_is_stopped_before_its_commit_has_written_before_the_ne
 
 #[tokio::test]
 async fn p3_a_worker_that_is_stopped_in_mid_transaction_is_ended_by_the_server() {
-    on_own_replica_set(|database| async move {
+    on_own_replica_set(Duration::from_secs(2), |database| async move {
         let old = opened::<Player>(&as_app(&database, "old").await).await;
         let new = opened::<Player>(&database).await.command_timeout(Duration::from_secs(1));
         let mine = fence(&old, 3).await;
@@ -100,7 +103,7 @@ async fn p3_a_worker_that_is_stopped_in_mid_transaction_is_ended_by_the_server()
 
 #[tokio::test]
 async fn p3_a_batch_that_timed_out_leaves_no_transaction_open() {
-    on_own_replica_set(|database| async move {
+    on_own_replica_set(LONG, |database| async move {
         let sink = opened::<Player>(&as_app(&database, "old").await).await;
         let mine = fence(&sink, 3).await;
         let hasty = sink.clone().command_timeout(Duration::from_millis(200));
@@ -108,10 +111,8 @@ async fn p3_a_batch_that_timed_out_leaves_no_transaction_open() {
             hold(&database, "old", doc! { "times": 2 }.into(), command, Duration::from_millis(600)).await;
             let error = write(&hasty, &[mine], &[player(1, 1)]).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{command}: {}", error.chain());
-            let begun = Instant::now();
+            // The server would take ten minutes.
             wait_for_transactions(&database, false).await;
-            // Before the server would have done it.
-            assert!(begun.elapsed() < Duration::from_millis(1_900), "{command}: {:?}", begun.elapsed());
             let_go(&database).await;
         }
         write(&sink, &[mine], &[player(1, 2)]).await.unwrap();
@@ -122,10 +123,11 @@ async fn p3_a_batch_that_timed_out_leaves_no_transaction_open() {
 
 #[tokio::test]
 async fn labels_and_codes_of_a_transaction_say_what_to_do() {
-    on_own_replica_set(|database| async move {
+    // A commit that fails here leaves its transaction open, until the server ends it.
+    on_own_replica_set(Duration::from_secs(10), |database| async move {
         let sink = opened::<Player>(&as_app(&database, "old").await).await;
         let transient = vec!["TransientTransactionError"];
-        for (command, code, labels, kind) in [
+        let cases = [
             ("update", 112, transient.clone(), ErrorKind::Transient),
             ("update", 251, transient.clone(), ErrorKind::Transient),
             ("update", 246, transient.clone(), ErrorKind::Transient),
@@ -136,17 +138,18 @@ async fn labels_and_codes_of_a_transaction_say_what_to_do() {
             ("commitTransaction", 251, transient, ErrorKind::Transient),
             ("commitTransaction", 64, vec!["UnknownTransactionCommitResult"], ErrorKind::Unavailable),
             ("commitTransaction", 50, vec!["UnknownTransactionCommitResult"], ErrorKind::Unavailable),
-        ] {
+        ];
+        for (id, (command, code, labels, kind)) in (0..).zip(cases) {
             let data = doc! {
                 "failCommands": [command], "appName": "old", "errorCode": code, "errorLabels": labels.clone(),
             };
             let fail = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data };
             database.client().database("admin").run_command(fail).await.unwrap();
-            let error = sink.write(&batch(&[player(1, 1)], &[])).await.unwrap_err();
+            let error = sink.write(&batch(&[player(id, 1)], &[])).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{command} {code} {labels:?}: {}", error.chain());
             let_go(&database).await;
         }
-        sink.write(&batch(&[player(1, 1)], &[])).await.unwrap();
+        sink.write(&batch(&[player(-1, 1)], &[])).await.unwrap();
     })
     .await;
 }

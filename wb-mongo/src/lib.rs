@@ -1,5 +1,9 @@
 //! MongoDB sink of write-behind.
 //!
+//! On a replica set, a worker that was overtaken cannot write any more: every batch is one transaction that checks the
+//! fences of its partitions. A standalone server has no transactions. There, that an older state never overwrites a
+//! newer one rests on leases alone, unless a field is marked with `#[wb(version)]`; see [`MongoSink`].
+//!
 //! | file | what it does |
 //! |---|---|
 //! | `entity` | what the sink knows of an entity: collection, `_id`, field rules |

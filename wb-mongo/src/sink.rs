@@ -33,11 +33,30 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// On a replica set or behind a mongos a batch is one transaction. When the server refuses a document for its data
 /// (validator, unique index, size), the transaction is rolled back and run again without that document, so that the
-/// others land together and [`Report::rejected`] names the refused ones. A standalone server has no transactions: a
-/// batch is then unordered commands, [`open`](Sink::open) logs a warning, and a crash can leave a part of a batch
-/// written (it is written again).
+/// others land together and [`Report::rejected`] names the refused ones.
 ///
 /// A sharded collection must be sharded by `_id`.
+///
+/// # Stale workers
+/// A worker that was stopped, and overtaken, must not write any more. On a replica set and behind a mongos,
+/// [`fence`](Sink::fence) issues a generation of the partition, kept in the collection `wb_fence` of the same database,
+/// and every transaction checks the generations of its partitions first. A transaction of an earlier owner that is
+/// still open makes `fence` wait, for 5 seconds at most (half the command timeout if that is less): then it fails as
+/// [`ErrorKind::Transient`], and is tried again. A worker that was stopped in the middle of a transaction holds its
+/// partitions until the server ends the transaction, after one to one and a half times
+/// `transactionLifetimeLimitSeconds` (60 by default). Of one entity, eight batches of a process can be in flight; more
+/// of them wait.
+///
+/// Generations start from the server's clock, so a `wb_fence` that was dropped, or restored from a backup, issues none
+/// a second time. The database user needs `find`, `insert` and `update` on it.
+///
+/// # A standalone server
+/// It has no transactions, so there are no fences. A batch is then unordered commands, and a crash can leave a part of
+/// it written (it is written again). That an older state never overwrites a newer one rests on leases alone: a worker
+/// that is stopped between its last look at the lease and its write can break it. [`examine`](Sink::examine) warns of
+/// that as `no-fencing`. With `#[wb(version)]` on a field, every write is conditional: an older version does not
+/// overwrite a newer one, the same version does. Deletes carry no version, so a late delete still deletes, and after a
+/// delete an older state can come back. A replica set of one member has none of these gaps; prefer it.
 ///
 /// # Settings
 /// - Write concern: the database's own, or its client's; `majority` when neither has one. One that asks for no
