@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redis::{Pipeline, Script};
 
 use super::keys::PartitionKeys;
 use super::scripts::Scripts;
-use super::space::{RedisSpace, Values, lookups};
-use crate::buffer::{BufferError, Lookup};
+use super::space::RedisSpace;
+use crate::buffer::{BufferError, Lookup, Token};
 use crate::key::Id;
-use crate::record::Write;
+use crate::record::{Record, Write};
 use crate::sabotage::{Mechanism, Sabotage};
 
 /// Life of what is dirty, in milliseconds, where it has one.
@@ -80,7 +81,14 @@ impl RedisSpace {
                 pipeline.arg(id.as_bytes());
             }
         }
+        type Values = Vec<Option<Bytes>>;
         let (copies, flushing, open): (Values, Values, Values) = self.query("cannot get records", &pipeline).await?;
-        Ok(lookups(open, flushing, copies))
+        let dirty = open.into_iter().zip(flushing).map(|(open, flushing)| open.or(flushing));
+        let found = dirty.zip(copies).map(|(dirty, copy)| match (dirty, copy) {
+            (Some(bytes), _) => Lookup::Dirty(Record::from_bytes(bytes)),
+            (None, Some(copy)) => Token::or_record(copy),
+            (None, None) => Lookup::Absent,
+        });
+        Ok(found.collect())
     }
 }

@@ -92,20 +92,6 @@ impl RedisSpace {
     }
 }
 
-/// Values of ids in one place, `None` where there is none.
-pub(super) type Values = Vec<Option<Bytes>>;
-
-/// What a reader makes of the three places.
-pub(super) fn lookups(open: Values, flushing: Values, copies: Values) -> Vec<Lookup> {
-    let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
-        open.or(flushing)
-            .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
-            .or_else(|| copy.map(Token::or_record))
-            .unwrap_or(Lookup::Absent)
-    });
-    found.collect()
-}
-
 /// What a step of no records does.
 const NOTHING: Moved = Moved { done: Done::More, records: 0 };
 
@@ -164,8 +150,15 @@ impl Space for RedisSpace {
         for id in ids {
             pipeline.arg(keys.copy(id));
         }
+        type Values = Vec<Option<Bytes>>;
         let (open, flushing, copies): (Values, Values, Values) = self.query("cannot get records", &pipeline).await?;
-        Ok(lookups(open, flushing, copies))
+        let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
+            open.or(flushing)
+                .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
+                .or_else(|| copy.map(Token::or_record))
+                .unwrap_or(Lookup::Absent)
+        });
+        Ok(found.collect())
     }
 
     async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
