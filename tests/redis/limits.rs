@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -15,7 +15,7 @@ use write_behind::{
     BufferErrorKind, Cache, CacheError, CodecError, Engine, Entity, EntityOptions, Format, Id, Overflow, RedisBuffer,
     Role, codec,
 };
-use write_behind_tests::{redis_url, unique};
+use write_behind_tests::{eventually, redis_url, unique};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: u16 = 4;
@@ -58,8 +58,18 @@ async fn engine(
     Some((engine, players))
 }
 
-/// Counts dirty keys, each once, at one instant, until told to stop; the most there were, and the number of looks.
-async fn most_dirty(namespace: String, stop: Arc<AtomicBool>) -> (u64, u64) {
+/// What is seen and told while the writers run.
+#[derive(Debug, Default)]
+struct Watched {
+    stop: AtomicBool,
+    /// The most keys that were dirty at once, and how often that was looked at.
+    most: AtomicU64,
+    looks: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Counts dirty keys, each once, at one instant, until told to stop.
+async fn look(namespace: String, watched: Arc<Watched>) {
     let client = redis::Client::open(redis_url().unwrap()).unwrap();
     let mut plain = client.get_multiplexed_async_connection().await.unwrap();
     let script = redis::Script::new(
@@ -79,12 +89,10 @@ async fn most_dirty(namespace: String, stop: Arc<AtomicBool>) -> (u64, u64) {
             call.key(format!("{namespace}:{{player:{partition:02}}}:{hash}"));
         }
     }
-    let (mut most, mut looks) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
-        most = call.invoke_async::<u64>(&mut plain).await.unwrap().max(most);
-        looks += 1;
+    while !watched.stop.load(Ordering::Relaxed) {
+        watched.most.fetch_max(call.invoke_async(&mut plain).await.unwrap(), Ordering::Relaxed);
+        watched.looks.fetch_add(1, Ordering::Relaxed);
     }
-    (most, looks)
 }
 
 /// What one writer was told: the last score of each key, and the scores that were refused.
@@ -94,9 +102,9 @@ struct Told {
     refused: BTreeSet<(u64, u64)>,
 }
 
-async fn write(players: Cache<Player>, task: u64, seed: u64, until: Instant) -> Told {
+async fn write(players: Cache<Player>, task: u64, seed: u64, watched: Arc<Watched>) -> Told {
     let (mut random, mut told, mut score) = (StdRng::seed_from_u64(seed ^ task), Told::default(), 0);
-    while Instant::now() < until {
+    while !watched.stop.load(Ordering::Relaxed) {
         // Keys of its own; some of them hot, so that dirty ones are written at the limit.
         let key = if random.random_ratio(1, 3) { random.random_range(0..3) } else { random.random_range(0..200) };
         score += 1;
@@ -109,6 +117,7 @@ async fn write(players: Cache<Player>, task: u64, seed: u64, until: Instant) -> 
             Ok(()) => told.stored.extend(ids.into_iter().map(|id| (id, score))),
             Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Full => {
                 told.refused.extend(ids.into_iter().map(|id| (id, score)));
+                watched.refused.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
             }
             Err(error) => panic!("{error}"),
@@ -126,28 +135,33 @@ async fn p7_dirty_keys_never_pass_the_limit_and_refused_writes_never_appear() {
     let options = || EntityOptions::new().flush_every(Duration::from_millis(100)).max_dirty(LIMIT, Overflow::Reject);
     let Some((one, first)) = engine(&namespace, Role::Both, &sink, options()).await else { return };
     let (two, second) = engine(&namespace, Role::Writer, &sink, options()).await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let sampler = tokio::spawn(most_dirty(namespace, stop.clone()));
-    let until = Instant::now() + Duration::from_secs(3);
+    let watched = Arc::new(Watched::default());
+    let looking = tokio::spawn(look(namespace, watched.clone()));
     let writers: Vec<_> = (0..32)
-        .map(|task| tokio::spawn(write(if task % 2 == 0 { first.clone() } else { second.clone() }, task, seed, until)))
+        .map(|task| {
+            let players = if task % 2 == 0 { first.clone() } else { second.clone() };
+            tokio::spawn(write(players, task, seed, watched.clone()))
+        })
         .collect();
+    let until = Instant::now() + Duration::from_secs(2);
+    eventually("a load to speak of", PATIENCE, async || {
+        let at_least = |count: &AtomicU64, least| count.load(Ordering::Relaxed) >= least;
+        let loaded =
+            at_least(&watched.most, LIMIT / 2) && at_least(&watched.looks, 100) && at_least(&watched.refused, 500);
+        (loaded && Instant::now() > until).then_some(())
+    })
+    .await;
+    watched.stop.store(true, Ordering::Relaxed);
     let mut told = Told::default();
     for writer in writers {
         let by_one = writer.await.unwrap();
         told.stored.extend(by_one.stored);
         told.refused.extend(by_one.refused);
     }
-    stop.store(true, Ordering::Relaxed);
-    let (most, looks) = sampler.await.unwrap();
+    looking.await.unwrap();
     assert!(first.flush_within(PATIENCE).await.unwrap());
-    eprintln!(
-        "{} keys stored, {} writes refused, {most} dirty at most in {looks} looks",
-        told.stored.len(),
-        told.refused.len()
-    );
-    assert!(most <= LIMIT, "{most} keys were dirty");
-    assert!(most > LIMIT / 2 && looks > 50 && told.refused.len() > 100, "no load to speak of");
+    eprintln!("{} keys stored, {} refused; {watched:?}", told.stored.len(), told.refused.len());
+    assert!(watched.most.load(Ordering::Relaxed) <= LIMIT, "more keys were dirty than allowed");
     for (&id, &score) in &told.stored {
         let row = sink.row(&Id::of(&id).unwrap());
         assert_eq!(row, Some(Player { id, score }), "the last state that was acknowledged");
@@ -183,25 +197,4 @@ async fn p7_waiting_writers_get_through_when_another_process_flushes() {
     for engine in [writer, worker] {
         engine.shutdown(PATIENCE).await.unwrap();
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p7_a_script_the_server_forgot_is_loaded_again() {
-    let (namespace, sink) = (unique("limit"), ScriptedSink::new());
-    let options = EntityOptions::new().max_dirty(10_000, Overflow::Reject);
-    let Some((engine, players)) = engine(&namespace, Role::Both, &sink, options).await else { return };
-    let client = redis::Client::open(redis_url().unwrap()).unwrap();
-    let mut plain = client.get_multiplexed_async_connection().await.unwrap();
-    for round in 1..=5 {
-        redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut plain).await.unwrap();
-        let puts = futures::future::join_all((0..500).map(|id| {
-            let players = players.clone();
-            async move { players.put(&Player { id, score: round }).await }
-        }));
-        assert!(puts.await.iter().all(Result::is_ok));
-    }
-    assert!(players.flush_within(PATIENCE).await.unwrap());
-    assert!(sink.rows().values().all(|player| player.score == 5));
-    assert_eq!(sink.rows().len(), 500);
-    engine.shutdown(PATIENCE).await.unwrap();
 }

@@ -15,11 +15,13 @@ use crate::player::id;
 use crate::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const TIMEOUT: Duration = Duration::from_millis(300);
+/// For what must not arrive; and for what must, however busy the machine is.
+const SHORT: Duration = Duration::from_millis(300);
 const NOTHING: &[&str] = &["--save", "", "--appendonly", "no"];
 
-fn options(durability: Durability) -> RedisOptions {
-    RedisOptions::new().durability(durability).durability_timeout(TIMEOUT)
+async fn connect(server: &Server, durability: Durability, timeout: Duration) -> Result<RedisBuffer, BufferError> {
+    let options = RedisOptions::new().durability(durability).durability_timeout(timeout);
+    RedisBuffer::connect_with(&server.url(), options).await
 }
 
 fn write(key: u64, payload: &str) -> Write {
@@ -46,8 +48,9 @@ async fn p1_an_acknowledged_write_is_on_as_many_replicas_as_asked() {
     let Some(master) = Server::start(NOTHING).await else { return };
     let replica_of = format!("127.0.0.1 {}", master.port);
     let mut replica = Server::start(&[NOTHING, &["--replicaof", &replica_of][..]].concat()).await.unwrap();
-    let buffer = RedisBuffer::connect_with(&master.url(), options(Durability::Replicas(1))).await.unwrap();
-    let spaces = spaces(&buffer).await;
+    let buffer = connect(&master, Durability::Replicas(1), PATIENCE).await.unwrap();
+    let impatient = connect(&master, Durability::Replicas(1), SHORT).await.unwrap();
+    let (spaces, hasty) = (spaces(&buffer).await, spaces(&impatient).await);
     eventually("the replica follows", PATIENCE, async || spaces[0].put(vec![write(0, "0")]).await.ok()).await;
 
     for space in &spaces {
@@ -61,11 +64,11 @@ async fn p1_an_acknowledged_write_is_on_as_many_replicas_as_asked() {
     }
 
     replica.kill().await;
-    for space in &spaces {
+    for space in &hasty {
         let begun = Instant::now();
         let error = refused(space.put(vec![write(0, "2")]).await);
         assert_eq!(error.kind(), BufferErrorKind::NotDurable, "{error}");
-        assert!(begun.elapsed() < TIMEOUT * 5, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
         for result in put_all(space, "2").await {
             assert_eq!(refused(result).kind(), BufferErrorKind::NotDurable);
         }
@@ -77,6 +80,7 @@ async fn p1_an_acknowledged_write_is_on_as_many_replicas_as_asked() {
     for space in &spaces {
         eventually("the replica is back", PATIENCE, async || space.put(vec![write(0, "3")]).await.ok()).await;
     }
+    impatient.close().await;
     buffer.close().await;
 }
 
@@ -87,7 +91,7 @@ async fn p1_durability_that_the_server_cannot_give_is_refused_at_connect() {
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap().to_owned();
     let (major, minor) = version.split_once('.').map(|(a, b)| (a, b.split('.').next().unwrap())).unwrap();
     let old = (major.parse::<u32>().unwrap(), minor.parse::<u32>().unwrap()) < (7, 2);
-    match RedisBuffer::connect_with(&server.url(), options(Durability::Fsync)).await {
+    match connect(&server, Durability::Fsync, PATIENCE).await {
         Ok(buffer) => {
             assert!(!old, "{version} has no WAITAOF");
             let [free, limited] = spaces(&buffer).await;
@@ -101,6 +105,6 @@ async fn p1_durability_that_the_server_cannot_give_is_refused_at_connect() {
             assert!(text.contains("7.2") && text.contains(&format!("{major}.{minor}")), "{text}");
         }
     }
-    let error = refused(RedisBuffer::connect_with(&server.url(), options(Durability::Replicas(0))).await);
+    let error = refused(connect(&server, Durability::Replicas(0), PATIENCE).await);
     assert_eq!(error.kind(), BufferErrorKind::Misconfigured);
 }

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod durability;
+mod limits;
 mod lineage;
 mod player;
 mod server;

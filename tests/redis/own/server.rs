@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use tokio::process::{Child, Command};
 use write_behind_tests::{eventually, unique};
@@ -71,7 +72,10 @@ impl Server {
     }
 
     async fn try_plain(&self) -> Option<MultiplexedConnection> {
-        redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.ok()
+        let patient =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection_with_config(&patient).await.ok()
     }
 
     /// A connection past the framework.
