@@ -1,7 +1,7 @@
 //! flush: a batch goes to the sink until it is settled: written, refused record by record, or given up.
 
 use std::any::Any;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
@@ -48,8 +48,9 @@ impl<E: Entity> Lane<E> {
     pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch]) -> Result<Flushed, GivenUp> {
         let mut flushed = Flushed { written: Vec::with_capacity(batch.len()), refused: Vec::new() };
         let mut panicked = Vec::new();
-        let mut batches = vec![batch];
-        while let Some(batch) = batches.pop() {
+        // First in, first out: between two parts that fail others land, and show that the sink is well.
+        let mut batches = VecDeque::from([batch]);
+        while let Some(batch) = batches.pop_front() {
             if batch.is_empty() {
                 continue;
             }

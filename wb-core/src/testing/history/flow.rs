@@ -225,6 +225,8 @@ impl World {
             Step::Bury(count) => {
                 let records = self.worker.claimed(count);
                 if !records.is_empty() {
+                    // A page may name a record twice; a worker settles it once.
+                    self.worker.claimed.retain(|(id, _)| records.iter().all(|(other, _)| other != id));
                     assert_ne!(self.bury(&self.worker, &records).await, Done::NotOwner, "the owner cannot bury");
                     self.buried.extend((0..KEYS).filter(|key| records.iter().any(|(other, _)| *other == id(*key))));
                 }
