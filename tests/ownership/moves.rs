@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use write_behind::{Cache, Engine, Id};
 use write_behind::testing::ScriptedSink;
+use write_behind::{Cache, Engine, Id};
 use write_behind_tests::{eventually, redis_url, unique};
 
 use crate::player::{Place, Player, owned};

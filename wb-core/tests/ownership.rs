@@ -1,6 +1,6 @@
 //! Who flushes what, as workers join, leave, crash and freeze. Over the embedded buffer; the clock is paused but where
 //! processes freeze.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and prints its seed")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod player;
 
@@ -340,7 +340,8 @@ async fn p1_an_engine_whose_topology_was_changed_takes_no_more_writes() {
         }
         let new = crew.start(Role::Both, options().partitions(8)).await;
         sleep(LEASE / 3 + Duration::from_millis(10)).await;
-        let is_topology = |error: &CacheError| matches!(error, CacheError::Buffer(e) if e.kind() == BufferErrorKind::Topology);
+        let is_topology =
+            |error: &CacheError| matches!(error, CacheError::Buffer(e) if e.kind() == BufferErrorKind::Topology);
         let (put, got) = (players.put(&player(1, 2)).await.unwrap_err(), players.get(&1).await.unwrap_err());
         assert!(is_topology(&put) && is_topology(&got), "{role:?}: {put} {got}");
         let text = wb_chain(&put);

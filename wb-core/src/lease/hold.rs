@@ -151,9 +151,10 @@ impl Leases {
     /// Whether the right is still good.
     pub(crate) fn holds(&self, partition: u16, right: Right) -> bool {
         let now = Instant::now();
-        self.taken().partitions.get(&partition).is_some_and(|lease| {
-            lease.until > now && lease.right == Some(right) && !self.is_recalled(lease, now)
-        })
+        self.taken()
+            .partitions
+            .get(&partition)
+            .is_some_and(|lease| lease.until > now && lease.right == Some(right) && !self.is_recalled(lease, now))
     }
 
     /// Whether a batch is not to be tried again, because the partition has been waiting to leave for long: its cycle may

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self,
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Roll, Rotation, Space,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Roll, Rotation, Space,
     Status, Step, Token, Topology,
 };
 use crate::key::Id;

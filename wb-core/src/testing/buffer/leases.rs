@@ -163,7 +163,10 @@ pub async fn topology_changes_are_noticed(buffer: &(impl Buffer + ?Sized)) {
     let Err(error) = old.space.confirm().await else { panic!("{check}: not noticed") };
     assert_eq!(error.kind(), BufferErrorKind::Topology, "{check}: {error}");
     let text = error.to_string();
-    assert!(text.contains("partitions=4") && text.contains("partitions=8"), "{check}: `{text}` does not name both sides");
+    assert!(
+        text.contains("partitions=4") && text.contains("partitions=8"),
+        "{check}: `{text}` does not name both sides"
+    );
     let again = Bench::of(buffer, check, Registration::new(four, Format::Json)).await;
     again.done("confirm", again.space.confirm().await);
 }
