@@ -18,6 +18,8 @@ mod batches;
 mod collisions;
 mod conformance;
 mod errors;
+mod fences;
+mod isolation;
 mod postgres_types;
 mod refusals;
 mod speed;

@@ -1,8 +1,10 @@
-//! A wire to a server that can be cut, without touching the connections of others.
+//! A wire to a server that can be cut and slowed down, without touching the connections of others.
 
 use std::io;
+use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,6 +15,7 @@ pub struct Wire {
     /// Where to connect.
     pub url: String,
     cuts: watch::Sender<u64>,
+    delay: watch::Sender<Duration>,
     task: JoinHandle<()>,
 }
 
@@ -29,26 +32,50 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("{scheme}://{login}{at}{}/{path}", listener.local_addr()?);
         let (cuts, seen) = watch::channel(0);
+        let (delay, delayed) = watch::channel(Duration::ZERO);
         let server = server.to_owned();
         let task = tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let (server, mut seen) = (server.clone(), seen.clone());
+            while let Ok((near, _)) = listener.accept().await {
+                let (server, mut seen, delayed) = (server.clone(), seen.clone(), delayed.clone());
                 seen.mark_unchanged();
                 tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(&server).await else { return };
+                    let Ok(far) = TcpStream::connect(&server).await else { return };
+                    // Small answers at once: what slows this down is the delay alone.
+                    let _ = (near.set_nodelay(true), far.set_nodelay(true));
+                    let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                     tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        () = carry(from_near, to_far, &delayed) => {}
+                        () = carry(from_far, to_near, &delayed) => {}
                         _ = seen.changed() => {}
                     }
                 });
             }
         });
-        Ok(Self { url, cuts, task })
+        Ok(Self { url, cuts, delay, task })
     }
 
     /// Cuts every connection that is there now, wherever its requests and replies are; later ones pass.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// From now on, whatever passes takes this much longer, each way; zero ends it.
+    pub fn delay(&self, delay: Duration) {
+        self.delay.send_replace(delay);
+    }
+}
+
+/// Carries bytes one way, until either end closes. What waits when the wire is cut is gone.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: &watch::Receiver<Duration>) {
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        let delay = *delay.borrow();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if to.write_all(bytes.get(..count).unwrap_or_default()).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, BufferError, Registration};
 use crate::cache::Cache;
+use crate::dead_letters::DeadLetters;
 use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError, UnknownEntity};
@@ -23,7 +25,10 @@ use crate::gate::Gate;
 use crate::lane::{AnyLane, Lane, Phase};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
+use crate::metrics;
 use crate::options::{EntityOptions, Role};
+use crate::passage::Passage;
+use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -53,10 +58,22 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
+    /// Records that reached the sink since the shutdown began.
+    pub flushed: u64,
     /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
     pub remaining: u64,
     /// The same by entity.
-    pub by_entity: BTreeMap<&'static str, u64>,
+    pub by_entity: BTreeMap<&'static str, DrainedEntity>,
+}
+
+/// What a shutdown left of one entity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainedEntity {
+    /// Records that reached the sink since the shutdown began.
+    pub flushed: u64,
+    /// Records that are not in the sink.
+    pub remaining: u64,
 }
 
 impl Engine {
@@ -76,8 +93,20 @@ impl Engine {
     /// # Errors
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn cache<T: Entity>(&self) -> Result<Cache<T>, UnknownEntity> {
+        self.lane().map(Cache::new)
+    }
+
+    /// Records of entity `T` that its sink refuses: listed, replayed, discarded. Works in any process, a writer's too.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn dead_letters<T: Entity>(&self) -> Result<DeadLetters<T>, UnknownEntity> {
+        self.lane().map(DeadLetters::new)
+    }
+
+    fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {
         let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
-        lane.map(Cache::new).ok_or(UnknownEntity { entity: T::NAME })
+        lane.ok_or(UnknownEntity { entity: T::NAME })
     }
 
     /// Figures of every entity since the start, in this process.
@@ -120,6 +149,7 @@ impl Engine {
         self.over = true;
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
+        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
         for lane in &self.lanes {
             lane.close();
         }
@@ -133,13 +163,15 @@ impl Engine {
         }
         let mut drained = Drained::default();
         let mut failed = None;
-        for (lane, owned) in self.lanes.iter().zip(&owned) {
+        for ((lane, owned), before) in self.lanes.iter().zip(&owned).zip(before) {
             let remaining = lane.remaining(owned).await;
             let released = lane.release().await;
             match (remaining, released) {
                 (Ok(remaining), Ok(())) => {
+                    let flushed = lane.stats().flushed.saturating_sub(before);
+                    drained.flushed += flushed;
                     drained.remaining += remaining;
-                    drained.by_entity.insert(lane.entity(), remaining);
+                    drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
                 }
                 (Err(error), _) | (_, Err(error)) => failed = Some(error),
             }
@@ -233,6 +265,7 @@ impl EngineBuilder {
             // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
             futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
         }
+        metrics::describe();
         let (phase, _) = watch::channel(Phase::Running);
         let mut engine = Engine {
             buffer: self.buffer,
@@ -369,12 +402,15 @@ impl<T: Entity> Setup for Described<T> {
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let lane = Lane {
+            passage: Passage::new(options.rate_limit),
+            postponed: Postponed::default(),
             scope,
             options,
             space,
             sink,
             pressure,
             counters: Counters::default(),
+            backlog: Backlog::default(),
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
@@ -399,6 +435,8 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
             engine.tasks.spawn(async move { flow::run(&worker, phase).await });
             engine.tasks.spawn(async move { lease::keep(&keeper, phase_too).await });
         }
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { backlog::watch(&watcher, phase).await });
         let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
         engine.tasks.spawn(async move { lease::watch(&watcher, phase).await });
         engine.lanes.push(lane.clone());

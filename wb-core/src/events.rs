@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::buffer::BufferError;
+use crate::buffer::{Attempts, BufferError};
 use crate::doctor::{Finding, Severity};
 use crate::error::chain;
 use crate::key::Id;
@@ -15,7 +15,7 @@ pub(crate) fn started(scope: &Scope, flushes: bool) {
 pub(crate) fn found(finding: &Finding) {
     match finding.severity {
         Severity::Note => {
-            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start")
+            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
         }
         Severity::Warning => {
             tracing::warn!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
@@ -81,12 +81,60 @@ pub(crate) fn paused(scope: &Scope, error: &SinkError) {
     tracing::error!(entity = scope.entity, error = error.chain(), "entity paused until the sink is put right");
 }
 
+/// The sink answers again after an outage or a pause.
+pub(crate) fn resumed(scope: &Scope, failures: u32, lasted: Duration, paused: bool) {
+    let lasted_ms = lasted.as_millis();
+    tracing::info!(entity = scope.entity, failures, lasted_ms, paused, "sink answers again, entity resumed");
+}
+
+/// Not given up: what it does in the sink may still land.
+pub(crate) fn slow_write(scope: &Scope, rows: usize, age: Duration) {
+    tracing::warn!(entity = scope.entity, rows, age_ms = age.as_millis(), "sink has not answered yet, still waiting");
+}
+
+pub(crate) fn write_panicked(scope: &Scope, rows: usize, panics: u32) {
+    tracing::error!(entity = scope.entity, rows, panics, "sink panicked while writing, trying again");
+}
+
+pub(crate) fn load_panicked(scope: &Scope) {
+    tracing::error!(entity = scope.entity, "sink panicked while loading");
+}
+
+/// Records that a flush was about were taken out of the buffer by somebody else.
+pub(crate) fn vanished(scope: &Scope, partition: u16, epoch: u64, records: u64) {
+    tracing::error!(
+        entity = scope.entity,
+        partition,
+        epoch,
+        records,
+        "epoch vanished from the buffer while it was flushed"
+    );
+}
+
+pub(crate) fn replayed(scope: &Scope, partition: u16, letters: u64) {
+    tracing::info!(entity = scope.entity, partition, letters, "dead letters replayed");
+}
+
+pub(crate) fn discarded(scope: &Scope, id: &Id) {
+    tracing::info!(entity = scope.entity, %id, "dead letter discarded");
+}
+
 pub(crate) fn isolating(scope: &Scope, rows: usize, error: &SinkError) {
     tracing::warn!(entity = scope.entity, rows, error = error.chain(), "batch refused, looking for the record");
 }
 
-pub(crate) fn refused(scope: &Scope, id: &Id, attempts: u32, error: &SinkError) {
-    tracing::warn!(entity = scope.entity, %id, attempts, error = error.chain(), "record refused, trying again");
+pub(crate) fn refused(scope: &Scope, id: &Id, attempts: &Attempts, wait: Duration, error: &SinkError) {
+    let Attempts { count, deferrals, .. } = attempts;
+    let wait_ms = wait.as_millis();
+    tracing::warn!(
+        entity = scope.entity,
+        %id,
+        attempts = count,
+        deferrals,
+        wait_ms,
+        error = error.chain(),
+        "record refused, trying again"
+    );
 }
 
 pub(crate) fn dead_lettered(scope: &Scope, id: &Id, kind: &str, error: &str) {
@@ -107,6 +155,10 @@ pub(crate) fn cycle_failed(scope: &Scope, error: &BufferError) {
 
 pub(crate) fn cycle_panicked(scope: &Scope) {
     tracing::error!(entity = scope.entity, "sink or codec panicked, trying again");
+}
+
+pub(crate) fn backlog_unknown(scope: &Scope, error: &BufferError) {
+    tracing::debug!(entity = scope.entity, error = chain(error), "what waits was not looked up");
 }
 
 pub(crate) fn copy_undecodable(scope: &Scope, id: &Id) {

@@ -7,12 +7,16 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::buffer::{BufferError, Space};
 use crate::entity::Entity;
 use crate::gate::Gate;
 use crate::lease::Leases;
 use crate::loads::Loads;
+use crate::metrics;
 use crate::options::EntityOptions;
+use crate::passage::Passage;
+use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -37,9 +41,12 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) sink: Arc<dyn Sink<E>>,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) counters: Counters,
+    pub(crate) backlog: Backlog,
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    pub(crate) passage: Passage,
+    pub(crate) postponed: Postponed,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.
     pub(crate) cycles: watch::Sender<u64>,
 }
@@ -84,6 +91,24 @@ impl<E: Entity> Lane<E> {
         Ok(())
     }
 
+    /// Everything that is counted or measured.
+    pub(crate) fn figures(&self) -> EntityStats {
+        let counted = self.counters.snapshot();
+        let (dirty_keys, oldest_dirty) = self.backlog.now();
+        EntityStats {
+            coalesced_puts: counted.puts.saturating_sub(self.pressure.total()),
+            leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
+            dirty_keys,
+            oldest_dirty,
+            ..counted
+        }
+    }
+
+    /// Publishes the figures as metrics.
+    pub(crate) fn publish(&self) {
+        metrics::publish(&self.scope, &self.figures());
+    }
+
     pub(crate) fn all_partitions(&self) -> Vec<u16> {
         (0..self.scope.partitions).collect()
     }
@@ -114,12 +139,14 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     fn stats(&self) -> EntityStats {
-        self.counters.snapshot()
+        self.figures()
     }
 
     fn close(&self) {
         self.gate.close();
         self.leases.close();
+        // A batch that waits for a dead sink must not sleep through the deadline.
+        self.passage.hurry();
     }
 
     async fn drain(&self, deadline: Instant) {

@@ -1,21 +1,29 @@
 //! Core of write-behind. Use it through the `write-behind` crate.
 
+mod backlog;
 pub mod buffer;
 mod cache;
+mod circuit;
 pub mod codec;
+mod dead_letters;
 pub mod doctor;
 mod engine;
 mod entity;
 mod error;
 mod events;
+mod failpoint;
 mod flow;
 mod gate;
 mod key;
 mod lane;
 mod lease;
 mod loads;
+pub mod metrics;
 mod options;
+mod pace;
 mod partition;
+mod passage;
+mod postponed;
 mod pressure;
 mod record;
 mod retry;
@@ -27,12 +35,13 @@ pub mod testing;
 
 #[cfg(feature = "redis")]
 pub use buffer::redis::{RedisBuffer, RedisOptions};
-pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Space};
+pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
 pub use cache::Cache;
 pub use codec::{CodecError, Format};
+pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
 pub use doctor::{Finding, Severity};
-pub use engine::{Drained, Engine, EngineBuilder};
-pub use entity::Entity;
+pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder};
+pub use entity::{Entity, VersionField};
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use key::{EntityKey, Id, KeyError, KeyPart};
 pub use options::{EntityOptions, Overflow, Role};
@@ -42,7 +51,7 @@ pub use record::{Record, Write};
 pub use retry::RetryPolicy;
 pub use sabotage::{Mechanism, Sabotage};
 pub use sink::{Batch, Delete, ErrorKind, Fence, Report, Scope, Sink, SinkError, Upsert};
-pub use stats::EntityStats;
+pub use stats::{EntityStats, Retries};
 
 /// Emits its input: what the derive writes for a backend that is switched on.
 #[doc(hidden)]

@@ -10,6 +10,8 @@
 //! | `classify` | codes, labels and driver errors → what the flusher does |
 //! | `write` | one batch: what is written, what is refused; plain commands on a standalone server |
 //! | `transaction` | one batch as one transaction |
+//! | `fence`, `slots` | generations that keep stale owners out, and which of their documents a batch uses |
+//! | `examine` | what an operator should know of server, fences and collection |
 //! | `load` | keys → values |
 //! | `connect` | URL → client, deployment, collection |
 //! | `sink` | [`MongoSink`]: the port |
@@ -19,6 +21,8 @@ mod command;
 mod connect;
 mod document;
 mod entity;
+mod examine;
+mod fence;
 mod load;
 #[doc(hidden)]
 pub mod mapping;
@@ -26,6 +30,7 @@ pub mod mapping;
 pub mod native;
 mod reply;
 mod sink;
+mod slots;
 mod transaction;
 mod write;
 

@@ -9,13 +9,14 @@ use bson::raw::RawDocumentBuf;
 use mongodb::Database;
 use mongodb::options::{Acknowledgment, WriteConcern};
 use tokio::sync::OnceCell;
-use wb_core::{Batch, ErrorKind, Report, Scope, Sink, SinkError};
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError};
 
 use crate::classify::sink_error;
 use crate::connect::{self, Deployment};
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
-use crate::{load, write};
+use crate::slots::Slots;
+use crate::{examine, fence, load, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +51,7 @@ pub struct MongoSink {
     label: Arc<str>,
     command_timeout: Duration,
     deployment: Arc<OnceCell<Deployment>>,
+    slots: Arc<Slots>,
 }
 
 impl fmt::Debug for MongoSink {
@@ -84,7 +86,7 @@ impl MongoSink {
     }
 
     fn labelled(database: Database, label: Arc<str>) -> Self {
-        Self { database, label, command_timeout: COMMAND_TIMEOUT, deployment: Arc::default() }
+        Self { database, label, command_timeout: COMMAND_TIMEOUT, deployment: Arc::default(), slots: Arc::default() }
     }
 
     /// How long one command may take; 30 seconds by default. A command that takes longer fails as
@@ -104,6 +106,26 @@ impl MongoSink {
     /// What the server is, asked once.
     pub(crate) async fn deployment(&self) -> Result<&Deployment, SinkError> {
         self.deployment.get_or_try_init(|| connect::discover(self)).await
+    }
+
+    /// How long one command may take.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.command_timeout
+    }
+
+    /// The slots of the fences.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// What stands for the database in errors and findings.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What stands for the fences in errors.
+    pub(crate) fn fences(&self) -> String {
+        format!("collection `{}` of {}", fence::COLLECTION, self.label)
     }
 
     /// The write concern of every write.
@@ -143,8 +165,12 @@ impl MongoSink {
 
 #[async_trait]
 impl<E: MongoEntity> Sink<E> for MongoSink {
-    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
-        connect::open(self, scope, E::COLLECTION).await
+    async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
+        connect::open(self, E::COLLECTION).await
+    }
+
+    async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
+        fence::issue(self, scope, partition).await
     }
 
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
@@ -153,5 +179,9 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
         load::values(self, keys).await
+    }
+
+    async fn examine(&self, scope: &Scope) -> Result<Vec<Finding>, SinkError> {
+        examine::examine::<E>(self, scope).await
     }
 }

@@ -15,8 +15,8 @@ pub(crate) fn postgres(sqlstate: &str) -> ErrorKind {
         "23503" => Deferred,
         // The first error of the transaction is the one that counts; who sees only this one tries again.
         "25P02" => Transient,
-        // Object in use, lock not available.
-        "55006" | "55P03" => Transient,
+        // Object in use, lock not available, statement canceled: by its timeout, which mostly means a lock.
+        "55006" | "55P03" | "57014" => Transient,
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "40" => Transient,
             // Read-only transaction (a standby after failover), idle timeouts.
@@ -224,7 +224,7 @@ mod tests {
             ("55P03", Transient),
             ("25P02", Transient),
             ("25006", Unavailable),
-            ("57014", Unavailable),
+            ("57014", Transient),
             ("57P01", Unavailable),
             ("57P03", Unavailable),
             ("53300", Unavailable),

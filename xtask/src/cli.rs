@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
+use crate::chaos::Chaos;
 use crate::server::Kind;
 
 /// What `cargo xtask help` prints.
@@ -10,6 +11,11 @@ Developer commands of write-behind.
 
 USAGE
   cargo xtask test [--no-doc] [-- NEXTEST ARGS]   run all tests against real servers, then stop the servers
+  cargo xtask chaos [--minutes N] [--seed S] [--sink postgres|mongo] [--workers N]
+                                                  kill, stop and cut off everything for N minutes (10), see that
+                                                  nothing is lost and nothing goes back
+  cargo xtask chaos --rounds N [--seed S] [--sink postgres|mongo]
+                                                  kill a worker N times at each step of the flow
   cargo xtask up [--only NAME,NAME]               start the servers and keep them until Ctrl-C
   cargo xtask help                                print this text
 
@@ -33,6 +39,7 @@ EXAMPLES
   cargo xtask test
   cargo xtask test --no-doc -- -E 'test(flush)' --no-capture
   cargo xtask up --only redis,mongo
+  cargo xtask chaos --minutes 30 --seed 7 --sink mongo
 ";
 
 /// One parsed command line.
@@ -40,6 +47,8 @@ EXAMPLES
 pub(crate) enum Command {
     /// Print [`HELP`].
     Help,
+    /// Run the chaos suite.
+    Chaos(Chaos),
     /// Start these servers and keep them.
     Up {
         /// The servers, in the order of [`Kind::ALL`].
@@ -61,6 +70,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command> {
         None | Some("help" | "--help" | "-h") => Ok(Command::Help),
         Some("up") => parse_up(args),
         Some("test") => parse_test(args),
+        Some("chaos") => parse_chaos(args),
         Some(other) => bail!("unknown command `{other}`"),
     }
 }
@@ -77,6 +87,33 @@ fn parse_up(mut args: impl Iterator<Item = String>) -> Result<Command> {
         only = parse_names(&names)?;
     }
     Ok(Command::Up { only })
+}
+
+fn parse_chaos(mut args: impl Iterator<Item = String>) -> Result<Command> {
+    let mut chaos = Chaos::default();
+    while let Some(arg) = args.next() {
+        if is_help(&arg) {
+            return Ok(Command::Help);
+        }
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (arg, args.next()),
+        };
+        let value = value.with_context(|| format!("`{name}` needs a value"))?;
+        let number = || value.parse().with_context(|| format!("`{value}` is not a number for `{name}`"));
+        match name.as_str() {
+            "--minutes" => chaos.minutes = number()?,
+            "--rounds" => chaos.rounds = Some(number()?),
+            "--seed" => chaos.seed = Some(number()?),
+            "--workers" => chaos.workers = number()?,
+            "--sink" => match parse_names(&value)?.as_slice() {
+                [sink @ (Kind::Postgres | Kind::Mongo)] => chaos.sink = *sink,
+                _ => bail!("the sinks of `chaos` are postgres and mongo"),
+            },
+            _ => bail!("unknown argument `{name}` of `chaos`"),
+        }
+    }
+    Ok(Command::Chaos(chaos))
 }
 
 fn parse_names(names: &str) -> Result<Vec<Kind>> {
@@ -116,6 +153,7 @@ fn is_help(arg: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Command, parse};
+    use crate::chaos::Chaos;
     use crate::server::Kind;
 
     fn parsed(line: &str) -> Result<Command, String> {
@@ -145,8 +183,30 @@ mod tests {
     }
 
     #[test]
+    fn chaos_says_how_much_of_what() {
+        assert_eq!(parsed("chaos"), Ok(Command::Chaos(Chaos::default())));
+        let chaos = Chaos { minutes: 3, rounds: None, seed: Some(7), sink: Kind::Mongo, workers: 5 };
+        assert_eq!(parsed("chaos --minutes 3 --seed=7 --sink mongo --workers 5"), Ok(Command::Chaos(chaos)));
+        let rounds = Chaos { rounds: Some(100), ..Chaos::default() };
+        assert_eq!(parsed("chaos --rounds 100"), Ok(Command::Chaos(rounds)));
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["down", "up --only", "up --only oracle", "up redis", "up --all=1", "test foo", "test --doc"] {
+        for line in [
+            "down",
+            "up --only",
+            "up --only oracle",
+            "up redis",
+            "up --all=1",
+            "test foo",
+            "test --doc",
+            "chaos 3",
+            "chaos --minutes",
+            "chaos --minutes x",
+            "chaos --sink mysql",
+            "chaos --sink postgres,mongo",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -12,7 +12,10 @@ pub(crate) const EXIT_CODE: u8 = 130;
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// Starts to watch; called once, before anything is started.
-pub(crate) fn watch() -> Result<()> {
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub fn watch() -> Result<()> {
     let flag = FLAG.get_or_init(Arc::default);
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(flag)).context("cannot watch for Ctrl-C")?;
@@ -21,7 +24,8 @@ pub(crate) fn watch() -> Result<()> {
 }
 
 /// Whether somebody asked this run to end.
-pub(crate) fn requested() -> bool {
+#[must_use]
+pub fn requested() -> bool {
     FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 

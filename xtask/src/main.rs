@@ -1,46 +1,7 @@
-//! Developer commands: `cargo xtask test` runs the tests against real servers, `cargo xtask up` keeps those servers
-//! for a person to use.
-//!
-//! Reading order: [`cli`] says what can be asked, [`test`] and [`up`] do it, [`server`] starts what they need.
-
-mod account;
-mod cli;
-mod folder;
-mod install;
-mod interrupt;
-mod process;
-mod programs;
-mod say;
-mod server;
-mod test;
-mod up;
+//! `cargo xtask`; see the library.
 
 use std::process::ExitCode;
 
-use crate::cli::Command;
-
 fn main() -> ExitCode {
-    let command = match cli::parse(std::env::args().skip(1)) {
-        Ok(command) => command,
-        Err(error) => {
-            say::progress(format!("error: {error:#}\n\n{}", cli::HELP));
-            return ExitCode::from(2);
-        }
-    };
-    let outcome = interrupt::watch().and_then(|()| match command {
-        Command::Help => {
-            say::result(cli::HELP);
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Up { only } => up::run(&only),
-        Command::Test { doc, nextest } => test::run(doc, &nextest),
-    });
-    outcome.unwrap_or_else(|error| {
-        if interrupt::requested() {
-            say::progress("interrupted");
-            return ExitCode::from(interrupt::EXIT_CODE);
-        }
-        say::progress(format!("error: {error:#}"));
-        ExitCode::FAILURE
-    })
+    xtask::main()
 }

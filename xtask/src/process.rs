@@ -73,6 +73,7 @@ pub(crate) fn run_step(name: &str, command: &mut Command, log: &Path) -> Result<
 #[derive(Debug)]
 pub(crate) struct Process {
     name: &'static str,
+    command: Command,
     child: Child,
     stop_signal: Signal,
     asked_to_stop: bool,
@@ -81,12 +82,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a server. Its output goes to the [`log_in`] its folder.
-    pub(crate) fn start(
-        name: &'static str,
-        command: &mut Command,
-        stop_signal: Signal,
-        folder: Folder,
-    ) -> Result<Self> {
+    pub(crate) fn start(name: &'static str, mut command: Command, stop_signal: Signal, folder: Folder) -> Result<Self> {
         interrupt::check()?;
         let log = open_log(&log_in(&folder))?;
         let child = command
@@ -97,7 +93,28 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name, child, stop_signal, asked_to_stop: false, folder })
+        Ok(Self { name, command, child, stop_signal, asked_to_stop: false, folder })
+    }
+
+    /// Kills the server and the processes that it started, with SIGKILL: it can save nothing.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        let id = self.id();
+        // PostgreSQL has a process for each connection; they would outlive it for a moment.
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        self.child.kill()?;
+        self.child.wait()?;
+        for child in children.split_whitespace().filter_map(|id| id.parse().ok()) {
+            // Fails only when it is gone already.
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
+        Ok(())
+    }
+
+    /// Starts the killed server again, on the files that it left.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        interrupt::check()?;
+        self.child = self.command.spawn().with_context(|| format!("cannot start {}", self.name))?;
+        Ok(())
     }
 
     /// Waits until `probe` succeeds. The error carries what the server said last, or is [`PortTaken`].
@@ -211,7 +228,9 @@ mod tests {
     fn start(script: &str) -> anyhow::Result<(Process, PathBuf)> {
         let folder = Folder::create("test", &Account::Own)?;
         let path = folder.path().to_owned();
-        Ok((Process::start("script", Command::new("sh").args(["-c", script]), Signal::SIGTERM, folder)?, path))
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Ok((Process::start("script", command, Signal::SIGTERM, folder)?, path))
     }
 
     #[test]
@@ -222,6 +241,18 @@ mod tests {
         drop(process);
         assert!(!path.exists());
         assert_eq!(super::kill(pid, None), Err(nix::errno::Errno::ESRCH));
+        Ok(())
+    }
+
+    #[test]
+    fn a_killed_process_starts_again_on_its_files() -> anyhow::Result<()> {
+        let (mut process, path) = start("exec sleep 1000")?;
+        let before = super::pid(&process.child)?;
+        process.kill()?;
+        assert_eq!(super::kill(before, None), Err(nix::errno::Errno::ESRCH));
+        process.start_again()?;
+        process.check_alive()?;
+        assert!(path.exists());
         Ok(())
     }
 

@@ -40,7 +40,8 @@ pub(crate) fn run(doc: bool, nextest: &[String]) -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-fn install_nextest() -> Result<()> {
+/// Without it no test runs.
+pub(crate) fn install_nextest() -> Result<()> {
     if programs::output(cargo().args(["nextest", "--version"])).is_ok() {
         return Ok(());
     }
@@ -51,11 +52,12 @@ fn install_nextest() -> Result<()> {
 }
 
 /// The cargo that runs us, not another one that happens to be first on the PATH.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
-fn exit_code(status: ExitStatus) -> ExitCode {
+/// The exit code of a child as our own.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     // A child ended by a signal has no code; a code outside of u8 does not exist here.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)

@@ -12,6 +12,7 @@ use super::hold::Standing;
 use super::share;
 use crate::entity::Entity;
 use crate::events;
+use crate::failpoint;
 use crate::lane::{Lane, Phase, stopped};
 
 /// Fences that are asked of the sink at the same time: a worker that takes many partitions must not use up the pool.
@@ -68,6 +69,7 @@ async fn tend<E: Entity>(lane: &Lane<E>) {
         Ok(roll) => roll,
         Err(error) => return events::lease_failed(&lane.scope, &error),
     };
+    failpoint::pass("after_renew");
     let renewed = leases.renewed(sent, &roll.leases);
     for partition in renewed.lost {
         events::lease_lost(&lane.scope, partition);

@@ -58,10 +58,14 @@ impl Program for Mariadb {
         for (option, file) in [("socket", "socket"), ("pid-file", "pid")] {
             command.arg(format!("--{option}={}", folder.path().join(file).display()));
         }
-        let mut process = Process::start("mariadbd", &mut command, Signal::SIGTERM, folder)?;
+        let mut process = Process::start("mariadbd", command, Signal::SIGTERM, folder)?;
         process.wait_until_ready(|| self.sql(&account, port, "SELECT 1"))?;
         self.sql(&account, port, "CREATE DATABASE wb CHARACTER SET utf8mb4")?;
         Ok(process)
+    }
+
+    fn ready(&self, port: u16) -> Result<()> {
+        self.sql(&Account::unprivileged("mysql")?, port, "SELECT 1")
     }
 
     fn url(&self, port: u16) -> String {

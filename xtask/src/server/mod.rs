@@ -6,6 +6,7 @@ mod mariadb;
 mod mongo;
 mod mongo_wheel;
 mod mongo_wire;
+mod mortal;
 mod postgres;
 mod redis;
 
@@ -22,7 +23,7 @@ const ATTEMPTS: usize = 5;
 
 /// One kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Redis.
     Redis,
     /// PostgreSQL.
@@ -68,11 +69,14 @@ impl Kind {
 }
 
 pub(crate) use mongo::mongod;
+pub use mortal::Mortal;
 
 /// A server that is installed and can be started.
 trait Program: Send + Sync {
     /// Starts it on this port of 127.0.0.1 and returns once it answers. [`PortTaken`] asks for another port.
     fn start(&self, port: u16) -> Result<Process>;
+    /// Whether it answers as it should, after it was started again.
+    fn ready(&self, port: u16) -> Result<()>;
     /// The URL for clients.
     fn url(&self, port: u16) -> String;
     /// A command line with which a person talks to it.
@@ -185,13 +189,17 @@ impl Drop for Servers {
 }
 
 fn start(kind: Kind, program: &dyn Program) -> Result<Server> {
+    let (port, process) = start_somewhere(kind, program)?;
+    let own = Own { process, shell: program.shell(port) };
+    Ok(Server { kind, url: program.url(port), own: Some(own) })
+}
+
+/// Starts it on a free port.
+fn start_somewhere(kind: Kind, program: &dyn Program) -> Result<(u16, Process)> {
     let mut outcome = Err(PortTaken.into());
     for _ in 0..ATTEMPTS {
         let port = free_port()?;
-        outcome = program.start(port).map(|process| {
-            let own = Own { process, shell: program.shell(port) };
-            Server { kind, url: program.url(port), own: Some(own) }
-        });
+        outcome = program.start(port).map(|process| (port, process));
         // Between looking for a free port and using it, anybody may take it.
         if !matches!(&outcome, Err(error) if error.is::<PortTaken>()) {
             break;

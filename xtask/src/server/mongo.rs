@@ -40,16 +40,21 @@ impl Program for Mongo {
         command.args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.5"]);
         // A primary would wait up to 15 seconds for its clients before it stops.
         command.args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]);
-        let mut process = Process::start("mongod", &mut command, Signal::SIGTERM, folder)?;
+        // A client that is killed in a transaction leaves its locks behind for this long; 60 seconds unless told.
+        command.args(["--setParameter", "transactionLifetimeLimitSeconds=5"]);
+        let mut process = Process::start("mongod", command, Signal::SIGTERM, folder)?;
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         process.wait_until_ready(|| call(address, &hello()).map(drop))?;
         call(address, &initiate(address))?.expect_ok()?;
-        process.wait_until_ready(|| {
-            ensure!(call(address, &hello())?.is_true("isWritablePrimary"), "not yet the primary");
-            Ok(())
-        })?;
+        process.wait_until_ready(|| self.ready(port))?;
         Ok(process)
+    }
+
+    fn ready(&self, port: u16) -> Result<()> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        ensure!(call(address, &hello())?.is_true("isWritablePrimary"), "not yet the primary");
+        Ok(())
     }
 
     fn url(&self, port: u16) -> String {

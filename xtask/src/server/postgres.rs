@@ -50,10 +50,14 @@ impl Program for Postgres {
         command.args(["-c", "max_connections=200", "-c"]);
         command.arg(format!("unix_socket_directories={}", folder.path().display()));
         // SIGINT is its fast shutdown; SIGTERM would wait for every client to leave.
-        let mut process = Process::start("postgres", &mut command, Signal::SIGINT, folder)?;
+        let mut process = Process::start("postgres", command, Signal::SIGINT, folder)?;
         process.wait_until_ready(|| self.psql(&account, port, "postgres", "SELECT 1"))?;
         self.psql(&account, port, "postgres", "CREATE DATABASE wb")?;
         Ok(process)
+    }
+
+    fn ready(&self, port: u16) -> Result<()> {
+        self.psql(&Account::unprivileged("postgres")?, port, "wb", "SELECT 1")
     }
 
     fn url(&self, port: u16) -> String {

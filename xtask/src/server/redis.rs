@@ -1,4 +1,4 @@
-//! Redis, without persistence: a test that wants a restart with data starts its own.
+//! Redis, without persistence, but for tests that kill it: there it keeps what it acknowledged.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -17,12 +17,18 @@ use crate::programs;
 
 pub(super) struct Redis {
     server: PathBuf,
+    durable: bool,
 }
 
 impl Redis {
     pub(super) fn find_or_install() -> Result<Self> {
         let server = install::unless_found(&["redis-server"], || programs::find(&["redis-server"]))?;
-        Ok(Self { server })
+        Ok(Self { server, durable: false })
+    }
+
+    /// Every write is on the disk before it is acknowledged.
+    pub(super) fn durable(self) -> Self {
+        Self { durable: true, ..self }
     }
 }
 
@@ -31,11 +37,20 @@ impl Program for Redis {
         let account = Account::Own;
         let folder = Folder::create("redis", &account)?;
         let mut command = account.command(&self.server);
-        command.args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]);
-        command.arg(folder.path());
-        let mut process = Process::start("redis-server", &mut command, Signal::SIGTERM, folder)?;
+        command.args(["--save", "", "--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]);
+        command.arg(folder.path()).arg("--appendonly");
+        if self.durable {
+            command.args(["yes", "--appendfsync", "always"]);
+        } else {
+            command.arg("no");
+        }
+        let mut process = Process::start("redis-server", command, Signal::SIGTERM, folder)?;
         process.wait_until_ready(|| ping(port))?;
         Ok(process)
+    }
+
+    fn ready(&self, port: u16) -> Result<()> {
+        ping(port)
     }
 
     fn url(&self, port: u16) -> String {

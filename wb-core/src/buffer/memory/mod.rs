@@ -50,6 +50,16 @@ impl MemoryBuffer {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Forgets every epoch that is being flushed, as a server does whose data is deleted under its workers.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn lose_closed_epochs(&self) {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        for partition in shelves.values().flat_map(|shelf| shelf.partitions.iter()) {
+            partition::lock(partition).vanish();
+        }
+    }
 }
 
 #[async_trait]
@@ -59,7 +69,7 @@ impl Buffer for MemoryBuffer {
         let asked = registration.topology();
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
-            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::default())).collect();
+            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
             Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default() }
         };
         let key = (scope.namespace.clone(), scope.entity);

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Roll, Rotation, Space,
-    Status, Step, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Lookup, Moved, Page, Pending,
+    Replay, Roll, Rotation, Space, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -112,14 +112,10 @@ impl Space for MemorySpace {
         partitions.iter().try_for_each(|&p| self.on(p, |p| p.release(owner)))
     }
 
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<u16>, BufferError> {
-        let mut pending = Vec::new();
-        for &partition in partitions {
-            if self.on(partition, |p| p.pending())? {
-                pending.push(partition);
-            }
-        }
-        Ok(pending)
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
+        let now = Instant::now();
+        let found = partitions.iter().map(|&partition| self.on(partition, |p| p.pending(partition, now)));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError> {
@@ -130,15 +126,15 @@ impl Space for MemorySpace {
         self.on(partition, |p| p.claim(cursor, limit))
     }
 
-    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Done, BufferError> {
+    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.ack(step, ids, clean, Instant::now()))
     }
 
-    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Done, BufferError> {
+    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.back(step, records, Instant::now()))
     }
 
-    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Done, BufferError> {
+    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.bury(step, letters, Instant::now()))
     }
 
@@ -148,6 +144,20 @@ impl Space for MemorySpace {
 
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
         self.on(partition, |p| p.letter(id))
+    }
+
+    async fn letters(&self, partition: u16, cursor: u64, limit: usize) -> Result<Letters, BufferError> {
+        self.on(partition, |p| p.letters(cursor, limit))
+    }
+
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
+        let replays: Vec<Replay> = self.on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
+        self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
+        Ok(replays)
+    }
+
+    async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -4,6 +4,8 @@ mod classify;
 mod commit;
 mod connect;
 mod keys;
+mod letters;
+mod sabotaged;
 mod scripts;
 mod space;
 mod topology;
@@ -85,7 +87,8 @@ impl Buffer for RedisBuffer {
             shelf: Arc::new(shelf),
             committer: self.committer.clone(),
             connection: self.connection.clone(),
-            scripts: self.scripts.clone(),
+            scripts: self.scripts.clone().without(registration.sabotage),
+            sabotage: registration.sabotage,
             scope: registration.scope,
             topology,
         }))

@@ -12,10 +12,13 @@ pub(super) const MAX_LEASES: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Scripts {
+    pub(super) pending: Script,
     pub(super) rotate: Script,
     pub(super) ack: Script,
     pub(super) back: Script,
     pub(super) bury: Script,
+    pub(super) replay: Script,
+    pub(super) discard: Script,
     pub(super) fill: Script,
     pub(super) take: Script,
     pub(super) heartbeat: Script,
@@ -29,10 +32,13 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
+            pending: Script::new(include_str!("lua/pending.lua")),
             rotate: Script::new(include_str!("lua/rotate.lua")),
             ack: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/ack.lua"))),
             back: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/back.lua"))),
             bury: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/bury.lua"))),
+            replay: Script::new(include_str!("lua/replay.lua")),
+            discard: Script::new(include_str!("lua/discard.lua")),
             fill: Script::new(include_str!("lua/fill.lua")),
             heartbeat: Script::new(include_str!("lua/heartbeat.lua")),
             renew: Script::new(include_str!("lua/renew.lua")),

@@ -9,6 +9,7 @@
 
 mod epochs;
 mod leases;
+mod letters;
 mod loads;
 mod settling;
 mod topology;
@@ -33,6 +34,10 @@ pub use self::epochs::{
 };
 pub use self::leases::{
     heartbeats_list_the_living, heartbeats_renew, leases_end, leases_exclude, topology_changes_are_noticed,
+};
+pub use self::letters::{
+    counts_what_steps_move, discards_letters, lists_letters, p3_a_replay_never_overwrites_a_newer_state,
+    replays_letters,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
 pub use self::settling::{
@@ -69,6 +74,11 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p9_back_stays_readable(buffer).await;
     bury_keeps_letters(buffer).await;
     late_steps_are_harmless(buffer).await;
+    counts_what_steps_move(buffer).await;
+    lists_letters(buffer).await;
+    replays_letters(buffer).await;
+    p3_a_replay_never_overwrites_a_newer_state(buffer).await;
+    discards_letters(buffer).await;
     tokens_exclude(buffer).await;
     fills_for_the_standing_token_only(buffer).await;
     tokens_fall_to_newer_states(buffer).await;
@@ -205,7 +215,7 @@ impl Bench {
     }
 
     async fn ack(&self, epoch: u64, keys: &[&str], clean: Clean) -> Done {
-        self.done("ack", self.space.ack(&step(OWNER, epoch), &ids(keys), clean).await)
+        self.done("ack", self.space.ack(&step(OWNER, epoch), &ids(keys), clean).await).done
     }
 
     async fn status(&self) -> Status {

@@ -1,0 +1,146 @@
+//! Load: puts, deletes and updates of keys that nobody else writes, each of them logged before and after.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use write_behind::{BufferErrorKind, Cache, CacheError};
+
+use crate::history::{Log, Outcome};
+use crate::item::Item;
+
+/// Keys from here on, and again for each writer, are written once and never again: whatever loses one is seen, however
+/// long ago it was.
+const ONCE: i64 = 1_000_000_000;
+
+/// What a writer does.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) keys: Range<i64>,
+    pub(crate) tasks: i64,
+    /// Above every number that these keys have seen.
+    pub(crate) first_seq: i64,
+    /// Between two operations of a task.
+    pub(crate) pause: Duration,
+    pub(crate) seed: u64,
+}
+
+/// Writes until `over`.
+pub(crate) async fn write(cache: Cache<Item>, log: Arc<Log>, load: Load, over: Arc<AtomicBool>) {
+    let tasks: Vec<_> = (0..load.tasks)
+        .map(|number| {
+            let task = Task {
+                cache: cache.clone(),
+                log: log.clone(),
+                keys: load
+                    .keys
+                    .clone()
+                    .filter(|key| key % load.tasks == number)
+                    .map(|key| (key, Known::default()))
+                    .collect(),
+                seq: load.first_seq,
+                once: ONCE * (1 + load.keys.start) + number,
+                step: load.tasks,
+                random: StdRng::seed_from_u64(load.seed.wrapping_add(number.unsigned_abs())),
+            };
+            tokio::spawn(task.run(load.pause, over.clone()))
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+/// What is known about a key.
+#[derive(Debug, Default)]
+struct Known {
+    /// The last acknowledged operation; `None` while there is none of this process.
+    last: Option<(i64, bool)>,
+    /// Operations after it that may have been carried out.
+    maybe: Vec<(i64, bool)>,
+}
+
+struct Task {
+    cache: Cache<Item>,
+    log: Arc<Log>,
+    keys: BTreeMap<i64, Known>,
+    seq: i64,
+    /// Where this task's keys of one write begin, and how far each is from the next.
+    once: i64,
+    step: i64,
+    random: StdRng,
+}
+
+impl Task {
+    async fn run(mut self, pause: Duration, over: Arc<AtomicBool>) {
+        let keys: Vec<i64> = self.keys.keys().copied().collect();
+        while !over.load(Ordering::Relaxed) {
+            // Some keys are hot.
+            let range = if self.random.random_ratio(1, 2) { 0..keys.len().div_ceil(10) } else { 0..keys.len() };
+            let key = keys[self.random.random_range(range)];
+            if self.random.random_ratio(1, 10) {
+                self.seq += 1;
+                self.operate(self.once + self.seq * self.step, self.seq, false).await;
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            let (delete, read) = match self.random.random_range(0..100) {
+                0..15 => (true, false),
+                15..40 => (false, true),
+                _ => (false, false),
+            };
+            if read {
+                self.look(key).await;
+            }
+            self.seq += 1;
+            let seq = self.seq;
+            let mut outcome = self.operate(key, seq, delete).await;
+            if outcome == Outcome::Unknown && self.random.random_ratio(1, 2) {
+                tokio::time::sleep(pause).await;
+                // Repeating is safe.
+                outcome = self.operate(key, seq, delete).await.max(outcome);
+            }
+            let known = self.keys.get_mut(&key).unwrap();
+            match outcome {
+                Outcome::Acknowledged => *known = Known { last: Some((seq, delete)), maybe: Vec::new() },
+                Outcome::Unknown => known.maybe.push((seq, delete)),
+                Outcome::Refused => {}
+            }
+            let wait = if outcome == Outcome::Acknowledged { pause } else { pause.max(Duration::from_millis(20)) };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn operate(&self, key: i64, seq: i64, delete: bool) -> Outcome {
+        self.log.intent(key, seq, delete);
+        let result = if delete { self.cache.delete(&key).await } else { self.cache.put(&Item::state(key, seq)).await };
+        let outcome = match result {
+            Ok(()) => Outcome::Acknowledged,
+            Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Unknown => Outcome::Unknown,
+            Err(_) => Outcome::Refused,
+        };
+        self.log.answer(key, seq, outcome);
+        outcome
+    }
+
+    /// A read sees the last acknowledged state, or a later one that may have been carried out.
+    async fn look(&self, key: i64) {
+        let known = &self.keys[&key];
+        let Some(last) = known.last else { return };
+        // A failure says nothing.
+        let Ok(found) = self.cache.get(&key).await else { return };
+        let mut possible = std::iter::once(&last).chain(&known.maybe);
+        let explained = match &found {
+            None => possible.any(|&(_, delete)| delete),
+            Some(item) => possible.any(|&(seq, delete)| !delete && *item == Item::state(key, seq)),
+        };
+        if !explained {
+            let found = found.map(|item| item.seq);
+            self.log.stale(key, &format!("found {found:?}, not {last:?} or {:?}", known.maybe));
+        }
+    }
+}
