@@ -44,10 +44,9 @@ impl Gate {
         self.shut.get().map_or(Ok(()), |reason| Err(CacheError::Buffer(reason.clone())))
     }
 
-    /// Lets nobody in any more, for this reason.
-    pub(crate) fn shut(&self, reason: BufferError) {
-        // The first reason stays.
-        let _ = self.shut.set(reason).is_ok();
+    /// Lets nobody in any more, for this reason; `false` when there was one before, which stays.
+    pub(crate) fn shut(&self, reason: BufferError) -> bool {
+        self.shut.set(reason).is_ok()
     }
 
     /// Lets no more writes in.

@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::claim::{Claim, Claimed};
-use super::decode::{Decoded, decode};
+use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
 use super::rotate::Epoch;
 use crate::buffer::BufferError;
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::{Lane, Phase, stopped};
+use crate::lease;
 use crate::sabotage::Mechanism;
 use crate::sink::Batch;
 
@@ -178,6 +179,10 @@ impl<E: Entity> Lane<E> {
             }
         }
         let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
+        if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
+            // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
+            lease::confirm(self).await?;
+        }
         let mut epochs: Vec<Epoch> = due.iter().map(|claimed| claimed.epoch).collect();
         epochs.sort_unstable_by_key(|epoch| epoch.partition);
         epochs.dedup();
