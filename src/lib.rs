@@ -3,9 +3,10 @@
 
 pub use wb_core::{
     Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, Delete,
-    Drained, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Finding, Format,
-    Id, KeyError, KeyPart, MemoryBuffer, Operation, Overflow, Pressure, Record, Report, RetryPolicy, Role, Scope,
-    Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, Write, buffer, codec, partition_of,
+    Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence,
+    Finding, Format, Id, KeyError, KeyPart, MemoryBuffer, Operation, Overflow, Pressure, Record, Report, Retries,
+    RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, Write, buffer,
+    codec, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
-use write_behind::buffer::{Attempts, Clean, DeadLetter, Done, Registration, Rotation, Step};
+use write_behind::buffer::{Attempts, Clean, DeadLetter, Done, Holder, Registration, Rotation, Step};
 use write_behind::{Buffer, BufferErrorKind, Format, Id, Record, RedisBuffer, Scope, Write};
 
 /// A small server, or nothing where there is no `redis-server`.
@@ -60,6 +60,9 @@ async fn p7_a_full_redis_is_emptied_by_its_workers() {
     let ttl = Duration::from_secs(60);
     assert_eq!(space.take(&[0], "worker", ttl).await.unwrap(), [true]);
     assert_eq!(space.take(&[0], "worker", ttl).await.unwrap(), [true]);
+    let roll = space.heartbeat("worker", ttl).await.unwrap();
+    assert_eq!((roll.workers, roll.leases), (vec!["worker".to_owned()], vec![Holder::Caller]));
+    space.retire("worker").await.unwrap();
     let Rotation::Epoch(epoch) = space.rotate(0, "worker").await.unwrap() else { panic!("nothing to flush") };
     let status = space.status(0).await.unwrap();
     assert_eq!((status.open_epoch, status.flushing), (epoch + 1, 1_000), "rotated whole");

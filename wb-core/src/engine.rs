@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, BufferError, Registration};
 use crate::cache::Cache;
 use crate::doctor::{self, Finding};
@@ -23,6 +24,7 @@ use crate::gate::Gate;
 use crate::lane::{AnyLane, Lane, Phase};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
+use crate::metrics;
 use crate::options::{EntityOptions, Role};
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
@@ -53,10 +55,22 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
+    /// Rows that reached the sink since the shutdown began.
+    pub flushed: u64,
     /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
     pub remaining: u64,
     /// The same by entity.
-    pub by_entity: BTreeMap<&'static str, u64>,
+    pub by_entity: BTreeMap<&'static str, DrainedEntity>,
+}
+
+/// What a shutdown left of one entity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainedEntity {
+    /// Rows that reached the sink since the shutdown began.
+    pub flushed: u64,
+    /// Records that are not in the sink.
+    pub remaining: u64,
 }
 
 impl Engine {
@@ -92,6 +106,25 @@ impl Engine {
         &self.findings
     }
 
+    /// Partitions that this engine flushes now, by entity. Workers share the partitions evenly; a sum over all workers of
+    /// less than all of them means that some are between two owners.
+    #[must_use]
+    pub fn owned(&self) -> BTreeMap<&'static str, Vec<u16>> {
+        self.lanes.iter().map(|lane| (lane.entity(), lane.owned())).collect()
+    }
+
+    /// Stops flushing here, for a rolling deploy: what is in flight is settled, then this engine's partitions are given up
+    /// and it counts as a worker no more. Other workers take them within a third of a lease, or at their next start.
+    /// Writes and reads go on; [`shutdown`](Self::shutdown) afterwards has nothing left to flush.
+    ///
+    /// Returns when everything is given up. That takes as long as the batches that are on their way: with a sink that is
+    /// down about a lease, and until it is back where the sink does not fence. With a buffer that is down it waits, too.
+    /// Dropping the future does not take the request back; calling it again waits again. A [`Role::Writer`] has nothing
+    /// to hand over.
+    pub async fn handover(&self) {
+        futures::future::join_all(self.lanes.iter().map(|lane| lane.hand_over())).await;
+    }
+
     /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
     /// partitions up.
     ///
@@ -101,6 +134,7 @@ impl Engine {
         self.over = true;
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
+        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().rows()).collect();
         for lane in &self.lanes {
             lane.close();
         }
@@ -114,13 +148,15 @@ impl Engine {
         }
         let mut drained = Drained::default();
         let mut failed = None;
-        for (lane, owned) in self.lanes.iter().zip(&owned) {
+        for ((lane, owned), before) in self.lanes.iter().zip(&owned).zip(before) {
             let remaining = lane.remaining(owned).await;
             let released = lane.release().await;
             match (remaining, released) {
                 (Ok(remaining), Ok(())) => {
+                    let flushed = lane.stats().rows().saturating_sub(before);
+                    drained.flushed += flushed;
                     drained.remaining += remaining;
-                    drained.by_entity.insert(lane.entity(), remaining);
+                    drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
                 }
                 (Err(error), _) | (_, Err(error)) => failed = Some(error),
             }
@@ -214,6 +250,7 @@ impl EngineBuilder {
             // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
             futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
         }
+        metrics::describe();
         let (phase, _) = watch::channel(Phase::Running);
         let mut engine = Engine {
             buffer: self.buffer,
@@ -341,6 +378,10 @@ impl<T: Entity> Setup for Described<T> {
             max_dirty: options.max_dirty.map(|limit| limit.keys),
             sabotage: options.sabotage,
         };
+        let leases = Leases::new(context.owner.clone(), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
@@ -352,7 +393,8 @@ impl<T: Entity> Setup for Described<T> {
             sink,
             pressure,
             counters: Counters::default(),
-            leases: Leases::new(context.owner.clone(), context.lease),
+            backlog: Backlog::default(),
+            leases,
             gate: Gate::new(),
             loads: Loads::default(),
             cycles: watch::channel(0).0,
@@ -376,6 +418,10 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
             engine.tasks.spawn(async move { flow::run(&worker, phase).await });
             engine.tasks.spawn(async move { lease::keep(&keeper, phase_too).await });
         }
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { backlog::watch(&watcher, phase).await });
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { lease::watch(&watcher, phase).await });
         engine.lanes.push(lane.clone());
         engine.typed.insert(TypeId::of::<T>(), lane);
     }

@@ -115,7 +115,8 @@ pub enum CacheError {
         /// The record.
         id: String,
     },
-    /// The buffer failed. [`BufferErrorKind::Unknown`](crate::BufferErrorKind::Unknown): the write may have been carried out; repeating it is safe.
+    /// The buffer failed. [`BufferErrorKind::Topology`](crate::BufferErrorKind::Topology): another program has changed the
+    /// entity's topology since this one started, which must end. [`BufferErrorKind::Unknown`](crate::BufferErrorKind::Unknown): the write may have been carried out; repeating it is safe.
     #[error("the buffer failed")]
     Buffer(#[from] BufferError),
     /// The sink failed while a miss was loaded.

@@ -15,7 +15,7 @@ pub(crate) fn started(scope: &Scope, flushes: bool) {
 pub(crate) fn found(finding: &Finding) {
     match finding.severity {
         Severity::Note => {
-            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start")
+            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
         }
         Severity::Warning => {
             tracing::warn!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
@@ -36,6 +36,14 @@ pub(crate) fn lease_gained(scope: &Scope, partition: u16) {
 
 pub(crate) fn lease_lost(scope: &Scope, partition: u16) {
     tracing::warn!(entity = scope.entity, partition, "lease lost");
+}
+
+pub(crate) fn leases_given_up(scope: &Scope, partitions: &[u16]) {
+    tracing::debug!(entity = scope.entity, ?partitions, "leases given up");
+}
+
+pub(crate) fn topology_changed(scope: &Scope, error: &BufferError) {
+    tracing::error!(entity = scope.entity, error = chain(error), "entity laid out anew, no more writes are taken");
 }
 
 pub(crate) fn lease_failed(scope: &Scope, error: &BufferError) {
@@ -99,6 +107,10 @@ pub(crate) fn cycle_failed(scope: &Scope, error: &BufferError) {
 
 pub(crate) fn cycle_panicked(scope: &Scope) {
     tracing::error!(entity = scope.entity, "sink or codec panicked, trying again");
+}
+
+pub(crate) fn backlog_unknown(scope: &Scope, error: &BufferError) {
+    tracing::debug!(entity = scope.entity, error = chain(error), "what waits was not looked up");
 }
 
 pub(crate) fn copy_undecodable(scope: &Scope, id: &Id) {

@@ -1,9 +1,11 @@
 //! Lets writes in until shutdown, and knows when the last one is through.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::buffer::BufferError;
 use crate::error::CacheError;
 
 /// Writes under way at once; more than any process has tasks.
@@ -12,12 +14,13 @@ const PLACES: u32 = u32::MAX >> 4;
 #[derive(Debug)]
 pub(crate) struct Gate {
     closed: AtomicBool,
+    shut: OnceLock<BufferError>,
     places: Semaphore,
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { closed: AtomicBool::new(false), places: Semaphore::new(PLACES as usize) }
+        Self { closed: AtomicBool::new(false), shut: OnceLock::new(), places: Semaphore::new(PLACES as usize) }
     }
 
     /// A place for one write; given back on drop.
@@ -25,8 +28,20 @@ impl Gate {
         if self.closed.load(Ordering::Acquire) {
             return Err(CacheError::Closed);
         }
+        self.open()?;
         // Fails only once the gate waits for the last writes, that is, when it is closed.
         self.places.try_acquire().map_err(|_| CacheError::Closed)
+    }
+
+    /// Why this engine must not go on, if so: what it would read and write is not the entity's any more.
+    pub(crate) fn open(&self) -> Result<(), CacheError> {
+        self.shut.get().map_or(Ok(()), |reason| Err(CacheError::Buffer(reason.clone())))
+    }
+
+    /// Lets nobody in any more, for this reason.
+    pub(crate) fn shut(&self, reason: BufferError) {
+        // The first reason stays.
+        let _ = self.shut.set(reason).is_ok();
     }
 
     /// Lets no more writes in.

@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::buffer::{BufferError, Space};
 use crate::entity::Entity;
 use crate::gate::Gate;
 use crate::lease::Leases;
 use crate::loads::Loads;
+use crate::metrics;
 use crate::options::EntityOptions;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
@@ -37,6 +39,7 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) sink: Arc<dyn Sink<E>>,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) counters: Counters,
+    pub(crate) backlog: Backlog,
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
@@ -84,6 +87,24 @@ impl<E: Entity> Lane<E> {
         Ok(())
     }
 
+    /// Everything that is counted or measured.
+    pub(crate) fn figures(&self) -> EntityStats {
+        let counted = self.counters.snapshot();
+        let (dirty_keys, oldest_dirty) = self.backlog.now();
+        EntityStats {
+            coalesced_puts: counted.puts.saturating_sub(self.pressure.total()),
+            leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
+            dirty_keys,
+            oldest_dirty,
+            ..counted
+        }
+    }
+
+    /// Publishes the figures as metrics.
+    pub(crate) fn publish(&self) {
+        metrics::publish(&self.scope, &self.figures());
+    }
+
     pub(crate) fn all_partitions(&self) -> Vec<u16> {
         (0..self.scope.partitions).collect()
     }
@@ -100,7 +121,9 @@ pub(crate) trait AnyLane: Send + Sync {
     /// Records of owned partitions that are still dirty.
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError>;
     fn owned(&self) -> Vec<u16>;
-    /// Gives all leases up.
+    /// Flushes nothing more and gives everything up; returns when that is done.
+    async fn hand_over(&self);
+    /// Gives all leases up at once, and takes this worker off the list.
     async fn release(&self) -> Result<(), BufferError>;
     async fn close_sink(&self);
 }
@@ -112,11 +135,12 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     fn stats(&self) -> EntityStats {
-        self.counters.snapshot()
+        self.figures()
     }
 
     fn close(&self) {
         self.gate.close();
+        self.leases.close();
     }
 
     async fn drain(&self, deadline: Instant) {
@@ -143,7 +167,16 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.leases.owned()
     }
 
+    async fn hand_over(&self) {
+        self.leases.leave();
+        self.leases.left().await;
+    }
+
     async fn release(&self) -> Result<(), BufferError> {
+        if !self.leases.is_listed() {
+            return Ok(());
+        }
+        self.space.retire(self.leases.owner()).await?;
         self.space.release(&self.leases.known(), self.leases.owner()).await
     }
 

@@ -1,5 +1,6 @@
 //! Core of write-behind. Use it through the `write-behind` crate.
 
+mod backlog;
 pub mod buffer;
 mod cache;
 pub mod codec;
@@ -15,6 +16,7 @@ mod key;
 mod lane;
 mod lease;
 mod loads;
+pub mod metrics;
 mod options;
 mod partition;
 mod pressure;
@@ -32,7 +34,7 @@ pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer,
 pub use cache::Cache;
 pub use codec::{CodecError, Format};
 pub use doctor::{Finding, Severity};
-pub use engine::{Drained, Engine, EngineBuilder};
+pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder};
 pub use entity::Entity;
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use key::{EntityKey, Id, KeyError, KeyPart};
@@ -43,7 +45,7 @@ pub use record::{Record, Write};
 pub use retry::RetryPolicy;
 pub use sabotage::{Mechanism, Sabotage};
 pub use sink::{Batch, Delete, ErrorKind, Fence, Report, Scope, Sink, SinkError, Upsert};
-pub use stats::EntityStats;
+pub use stats::{EntityStats, Retries};
 
 /// Emits its input: what the derive writes for a backend that is switched on.
 #[doc(hidden)]

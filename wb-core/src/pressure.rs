@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Pressure {
     fresh: AtomicU64,
+    total: AtomicU64,
     threshold: u64,
     wake: Notify,
 }
@@ -16,16 +17,23 @@ impl Pressure {
     /// Wakes at `threshold` keys.
     #[must_use]
     pub fn new(threshold: u64) -> Self {
-        Self { fresh: AtomicU64::new(0), threshold, wake: Notify::new() }
+        Self { fresh: AtomicU64::new(0), total: AtomicU64::new(0), threshold, wake: Notify::new() }
     }
 
     /// So many keys became dirty.
     pub fn add(&self, keys: u64) {
+        self.total.fetch_add(keys, Ordering::Relaxed);
         let before = self.fresh.fetch_add(keys, Ordering::Relaxed);
         // Once per crossing, not once per put above it.
         if before < self.threshold && before.saturating_add(keys) >= self.threshold {
             self.wake.notify_one();
         }
+    }
+
+    /// Keys that became dirty since the start; a write that adds none was coalesced.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// Asks for a flush now.

@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::sink::ErrorKind;
+
 /// Figures of one entity since the engine started, in this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntityStats {
     /// Writes that were acknowledged, deletes included.
     pub puts: u64,
+    /// Of these, writes of keys that were dirty already: they cost the sink nothing.
+    pub coalesced_puts: u64,
     /// Rows that were written to the sink.
     pub rows_upserted: u64,
     /// Rows that were deleted from the sink.
@@ -18,13 +22,21 @@ pub struct EntityStats {
     /// Statements in them.
     pub statements: u64,
     /// Batches that failed and were tried again.
-    pub retries: u64,
+    pub retries: Retries,
     /// Records that became dead letters.
     pub dead_letters: u64,
+    /// Writes that the sink refused because another worker has the partition.
+    pub fenced_writes: u64,
     /// Time spent in the sink, summed over batches.
     pub flush_time: Duration,
     /// Longest time from a rotation to the end of its flush.
     pub slowest_cycle: Duration,
+    /// Partitions that this process holds.
+    pub leases: u32,
+    /// Dirty keys in them, when they were last looked at (every flush, and every 5 s at least).
+    pub dirty_keys: u64,
+    /// None of these has been dirty for longer than this; `None` when there are none.
+    pub oldest_dirty: Option<Duration>,
 }
 
 impl EntityStats {
@@ -42,6 +54,41 @@ impl EntityStats {
     }
 }
 
+/// Batches that failed and were tried again, by kind of failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retries {
+    /// The sink did not answer.
+    pub unavailable: u64,
+    /// Deadlocks and the like.
+    pub transient: u64,
+    /// A table, column or permission was missing.
+    pub misconfigured: u64,
+    /// The data was refused, and the record had to be found.
+    pub rejected: u64,
+    /// A foreign key's parent was not there yet.
+    pub deferred: u64,
+}
+
+impl Retries {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.unavailable + self.transient + self.misconfigured + self.rejected + self.deferred
+    }
+
+    /// Each kind with its count.
+    pub(crate) const fn by_kind(&self) -> [(ErrorKind, u64); 5] {
+        [
+            (ErrorKind::Unavailable, self.unavailable),
+            (ErrorKind::Transient, self.transient),
+            (ErrorKind::Misconfigured, self.misconfigured),
+            (ErrorKind::Rejected, self.rejected),
+            (ErrorKind::Deferred, self.deferred),
+        ]
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) puts: Counter,
@@ -49,7 +96,12 @@ pub(crate) struct Counters {
     pub(crate) rows_deleted: Counter,
     pub(crate) batches: Counter,
     pub(crate) statements: Counter,
-    pub(crate) retries: Counter,
+    unavailable: Counter,
+    transient: Counter,
+    misconfigured: Counter,
+    rejected: Counter,
+    deferred: Counter,
+    fenced_writes: Counter,
     pub(crate) dead_letters: Counter,
     pub(crate) flush_micros: Counter,
     slowest_cycle_micros: AtomicU64,
@@ -64,6 +116,19 @@ impl Counters {
         self.flush_micros.add(micros(took));
     }
 
+    /// A batch failed.
+    pub(crate) fn failed(&self, kind: ErrorKind) {
+        match kind {
+            ErrorKind::Unavailable => self.unavailable.add(1),
+            ErrorKind::Transient => self.transient.add(1),
+            ErrorKind::Misconfigured => self.misconfigured.add(1),
+            ErrorKind::Rejected => self.rejected.add(1),
+            ErrorKind::Deferred => self.deferred.add(1),
+            ErrorKind::Fenced => self.fenced_writes.add(1),
+        }
+    }
+
+    /// What was counted; what is measured otherwise is zero here.
     pub(crate) fn snapshot(&self) -> EntityStats {
         EntityStats {
             puts: self.puts.get(),
@@ -71,10 +136,18 @@ impl Counters {
             rows_deleted: self.rows_deleted.get(),
             batches: self.batches.get(),
             statements: self.statements.get(),
-            retries: self.retries.get(),
+            retries: Retries {
+                unavailable: self.unavailable.get(),
+                transient: self.transient.get(),
+                misconfigured: self.misconfigured.get(),
+                rejected: self.rejected.get(),
+                deferred: self.deferred.get(),
+            },
+            fenced_writes: self.fenced_writes.get(),
             dead_letters: self.dead_letters.get(),
             flush_time: Duration::from_micros(self.flush_micros.get()),
             slowest_cycle: Duration::from_micros(self.slowest_cycle_micros.load(Ordering::Relaxed)),
+            ..EntityStats::default()
         }
     }
 }
@@ -91,7 +164,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

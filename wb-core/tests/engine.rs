@@ -278,7 +278,7 @@ async fn a_transient_failure_is_tried_again_at_once() {
     bench.flush().await;
     assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
     assert_eq!(bench.scores(), BTreeMap::from([(1, 1)]));
-    assert_eq!(bench.engine.stats()[Player::NAME].retries, 2);
+    assert_eq!(bench.engine.stats()[Player::NAME].retries.transient, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -483,7 +483,7 @@ async fn p11_shutdown_drains() {
     bench.players.put_many(&(0..100).map(|n| player(n, 1)).collect::<Vec<_>>()).await.unwrap();
     let begun = Instant::now();
     let drained = bench.engine.shutdown(Duration::MAX).await.unwrap();
-    assert_eq!((drained.remaining, drained.by_entity[Player::NAME]), (0, 0));
+    assert_eq!((drained.remaining, drained.by_entity[Player::NAME].remaining), (0, 0));
     assert!(begun.elapsed() < EVERY, "at once: {:?}", begun.elapsed());
     assert_eq!(bench.sink.rows().len(), 100);
     assert!(bench.sink.is_closed());

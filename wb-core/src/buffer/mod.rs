@@ -152,11 +152,25 @@ pub trait Space: Send + Sync + 'static {
     /// Takes or renews the leases of these partitions; says for each whether `owner` holds it now.
     async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError>;
 
+    /// Says that a worker is alive, until `ttl` from now, and renews the leases that it holds; takes none. Tells who else
+    /// works on this entity, and which leases are free. Only the buffer's clock counts.
+    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError>;
+
+    /// Says that a worker works on this entity no more. Its leases stay as they are.
+    async fn retire(&self, worker: &str) -> Result<(), BufferError>;
+
+    /// Whether the topology is still the one that this space was opened with. Records of another one are looked for
+    /// elsewhere: what is written under the old one is not flushed any more.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Topology`] when it is not, or is gone.
+    async fn confirm(&self) -> Result<(), BufferError>;
+
     /// Gives leases up.
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError>;
 
-    /// Which of these partitions have anything to flush. May name some that have not.
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<u16>, BufferError>;
+    /// Which of these partitions have anything to flush, how much, and since when.
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError>;
 
     /// Closes the open epoch: `open` becomes `flushing`, in one step, whatever its size.
     async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError>;
@@ -184,6 +198,26 @@ pub trait Space: Send + Sync + 'static {
 
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
+}
+
+/// What a worker hears when it says that it is alive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// The workers of the entity that are alive, the caller included, sorted.
+    pub workers: Vec<String>,
+    /// Who holds the lease of each partition, by number.
+    pub leases: Vec<Holder>,
+}
+
+/// Who holds a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// The caller, who has just renewed it.
+    Caller,
+    /// Another worker.
+    Other,
 }
 
 /// Where a lookup found a key.
@@ -230,6 +264,29 @@ impl Token {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// What a partition has to flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pending {
+    /// The partition.
+    pub partition: u16,
+    /// Records in the open epoch.
+    pub open: u64,
+    /// Records in the epoch that is being flushed.
+    pub flushing: u64,
+    /// How long the oldest epoch that holds any of them has been taking writes, or took them: none of its records has
+    /// been dirty for longer. `None` before the first rotation.
+    pub age: Option<Duration>,
+}
+
+impl Pending {
+    /// Keys that are not in the sink yet (one that is both open and flushing counts twice).
+    #[must_use]
+    pub const fn dirty(&self) -> u64 {
+        self.open + self.flushing
     }
 }
 
@@ -322,6 +379,18 @@ fn topology_mismatch(scope: &Scope, stored: &str, asked: &Topology, dirty: u64) 
         format!(
             "entity `{}` in namespace `{}` is stored with `{stored}`, this program asks for `{asked}`, and {dirty} \
              records are not flushed yet; run a worker with the stored topology until nothing is dirty, then change it",
+            scope.entity, scope.namespace,
+        ),
+    )
+}
+
+fn topology_changed(scope: &Scope, stored: Option<&str>, own: &Topology) -> BufferError {
+    let stored = stored.map_or_else(|| "without a topology".to_owned(), |stored| format!("with `{stored}`"));
+    BufferError::new(
+        BufferErrorKind::Topology,
+        format!(
+            "entity `{}` in namespace `{}` is stored {stored} now, this program runs with `{own}`; end it, and start it \
+             with the stored topology",
             scope.entity, scope.namespace,
         ),
     )

@@ -68,11 +68,13 @@ impl<E: Entity> Lane<E> {
     /// rotate → claim → flush → settle, for everything that is dirty now in the partitions held.
     async fn cycle(&self) -> Result<(), Interrupted> {
         let begun = Instant::now();
+        let _at_work = self.leases.at_work();
         let epochs = self.rotate().await?;
         if epochs.is_empty() {
             return Ok(());
         }
         self.flush_epochs(epochs).await?;
+        self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::events;
 use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
+use crate::metrics;
 use crate::retry::{Verdict, verdict};
 use crate::sink::{Batch, Report, SinkError};
 
@@ -68,6 +69,7 @@ impl<E: Entity> Lane<E> {
             let result = self.sink.write(batch).await;
             failpoint::pass("after_write");
             self.counters.flushed(begun.elapsed());
+            metrics::flushed(&self.scope, begun.elapsed());
             let error = match result {
                 Ok(report) => {
                     failpoint::pass("after_commit");
@@ -77,6 +79,7 @@ impl<E: Entity> Lane<E> {
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
+            self.counters.failed(error.kind());
             match verdict(error.kind(), failures, &self.options.retry, rand::random()) {
                 (Verdict::Isolate, _) => return Ok(Settled::Refused(error)),
                 (Verdict::GiveUp, _) => {
@@ -96,7 +99,6 @@ impl<E: Entity> Lane<E> {
                     tokio::time::sleep(wait).await;
                 }
             }
-            self.counters.retries.add(1);
         }
     }
 

@@ -20,6 +20,7 @@ const LOOKS: usize = 3;
 impl<E: Entity> Lane<E> {
     /// The state of one key. A miss is loaded from the sink, once at a time in this process.
     pub(crate) async fn get(&self, key: E::Key) -> Result<Option<E>, CacheError> {
+        self.gate.open()?;
         let id = Id::of(&key)?;
         let partition = partition_of(&id, self.scope.partitions);
         for _ in 0..LOOKS {
@@ -50,6 +51,7 @@ impl<E: Entity> Lane<E> {
 
     /// The states of many keys, in their order: one lookup a partition, one load for all misses.
     pub(crate) async fn get_many(&self, keys: &[E::Key]) -> Result<Vec<Option<E>>, CacheError> {
+        self.gate.open()?;
         let ids: Vec<Id> = keys.iter().map(Id::of).collect::<Result<_, _>>()?;
         let mut by_partition: HashMap<u16, Vec<Id>> = HashMap::new();
         for id in &ids {

@@ -24,9 +24,10 @@ impl<E: Entity> Lane<E> {
         let rights = self.leases.rights();
         let held: Vec<u16> = rights.keys().copied().collect();
         let pending = self.space.pending(&held).await?;
+        self.backlog.saw(&held, &pending);
         // From here on, keys that become dirty belong to the next epoch.
         self.pressure.reset();
-        let pending = pending.into_iter().filter_map(|partition| Some((partition, *rights.get(&partition)?)));
+        let pending = pending.into_iter().filter_map(|found| Some((found.partition, *rights.get(&found.partition)?)));
         let rotations = try_join_all(pending.map(|(partition, right)| async move {
             let rotation = self.space.rotate(partition, self.leases.owner()).await?;
             failpoint::pass("after_rotate");

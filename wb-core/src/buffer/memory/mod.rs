@@ -3,11 +3,12 @@
 mod partition;
 mod space;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use self::partition::Partition;
 use self::space::MemorySpace;
@@ -19,7 +20,7 @@ use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology}
 /// Holds every promise of [`RedisBuffer`](crate::RedisBuffer) but one: records do not survive the process.
 #[derive(Debug, Default)]
 pub struct MemoryBuffer {
-    shelves: Arc<Mutex<HashMap<(String, &'static str), Shelf>>>,
+    shelves: Shelves,
     closed: Arc<AtomicBool>,
 }
 
@@ -30,10 +31,17 @@ impl Clone for MemoryBuffer {
     }
 }
 
+/// By namespace and entity.
+type Shelves = Arc<Mutex<HashMap<(String, &'static str), Shelf>>>;
+
+/// Workers that are alive, and until when; `None`: for longer than the clock can say.
+type Workers = Arc<Mutex<BTreeMap<String, Option<Instant>>>>;
+
 #[derive(Debug)]
 struct Shelf {
     topology: Topology,
     partitions: Arc<Vec<Mutex<Partition>>>,
+    workers: Workers,
 }
 
 impl MemoryBuffer {
@@ -52,7 +60,7 @@ impl Buffer for MemoryBuffer {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
             let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::default())).collect();
-            Shelf { topology, partitions: Arc::new(partitions) }
+            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default() }
         };
         let key = (scope.namespace.clone(), scope.entity);
         let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
@@ -65,6 +73,10 @@ impl Buffer for MemoryBuffer {
         }
         Ok(Arc::new(MemorySpace {
             partitions: shelf.partitions.clone(),
+            workers: shelf.workers.clone(),
+            shelves: self.shelves.clone(),
+            scope: scope.clone(),
+            topology: shelf.topology.clone(),
             pressure: registration.pressure.clone(),
             closed: self.closed.clone(),
         }))

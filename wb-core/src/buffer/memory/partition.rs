@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::buffer::{Attempts, Clean, DeadLetter, Done, Lookup, Page, Rotation, Status, Step, Token};
+use crate::buffer::{Attempts, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Rotation, Status, Step, Token};
 use crate::key::Id;
 use crate::record::Record;
 
@@ -29,6 +29,9 @@ pub(super) struct Partition {
     /// Epochs closed so far; the open one is this plus one.
     closed: u64,
     flushed: u64,
+    /// When the open epoch, and the one that is being flushed, began to take writes.
+    opened_at: Option<Instant>,
+    flushing_at: Option<Instant>,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     swept: usize,
 }
@@ -75,7 +78,7 @@ impl Closed {
 }
 
 /// When something ends that lives for `ttl`; `None` when that is beyond what the clock can say.
-fn end(now: Instant, ttl: Duration) -> Option<Instant> {
+pub(super) fn end(now: Instant, ttl: Duration) -> Option<Instant> {
     now.checked_add(ttl)
 }
 
@@ -142,6 +145,18 @@ impl Partition {
         mine
     }
 
+    pub(super) fn renew(&mut self, worker: &str, ttl: Duration, now: Instant) -> Holder {
+        match &mut self.lease {
+            Some((_, until)) if until.is_some_and(|until| until <= now) => Holder::Nobody,
+            Some((holder, until)) if holder == worker => {
+                *until = end(now, ttl);
+                Holder::Caller
+            }
+            Some(_) => Holder::Other,
+            None => Holder::Nobody,
+        }
+    }
+
     pub(super) fn release(&mut self, owner: &str) {
         if self.lease.as_ref().is_some_and(|(holder, _)| holder == owner) {
             self.lease = None;
@@ -152,8 +167,11 @@ impl Partition {
         self.lease.as_ref().is_some_and(|(holder, until)| holder == owner && until.is_none_or(|until| until > now))
     }
 
-    pub(super) fn pending(&self) -> bool {
-        !(self.open.is_empty() && self.flushing.is_empty())
+    pub(super) fn pending(&self, partition: u16, now: Instant) -> Option<Pending> {
+        let since = if self.flushing.is_empty() { self.opened_at } else { self.flushing_at };
+        let (open, flushing) = (self.open.len() as u64, self.flushing.len() as u64);
+        let age = since.map(|since| now.saturating_duration_since(since));
+        (open + flushing > 0).then_some(Pending { partition, open, flushing, age })
     }
 
     pub(super) fn rotate(&mut self, owner: &str, now: Instant) -> Rotation {
@@ -166,6 +184,8 @@ impl Partition {
             }
             self.flushing = Closed::new(std::mem::take(&mut self.open));
             self.closed += 1;
+            self.flushing_at = Some(self.opened_at.unwrap_or(now));
+            self.opened_at = Some(now);
         }
         Rotation::Epoch(self.closed)
     }

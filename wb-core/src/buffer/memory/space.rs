@@ -1,28 +1,39 @@
 //! The verbs on partitions in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::partition::{Partition, lock};
+use super::partition::{Partition, end, lock};
+use super::{Shelves, Workers};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Roll,
+    Rotation, Space, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
 use crate::record::{Record, Write};
+use crate::sink::Scope;
 
 #[derive(Debug)]
 pub(super) struct MemorySpace {
     pub(super) partitions: Arc<Vec<Mutex<Partition>>>,
+    pub(super) workers: Workers,
+    pub(super) shelves: Shelves,
+    pub(super) scope: Arc<Scope>,
+    pub(super) topology: Topology,
     pub(super) pressure: Arc<Pressure>,
     pub(super) closed: Arc<AtomicBool>,
 }
 
 impl MemorySpace {
+    fn workers(&self) -> MutexGuard<'_, std::collections::BTreeMap<String, Option<Instant>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs `act` on a partition, under its lock; never across an await.
     fn on<R>(&self, partition: u16, act: impl FnOnce(&mut Partition) -> R) -> Result<R, BufferError> {
         let cell = self.partitions.get(usize::from(partition)).ok_or_else(|| super::no_such_partition(partition))?;
@@ -71,18 +82,40 @@ impl Space for MemorySpace {
         partitions.iter().map(|&p| self.on(p, |p| p.take(owner, ttl, Instant::now()))).collect()
     }
 
+    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
+        let now = Instant::now();
+        let mut workers = self.workers();
+        workers.retain(|_, until| until.is_none_or(|until| until > now));
+        workers.insert(worker.to_owned(), end(now, ttl));
+        let leases: Vec<Holder> = self.partitions.iter().map(|p| lock(p).renew(worker, ttl, now)).collect();
+        Ok(Roll { workers: workers.keys().cloned().collect(), leases })
+    }
+
+    async fn retire(&self, worker: &str) -> Result<(), BufferError> {
+        self.workers().remove(worker);
+        Ok(())
+    }
+
+    async fn confirm(&self) -> Result<(), BufferError> {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        match shelves.get(&(self.scope.namespace.clone(), self.scope.entity)) {
+            // The same partitions, not only as many: changed and changed back, they are other ones.
+            Some(shelf) if Arc::ptr_eq(&shelf.partitions, &self.partitions) => Ok(()),
+            shelf => {
+                let stored = shelf.map(|shelf| shelf.topology.to_string());
+                Err(buffer::topology_changed(&self.scope, stored.as_deref(), &self.topology))
+            }
+        }
+    }
+
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
         partitions.iter().try_for_each(|&p| self.on(p, |p| p.release(owner)))
     }
 
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<u16>, BufferError> {
-        let mut pending = Vec::new();
-        for &partition in partitions {
-            if self.on(partition, |p| p.pending())? {
-                pending.push(partition);
-            }
-        }
-        Ok(pending)
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
+        let now = Instant::now();
+        let found = partitions.iter().map(|&partition| self.on(partition, |p| p.pending(partition, now)));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError> {

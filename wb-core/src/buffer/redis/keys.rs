@@ -56,6 +56,12 @@ pub(super) fn topology(namespace: &str) -> String {
     format!("{namespace}:topology")
 }
 
+/// Key of the sorted set of workers of a namespace: `<entity>:<lease in ms>:<worker>` by the server's time of its last
+/// heartbeat, in milliseconds.
+pub(super) fn workers(namespace: &str) -> String {
+    format!("{namespace}:workers")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,6 +75,7 @@ impl RedisBuffer {
 impl Buffer for RedisBuffer {
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
         topology::register(&self.connection, &self.scripts, &registration).await?;
+        let topology = registration.topology();
         let shelf = Shelf {
             number: self.shelves.fetch_add(1, Ordering::Relaxed),
             partitions: PartitionKeys::all(&registration.scope, registration.scope.partitions),
@@ -85,6 +86,8 @@ impl Buffer for RedisBuffer {
             committer: self.committer.clone(),
             connection: self.connection.clone(),
             scripts: self.scripts.clone(),
+            scope: registration.scope,
+            topology,
         }))
     }
 

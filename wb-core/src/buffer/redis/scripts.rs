@@ -6,14 +6,22 @@ use redis::Script;
 /// Records a script call handles at most: some 5 µs each, so that Redis never stalls for more than about 1 ms.
 pub(super) const MAX_RECORDS: usize = 200;
 
+/// Leases that a script call renews at most, some 2 µs each. On a cluster this would be 1: partitions are in different
+/// slots there, and nothing else about renewing would change.
+pub(super) const MAX_LEASES: usize = 256;
+
 #[derive(Debug)]
 pub(super) struct Scripts {
+    pub(super) pending: Script,
     pub(super) rotate: Script,
     pub(super) ack: Script,
     pub(super) back: Script,
     pub(super) bury: Script,
     pub(super) fill: Script,
     pub(super) take: Script,
+    pub(super) heartbeat: Script,
+    pub(super) renew: Script,
+    pub(super) retire: Script,
     pub(super) release: Script,
     pub(super) status: Script,
     pub(super) topology: Script,
@@ -22,11 +30,15 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
+            pending: Script::new(include_str!("lua/pending.lua")),
             rotate: Script::new(include_str!("lua/rotate.lua")),
             ack: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/ack.lua"))),
             back: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/back.lua"))),
             bury: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/bury.lua"))),
             fill: Script::new(include_str!("lua/fill.lua")),
+            heartbeat: Script::new(include_str!("lua/heartbeat.lua")),
+            renew: Script::new(include_str!("lua/renew.lua")),
+            retire: Script::new(include_str!("lua/retire.lua")),
             take: Script::new(include_str!("lua/take.lua")),
             release: Script::new(include_str!("lua/release.lua")),
             status: Script::new(include_str!("lua/status.lua")),

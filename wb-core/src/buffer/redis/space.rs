@@ -11,18 +11,23 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf};
-use super::scripts::{MAX_RECORDS, Scripts};
+use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
+use super::{keys, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Lookup, Page, Rotation, Space, Status, Step, Token,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Roll, Rotation,
+    Space, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
+use crate::sink::Scope;
 
 pub(super) struct RedisSpace {
     pub(super) shelf: Arc<Shelf>,
     pub(super) committer: Arc<Committer>,
     pub(super) connection: ConnectionManager,
     pub(super) scripts: Arc<Scripts>,
+    pub(super) scope: Arc<Scope>,
+    pub(super) topology: Topology,
 }
 
 impl RedisSpace {
@@ -73,6 +78,19 @@ fn millis(duration: Duration) -> u64 {
 
 fn corrupt(what: &str) -> BufferError {
     BufferError::new(BufferErrorKind::Misconfigured, format!("cannot read {what} that Redis holds"))
+}
+
+/// One partition of what the script found.
+fn read_pending(partitions: &[u16], found: &[i64]) -> Option<Pending> {
+    let &[position, open, flushing, open_ms, flushing_ms] = found else { return None };
+    let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
+    let age_ms = if flushing > 0 { flushing_ms } else { open_ms };
+    Some(Pending {
+        partition: *partitions.get(usize::try_from(position).ok()?)?,
+        open: unsigned(open),
+        flushing: unsigned(flushing),
+        age: u64::try_from(age_ms).ok().map(Duration::from_millis),
+    })
 }
 
 #[async_trait]
@@ -144,6 +162,39 @@ impl Space for RedisSpace {
         .await
     }
 
+    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
+        let mut call = self.scripts.heartbeat.prepare_invoke();
+        call.key(keys::workers(&self.scope.namespace)).arg(self.scope.entity).arg(millis(ttl)).arg(worker);
+        let mut workers: Vec<String> = self.run("cannot send a heartbeat", &call).await?;
+        workers.sort_unstable();
+        let alive = &workers;
+        let leases = try_join_all(self.shelf.partitions.chunks(MAX_LEASES).map(|partitions| async move {
+            let mut call = self.scripts.renew.prepare_invoke();
+            call.arg(worker).arg(millis(ttl)).arg(alive);
+            for keys in partitions {
+                call.key(&keys.lease);
+            }
+            self.run::<Vec<i64>>("cannot renew leases", &call).await
+        }))
+        .await?;
+        let leases = leases.into_iter().flatten().map(|state| match state {
+            1 => Holder::Caller,
+            0 => Holder::Nobody,
+            _ => Holder::Other,
+        });
+        Ok(Roll { leases: leases.collect(), workers })
+    }
+
+    async fn retire(&self, worker: &str) -> Result<(), BufferError> {
+        let mut call = self.scripts.retire.prepare_invoke();
+        call.key(keys::workers(&self.scope.namespace)).arg(self.scope.entity).arg(worker);
+        self.run("cannot take a worker off the list", &call).await
+    }
+
+    async fn confirm(&self) -> Result<(), BufferError> {
+        topology::confirm(&self.connection, &self.scope, &self.topology).await
+    }
+
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
         try_join_all(partitions.iter().map(|&partition| async move {
             let keys = self.shelf.keys(partition)?;
@@ -155,25 +206,18 @@ impl Space for RedisSpace {
         .map(|_| ())
     }
 
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<u16>, BufferError> {
-        let mut exists = redis::cmd("EXISTS");
-        let mut pipeline = Pipeline::with_capacity(partitions.len());
-        for &partition in partitions {
-            let keys = self.shelf.keys(partition)?;
-            exists.arg(&keys.open).arg(&keys.flushing);
-            pipeline.cmd("EXISTS").arg(&keys.open).arg(&keys.flushing);
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
+        let mut pending = Vec::new();
+        for partitions in partitions.chunks(MAX_RECORDS) {
+            let mut call = self.scripts.pending.prepare_invoke();
+            for &partition in partitions {
+                let keys = self.shelf.keys(partition)?;
+                call.key(&keys.open).key(&keys.flushing).key(&keys.meta);
+            }
+            let found: Vec<i64> = self.run("cannot look for what is dirty", &call).await?;
+            pending.extend(found.chunks_exact(5).filter_map(|found| read_pending(partitions, found)));
         }
-        let doing = "cannot look for dirty records";
-        // One command for an idle entity, whatever the number of its partitions.
-        let any: u64 = match partitions {
-            [] => 0,
-            _ => exists.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))?,
-        };
-        if any == 0 {
-            return Ok(Vec::new());
-        }
-        let counts: Vec<u64> = self.query(doing, &pipeline).await?;
-        Ok(partitions.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(&partition, _)| partition).collect())
+        Ok(pending)
     }
 
     async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError> {

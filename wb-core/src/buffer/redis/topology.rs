@@ -7,6 +7,7 @@ use super::classify::classify;
 use super::keys::{self, PartitionKeys};
 use super::scripts::Scripts;
 use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology};
+use crate::sink::Scope;
 
 /// Partitions an entity can have; keeps a forged or foreign topology record from asking for a billion keys.
 const MAX_PARTITIONS: u16 = 4096;
@@ -55,6 +56,21 @@ pub(super) async fn register(
         replaces = stored;
     }
     Err(BufferError::new(BufferErrorKind::Topology, format!("`{key}` changes while this program starts")))
+}
+
+/// Whether the topology is still the one that a space was opened with.
+pub(super) async fn confirm(connection: &ConnectionManager, scope: &Scope, own: &Topology) -> Result<(), BufferError> {
+    let key = keys::topology(&scope.namespace);
+    let mut command = redis::cmd("HGET");
+    command.arg(&key).arg(scope.entity);
+    let stored: Option<String> = command
+        .query_async(&mut connection.clone())
+        .await
+        .map_err(|error| classify(&format!("cannot read the topology in `{key}`"), error))?;
+    if stored.as_deref() == Some(own.to_string().as_str()) {
+        return Ok(());
+    }
+    Err(buffer::topology_changed(scope, stored.as_deref(), own))
 }
 
 async fn dirty(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> RedisResult<u64> {

@@ -31,7 +31,9 @@ pub use self::epochs::{
     counts_where_it_stands, p4_a_write_after_rotation_survives_the_ack, p13_pages_are_the_cut, refuses_strangers,
     rotates_for_the_owner_only, rotates_once_until_flushed,
 };
-pub use self::leases::{leases_end, leases_exclude};
+pub use self::leases::{
+    heartbeats_list_the_living, heartbeats_renew, leases_end, leases_exclude, topology_changes_are_noticed,
+};
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
@@ -72,7 +74,10 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     tokens_fall_to_newer_states(buffer).await;
     leases_exclude(buffer).await;
     leases_end(buffer).await;
+    heartbeats_list_the_living(buffer).await;
+    heartbeats_renew(buffer).await;
     topology_is_fixed_while_dirty(buffer).await;
+    topology_changes_are_noticed(buffer).await;
     closes(buffer).await;
 }
 

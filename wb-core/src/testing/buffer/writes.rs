@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use super::{Bench, HERE, LONG, OWNER, PARTITIONS, clean, dirty, id, ids, record, scope};
-use crate::buffer::{Buffer, Lookup, Registration, Rotation};
+use crate::buffer::{Buffer, Lookup, Pending, Registration, Rotation};
 use crate::codec::Format;
 use crate::pressure::Pressure;
 use crate::record::{Record, Write};
@@ -133,7 +133,9 @@ pub async fn takes_many_writes_in_one_call(buffer: &(impl Buffer + ?Sized)) {
         let status = bench.done("status", bench.space.status(partition).await);
         assert_eq!(status.open, ids.len() as u64, "{}: dirty keys of partition {partition}", bench.check);
     }
-    let mut pending = bench.done("pending", bench.space.pending(&[0, 1, 2, 3]).await);
+    let found = bench.done("pending", bench.space.pending(&[0, 1, 2, 3]).await);
+    assert_eq!(found.iter().map(Pending::dirty).sum::<u64>(), u64::from(keys), "{}: dirty keys", bench.check);
+    let mut pending: Vec<u16> = found.iter().map(|found| found.partition).collect();
     pending.sort_unstable();
     assert_eq!(pending, [0, 1, 2, 3], "{}: pending", bench.check);
 }

@@ -5,6 +5,10 @@ local open_epoch = tonumber(redis.call('HGET', KEYS[3], 'open') or '1')
 -- A closed epoch that is not flushed yet comes first: order is kept by finishing it.
 if redis.call('EXISTS', KEYS[2]) == 1 then return open_epoch - 1 end
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Not known before the first rotation.
+local opened_at = redis.call('HGET', KEYS[3], 'opened_at') or now
 redis.call('RENAME', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[3], 'open', open_epoch + 1)
+redis.call('HSET', KEYS[3], 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at)
 return open_epoch

@@ -1,0 +1,77 @@
+//! What an engine costs Redis that has nothing to do. On a server of its own, because the server counts.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+use write_behind::testing::ScriptedSink;
+use write_behind::{Engine, EntityOptions, RedisBuffer};
+use write_behind_tests::eventually;
+
+use crate::player::{Player, owned};
+
+/// Commands that only scripts send here.
+const INNER: [&str; 9] = ["mget", "pexpire", "pttl", "zadd", "zrem", "zrange", "time", "get", "set"];
+
+/// A server, or nothing where there is no `redis-server`.
+async fn server() -> Option<(Child, String)> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    match command.spawn() {
+        Ok(server) => Some((server, format!("redis://127.0.0.1:{port}/"))),
+        Err(error) => {
+            // Where servers are required, this one is too.
+            let required = |name| std::env::var(name).is_ok_and(|value| value == "1" || value == "true");
+            assert!(!required("WB_REQUIRE_SERVERS") && !required("CI"), "redis-server does not start: {error}");
+            eprintln!("skipped: redis-server does not start: {error}");
+            None
+        }
+    }
+}
+
+/// How often each command ran since the last reset, and whether a script may have sent it.
+fn calls(info: &str) -> Vec<(String, u64)> {
+    let calls = info.lines().filter_map(|line| {
+        let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), figures.split(',').next()?.parse().ok()?))
+    });
+    calls.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_engine_sends_at_most_twenty_commands_a_second() {
+    let Some((_server, url)) = server().await else { return };
+    let wait = Duration::from_secs(20);
+    let mut admin = eventually("the server answers", wait, async || {
+        redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.ok()
+    })
+    .await;
+    // Each with its partitions and its lease in milliseconds; the last is the default lease.
+    for (partitions, lease) in [(16, 500), (64, 1_000), (64, 10_000)] {
+        let lease = Duration::from_millis(lease);
+        let engine = Engine::builder(RedisBuffer::connect(&url).await.unwrap())
+            .lease(lease)
+            .namespace(format!("idle-{partitions}-{}", lease.as_millis()))
+            .entity::<Player>(ScriptedSink::new(), EntityOptions::new().partitions(partitions))
+            .start()
+            .await
+            .unwrap();
+        assert_eq!(owned(&engine).len(), usize::from(partitions));
+        redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut admin).await.unwrap();
+        let begun = Instant::now();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut admin).await.unwrap();
+        let seconds = begun.elapsed().as_secs();
+        let all = calls(&info);
+        let sent: Vec<_> = all.iter().filter(|(name, _)| !INNER.contains(&name.as_str()) && name != "info").collect();
+        let count: u64 = sent.iter().map(|(_, calls)| calls).sum();
+        eprintln!("{partitions} partitions, lease {lease:?}, {seconds} s idle: sent {count} {sent:?}; all {all:?}");
+        assert!(all.iter().any(|(name, _)| name == "evalsha"), "it says that it is alive: {all:?}");
+        assert!(count <= 20 * seconds, "{count} commands in {seconds} s: {sent:?}");
+        assert_eq!(engine.shutdown(wait).await.unwrap().remaining, 0);
+    }
+}

@@ -1,0 +1,17 @@
+-- Which partitions have anything to flush, and since when. KEYS: open, flushing, meta of each partition in turn.
+-- Returns for each that has: its position from 0, records open, records being flushed, milliseconds since the open epoch
+-- was opened, and since the one being flushed was (-1: not known). The server's clock, so that all workers agree.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = {}
+for i = 1, #KEYS, 3 do
+  local open, flushing = redis.call('HLEN', KEYS[i]), redis.call('HLEN', KEYS[i + 1])
+  if open + flushing > 0 then
+    local since = redis.call('HMGET', KEYS[i + 2], 'opened_at', 'flushing_at')
+    local age = function(at) return at and math.max(0, now - tonumber(at)) or -1 end
+    for _, value in ipairs({ (i - 1) / 3, open, flushing, age(since[1]), age(since[2]) }) do
+      found[#found + 1] = value
+    end
+  end
+end
+return found

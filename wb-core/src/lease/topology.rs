@@ -1,0 +1,39 @@
+//! Notices that the entity is laid out anew while this engine runs.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::buffer::BufferErrorKind;
+use crate::entity::Entity;
+use crate::events;
+use crate::lane::{Lane, Phase, stopped};
+
+/// Shortest time between two looks; also of an engine with very short leases.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Looks whether the topology is still this engine's, three times in a lease's life, at most once a second. When it is
+/// not, this engine takes no more writes, because nobody would flush them, and gives its partitions up.
+pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Phase>) {
+    let mut ticks = tokio::time::interval((lane.leases.ttl() / 3).max(SHORTEST));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once, and start has just looked.
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopped(&mut phase) => return,
+        }
+        match lane.space.confirm().await {
+            // An outage says nothing about the topology.
+            Err(error) if error.kind() == BufferErrorKind::Topology => {
+                events::topology_changed(&lane.scope, &error);
+                lane.gate.shut(error);
+                lane.leases.leave();
+                return;
+            }
+            _ => {}
+        }
+    }
+}

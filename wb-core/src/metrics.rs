@@ -1,0 +1,82 @@
+//! Every metric, in one place. They go through the `metrics` facade: without a recorder they cost nothing.
+//!
+//! All carry the labels `namespace` and `entity`. Counters and gauges are published every few seconds, at every look at
+//! what waits; the histogram at every sink transaction.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::sink::Scope;
+use crate::stats::EntityStats;
+
+/// Writes that were acknowledged, deletes included.
+pub const PUTS: &str = "wb_puts_total";
+/// Of these, writes of keys that were dirty already: they cost the sink nothing.
+pub const COALESCED_PUTS: &str = "wb_coalesced_puts_total";
+/// Sink transactions.
+pub const BATCHES: &str = "wb_batches_total";
+/// Rows that reached the sink; label `operation`: `upsert` or `delete`.
+pub const ROWS: &str = "wb_rows_total";
+/// Statements in sink transactions.
+pub const STATEMENTS: &str = "wb_statements_total";
+/// Time of a sink transaction, in seconds.
+pub const FLUSH_SECONDS: &str = "wb_flush_seconds";
+/// Batches that failed and were tried again; label `kind`: `unavailable`, `transient`, …
+pub const RETRIES: &str = "wb_retries_total";
+/// Records that became dead letters.
+pub const DEAD_LETTERS: &str = "wb_dead_letters_total";
+/// Writes that the sink refused because another worker has the partition.
+pub const FENCED_WRITES: &str = "wb_fenced_writes_total";
+/// Partitions that this process holds.
+pub const LEASES: &str = "wb_leases";
+/// Dirty keys in the partitions that this process holds; summed over processes, of the entity.
+pub const DIRTY_KEYS: &str = "wb_dirty_keys";
+/// No dirty key in the partitions that this process holds is older than this, in seconds.
+pub const OLDEST_DIRTY_SECONDS: &str = "wb_oldest_dirty_seconds";
+
+/// Tells the recorder what the metrics mean; at every start, because the recorder may be newer than the last one.
+pub(crate) fn describe() {
+    describe_counter!(PUTS, Unit::Count, "Writes that were acknowledged, deletes included");
+    describe_counter!(COALESCED_PUTS, Unit::Count, "Writes of keys that were dirty already");
+    describe_counter!(BATCHES, Unit::Count, "Sink transactions");
+    describe_counter!(ROWS, Unit::Count, "Rows that reached the sink");
+    describe_counter!(STATEMENTS, Unit::Count, "Statements in sink transactions");
+    describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of a sink transaction");
+    describe_counter!(RETRIES, Unit::Count, "Batches that failed and were tried again, by kind of failure");
+    describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
+    describe_counter!(FENCED_WRITES, Unit::Count, "Writes refused because another worker has the partition");
+    describe_gauge!(LEASES, Unit::Count, "Partitions that this process holds");
+    describe_gauge!(DIRTY_KEYS, Unit::Count, "Dirty keys in the partitions that this process holds");
+    describe_gauge!(OLDEST_DIRTY_SECONDS, Unit::Seconds, "Bound of the age of the oldest dirty key in them");
+}
+
+/// One sink transaction took this long.
+pub(crate) fn flushed(scope: &Scope, took: Duration) {
+    histogram!(FLUSH_SECONDS, "namespace" => scope.namespace.clone(), "entity" => scope.entity).record(took);
+}
+
+/// Publishes the figures as they are now.
+pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
+    let labels = || [("namespace", scope.namespace.clone()), ("entity", scope.entity.to_owned())];
+    counter!(PUTS, &labels()).absolute(stats.puts);
+    counter!(COALESCED_PUTS, &labels()).absolute(stats.coalesced_puts);
+    counter!(BATCHES, &labels()).absolute(stats.batches);
+    counter!(STATEMENTS, &labels()).absolute(stats.statements);
+    counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);
+    counter!(FENCED_WRITES, &labels()).absolute(stats.fenced_writes);
+    let with = |key: &'static str, value: &'static str| {
+        let [namespace, entity] = labels();
+        [namespace, entity, (key, value.to_owned())]
+    };
+    counter!(ROWS, &with("operation", "upsert")).absolute(stats.rows_upserted);
+    counter!(ROWS, &with("operation", "delete")).absolute(stats.rows_deleted);
+    for (kind, count) in stats.retries.by_kind() {
+        counter!(RETRIES, &with("kind", kind.name())).absolute(count);
+    }
+    // What a gauge loses beyond 2^53 nobody misses.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    gauge!(DIRTY_KEYS, &labels()).set(stats.dirty_keys as f64);
+    gauge!(LEASES, &labels()).set(f64::from(stats.leases));
+    gauge!(OLDEST_DIRTY_SECONDS, &labels()).set(stats.oldest_dirty.unwrap_or_default().as_secs_f64());
+}
