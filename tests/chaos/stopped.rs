@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redis::aio::MultiplexedConnection;
 use write_behind::Cache;
 use write_behind_tests::{eventually, server, unique};
 
@@ -12,7 +13,7 @@ use crate::history::{History, Log, Outcome};
 use crate::item::Item;
 use crate::place::{Folder, held, redis};
 use crate::report::Report;
-use crate::target::Target;
+use crate::target::{Gate, Target};
 
 const KEYS: i64 = 60;
 const LIMIT: Duration = Duration::from_secs(30);
@@ -91,6 +92,58 @@ async fn p3_a_stopped_worker_changes_nothing_on_mongo() {
     if let Some(report) = overtaken("stopped_mongo", "WB_MONGO_URL", false).await {
         report.assert_clean();
     }
+}
+
+/// Worker A is stopped in the middle of its transaction, when the database has done what it was told. Nobody can pass
+/// it: a newer state is written after A's has been committed, or after the database has given A up.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_worker_stopped_in_its_transaction_is_not_overtaken() {
+    let (Some(redis_url), Some(database_url)) = (server("WB_REDIS_URL"), server("WB_POSTGRES_URL")) else { return };
+    let (begun, namespace, folder) = (Instant::now(), unique("stopped_inside"), Folder::create("stopped_inside"));
+    let target = Target::create(&database_url, &namespace).await;
+    let Target::Postgres(url) = &target else { panic!("{target:?}") };
+    let gate = Gate::closed(url).await;
+    let worker = Part::worker(&redis_url, &target, &namespace);
+    let writer = Part { flushes: false, ..worker.clone() }.start().await.unwrap();
+    let cache = writer.cache::<Item>().unwrap();
+    let log = Log::create(&folder.file("log"));
+
+    for key in 0..KEYS {
+        operate(&cache, &log, key, 1).await;
+    }
+    let mut a = Actor::start(&worker, &folder.file("a"), "");
+    eventually("A writes", LIMIT, async || gate.is_waited_for().await.then_some(())).await;
+    a.stop();
+    gate.open().await;
+    eventually("A has written", LIMIT, async || gate.is_passed().await.then_some(())).await;
+
+    for key in 0..KEYS {
+        operate(&cache, &log, key, 2).await;
+    }
+    let mut b = Actor::start(&worker, &folder.file("b"), "");
+    let mut connection = redis(&redis_url).await;
+    let clean = async |connection: &mut MultiplexedConnection| {
+        held(connection, &namespace, worker.partitions).await.is_some_and(|held| held.dirty == 0)
+    };
+    // Two leases and more, in which B tries what it can.
+    let until = Instant::now() + 4 * worker.lease;
+    let mut passed = false;
+    while Instant::now() < until && !passed {
+        passed = clean(&mut connection).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("A was {} in its transaction", if passed { "given up" } else { "waited for" });
+    a.go_on();
+    eventually("everything is flushed", LIMIT, async || clean(&mut connection).await.then_some(())).await;
+    let dead = held(&mut connection, &namespace, worker.partitions).await.unwrap().dead;
+    a.kill();
+    b.kill();
+    writer.shutdown(Duration::from_secs(5)).await.unwrap();
+    let history = History::read([folder.file("log")]);
+    let report = Report::new("stopped_inside", 0, begun.elapsed(), &history, &target.memory().await, dead);
+    target.remove(&database_url).await;
+    report.print();
+    report.assert_clean();
 }
 
 /// Without fences the stale write lands, and the audit sees it: an old state over a newer one, a deleted row that comes

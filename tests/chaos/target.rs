@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use write_behind::sql::SqlOptions;
-use write_behind::sql::sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
+use write_behind::sql::sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
 use write_behind::{MongoSink, SinkError, SqlEntity, SqlSink, create_table};
 
 use crate::item::Item;
@@ -123,6 +123,49 @@ pub(crate) async fn sql_sink(url: &str) -> Result<SqlSink, SinkError> {
 
 pub(crate) async fn mongo_sink(url: &str, name: &str) -> Result<MongoSink, SinkError> {
     Ok(MongoSink::connect(url, name).await?.command_timeout(Duration::from_secs(5)))
+}
+
+/// A gate before the rows of a PostgreSQL target: while it is closed, statements that write wait inside of their
+/// transactions.
+pub(crate) struct Gate(DatabaseConnection);
+
+impl Gate {
+    pub(crate) async fn closed(url: &str) -> Self {
+        // One connection: the lock belongs to it.
+        let db = Database::connect(ConnectOptions::new(url).max_connections(1).to_owned()).await.unwrap();
+        let gate = "
+            CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL;
+            END $$;
+            CREATE TRIGGER gate BEFORE INSERT OR UPDATE OR DELETE ON items FOR EACH STATEMENT EXECUTE FUNCTION gate();
+            SELECT pg_advisory_lock(1);";
+        db.execute_unprepared(gate).await.unwrap();
+        Self(db)
+    }
+
+    pub(crate) async fn open(&self) {
+        self.0.execute_unprepared("SELECT pg_advisory_unlock(1)").await.unwrap();
+    }
+
+    /// Whether a statement waits.
+    pub(crate) async fn is_waited_for(&self) -> bool {
+        self.any(
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM \
+                  pg_database WHERE datname = current_database())",
+        )
+        .await
+    }
+
+    /// Whether somebody has an open transaction and sends nothing.
+    pub(crate) async fn is_passed(&self) -> bool {
+        self.any("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+            .await
+    }
+
+    async fn any(&self, query: &str) -> bool {
+        let query = Statement::from_string(self.0.get_database_backend(), query);
+        !self.0.query_all_raw(query).await.unwrap().is_empty()
+    }
 }
 
 async fn postgres(db: &DatabaseConnection) -> Memory {
