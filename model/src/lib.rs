@@ -74,8 +74,8 @@
 //!   ([`P3_STALE`]);
 //! - the sink does not go back from a state that was written after the loss ([`P3`]).
 //!
-//! What was written *after* the loss should be as safe as ever, and is not quite: epochs are numbered by a counter
-//! that the loss turns back. A worker that has written a batch meanwhile, and has the lease again after another one
+//! What is written *after* the loss is as safe as ever. Numbers of epochs would not be enough for that, because the loss
+//! turns their counter back. A worker that has written a batch meanwhile, and has the lease again after another one
 //! had it, takes the other one's epoch for its own, because owner and number are the same, and acknowledges what it
 //! never wrote:
 //!
@@ -85,8 +85,8 @@
 //! A: take (its lease keeper), ack of epoch 1                          2 leaves `flushing`, and is in no sink
 //! ```
 //!
-//! With [`Bounds::stamps`] every call of `rotate` stamps the epoch with a name that is used once, and the steps that
-//! finish it check the stamp. Then all promises hold for what is written after the loss, and the stamp makes the
+//! So every call of `rotate` stamps the epoch with a name that is used once, and the steps that finish it check the
+//! stamp ([`Bounds::stamps`]). Then all promises hold for what is written after the loss, and the stamp makes the
 //! checks of owner and number redundant.
 //!
 //! # What is left out

@@ -32,8 +32,9 @@ pub struct Bounds {
     pub updater: bool,
     /// Whether clean copies are kept: a `cache_ttl` that is not zero.
     pub copies: bool,
-    /// Whether every call of `rotate` stamps the epoch with a name of its own, which the steps that finish it check. The
-    /// scripts check owner and number only: see [the crate's documentation](crate#when-redis-loses-data).
+    /// Whether every call of `rotate` stamps the epoch with a name of its own, which the steps that finish it check, as the
+    /// scripts do. Without it they check owner and number only, which is enough while Redis keeps its data: see [the
+    /// crate's documentation](crate#when-redis-loses-data).
     pub stamps: bool,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
-use write_behind::buffer::{Attempts, Clean, DeadLetter, Done, Holder, Registration, Rotation, Step};
+use write_behind::buffer::{Attempts, Clean, DeadLetter, Done, Holder, Registration, Rotation, Stamp, Step};
 use write_behind::{Buffer, BufferErrorKind, Format, Id, Record, RedisBuffer, Scope, Write};
 
 /// A small server, or nothing where there is no `redis-server`.
@@ -63,10 +63,12 @@ async fn p7_a_full_redis_is_emptied_by_its_workers() {
     let roll = space.heartbeat("worker", ttl).await.unwrap();
     assert_eq!((roll.workers, roll.leases), (vec!["worker".to_owned()], vec![Holder::Caller]));
     space.retire("worker").await.unwrap();
-    let Rotation::Epoch(epoch) = space.rotate(0, "worker").await.unwrap() else { panic!("nothing to flush") };
+    let Rotation::Epoch(epoch) = space.rotate(0, "worker", Stamp::default()).await.unwrap() else {
+        panic!("nothing to flush")
+    };
     let status = space.status(0).await.unwrap();
     assert_eq!((status.open_epoch, status.flushing), (epoch + 1, 1_000), "rotated whole");
-    let step = Step { partition: 0, owner: "worker", epoch };
+    let step = Step { partition: 0, owner: "worker", epoch, stamp: Stamp::default() };
     let letter = DeadLetter::new(&Record::from_bytes("x"), "rejected", "no".to_owned(), 1, 1, 1);
     assert_eq!(space.bury(&step, &[(id(0), letter)]).await.unwrap(), Done::More);
     let attempts = Attempts { count: 1, first_ms: 1, ..Attempts::default() };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use write_behind::buffer::{DeadLetter, Done, Lookup, Registration, Rotation, Step};
+use write_behind::buffer::{DeadLetter, Done, Lookup, Registration, Rotation, Stamp, Step};
 use write_behind::testing::ScriptedSink;
 use write_behind::{
     Buffer, BufferErrorKind, CacheError, CodecError, Engine, Entity, EntityOptions, Format, Id, Record, RedisBuffer,
@@ -23,7 +23,7 @@ async fn space(buffer: &RedisBuffer, namespace: &str) -> Arc<dyn Space> {
 
 async fn closed(space: &dyn Space, id: &Id, record: &Record) -> u64 {
     space.put(vec![Write { partition: 0, id: id.clone(), record: record.clone() }]).await.unwrap();
-    match space.rotate(0, OWNER).await.unwrap() {
+    match space.rotate(0, OWNER, Stamp::default()).await.unwrap() {
         Rotation::Epoch(epoch) => epoch,
         other => panic!("{other:?}"),
     }
@@ -39,7 +39,7 @@ async fn p1_a_replay_or_discard_that_cannot_finish_takes_nothing_out() {
     let (id, record) = (Id::of(&1_u64).unwrap(), Record::from_bytes("1"));
     let letter = DeadLetter::new(&record, "rejected", "no".into(), 1, 1, 1);
     let epoch = closed(&*space, &id, &record).await;
-    let step = Step { partition: 0, owner: OWNER, epoch };
+    let step = Step { partition: 0, owner: OWNER, epoch, stamp: Stamp::default() };
     assert_eq!(space.bury(&step, &[(id.clone(), letter.clone())]).await.unwrap(), Done::Epoch);
     for hash in ["open", "flushing", "attempts"] {
         let key = format!("{namespace}:{{specimen:00}}:{hash}");
@@ -65,7 +65,7 @@ async fn an_epoch_that_is_deleted_under_its_worker_is_gone_and_not_flushed() {
     let (id, record) = (Id::of(&1_u64).unwrap(), Record::from_bytes("1"));
     let epoch = closed(&*space, &id, &record).await;
     redis::cmd("DEL").arg(format!("{namespace}:{{specimen:00}}:flushing")).exec_async(&mut other).await.unwrap();
-    let step = Step { partition: 0, owner: OWNER, epoch };
+    let step = Step { partition: 0, owner: OWNER, epoch, stamp: Stamp::default() };
     let clean = write_behind::buffer::Clean { ttl: LONG, negative_ttl: LONG };
     let moved = space.ack(&step, std::slice::from_ref(&id), clean).await.unwrap();
     assert_eq!((moved.done, moved.records), (Done::Gone, 0));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use write_behind::buffer::{Attempts, DeadLetter, Done, Lookup, Registration, Rotation, Step};
+use write_behind::buffer::{Attempts, DeadLetter, Done, Lookup, Registration, Rotation, Stamp, Step};
 use write_behind::{Buffer, BufferErrorKind, Format, Id, Record, RedisBuffer, Scope, Write};
 use write_behind_tests::{redis_url, refused, unique};
 
@@ -23,8 +23,8 @@ async fn p1_a_step_that_cannot_finish_takes_nothing_out() {
     let record = Record::from_bytes("1");
     space.put(vec![Write { partition: 0, id: id.clone(), record: record.clone() }]).await.unwrap();
     space.take(&[0], OWNER, Duration::from_secs(60)).await.unwrap();
-    assert_eq!(space.rotate(0, OWNER).await.unwrap(), Rotation::Epoch(1));
-    let step = Step { partition: 0, owner: OWNER, epoch: 1 };
+    assert_eq!(space.rotate(0, OWNER, Stamp::default()).await.unwrap(), Rotation::Epoch(1));
+    let step = Step { partition: 0, owner: OWNER, epoch: 1, stamp: Stamp::default() };
     let again = [(id.clone(), Attempts { count: 1, first_ms: 1, ..Attempts::default() })];
     let letter = [(id.clone(), DeadLetter::new(&record, "rejected", "no".into(), 1, 1, 1))];
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
-use wb_core::buffer::{Lookup, Registration};
+use wb_core::buffer::{Lookup, Registration, Rotation, Stamp};
 use wb_core::testing::ScriptedSink;
 use wb_core::{
     Batch, Buffer, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, Engine, Entity, EntityOptions,
@@ -644,10 +644,11 @@ async fn p3_a_worker_that_lost_its_lease_in_an_outage_writes_nothing() {
     let all: Vec<u16> = (0..16).collect();
     let partition = partition_of(&id(1), 16);
     steal(&*space, &all).await;
-    let wb_core::buffer::Rotation::Epoch(epoch) = space.rotate(partition, "thief").await.unwrap() else {
+    let wb_core::buffer::Rotation::Epoch(epoch) = space.rotate(partition, "thief", Stamp::default()).await.unwrap()
+    else {
         panic!("nothing to flush")
     };
-    let step = wb_core::buffer::Step { partition, owner: "thief", epoch };
+    let step = wb_core::buffer::Step { partition, owner: "thief", epoch, stamp: Stamp::default() };
     let clean = wb_core::buffer::Clean { ttl: EVERY, negative_ttl: EVERY };
     space.ack(&step, &[id(1)], clean).await.unwrap();
     sink.set_row(id(1), player(1, 2));
@@ -673,7 +674,9 @@ async fn p3_what_was_claimed_before_a_lease_was_lost_is_not_flushed_after_it_is_
     steal(&*space, &[0, 1]).await;
     for partition in [0, 1] {
         Sink::<Player>::fence(&bench.sink, &scope, partition).await.unwrap();
-        let step = wb_core::buffer::Step { partition, owner: "thief", epoch: 1 };
+        // It goes on with the epoch that it found.
+        assert_eq!(space.rotate(partition, "thief", Stamp::default()).await.unwrap(), Rotation::Epoch(1));
+        let step = wb_core::buffer::Step { partition, owner: "thief", epoch: 1, stamp: Stamp::default() };
         let clean = wb_core::buffer::Clean { ttl: EVERY, negative_ttl: EVERY };
         space.ack(&step, &of(partition).into_iter().map(id).collect::<Vec<_>>(), clean).await.unwrap();
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::AsyncCommands;
 use write_behind::testing::ScriptedSink;
 use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RetryPolicy};
-use write_behind_tests::{chain, eventually};
+use write_behind_tests::eventually;
 
 use crate::player::{Player, id};
 use crate::server::Server;
@@ -63,7 +63,7 @@ impl Bench {
     }
 
     async fn stop(self) {
-        let drained = self.engine.shutdown(PATIENCE).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let drained = self.engine.shutdown(PATIENCE).await.unwrap();
         assert_eq!(drained.remaining, 0);
     }
 }

@@ -7,3 +7,4 @@ mod limits;
 mod lineage;
 mod player;
 mod server;
+mod stamp;

@@ -172,8 +172,9 @@ pub trait Space: Send + Sync + 'static {
     /// Which of these partitions have anything to flush, how much, and since when.
     async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError>;
 
-    /// Closes the open epoch: `open` becomes `flushing`, in one step, whatever its size.
-    async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError>;
+    /// Closes the open epoch: `open` becomes `flushing`, in one step, whatever its size. Marks it, or the one that was
+    /// left behind, with `stamp`: steps that carry another one do nothing from now on.
+    async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError>;
 
     /// A page of the epoch that is being flushed; about `limit` records, some perhaps twice. Cursor 0 starts and ends.
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError>;
@@ -362,6 +363,27 @@ pub struct Step<'a> {
     pub owner: &'a str,
     /// The epoch that is being flushed.
     pub epoch: u64,
+    /// What it was marked with when it was rotated.
+    pub stamp: Stamp,
+}
+
+/// Tells one rotation of an epoch from every other. Numbers alone cannot: a buffer that lost its data counts epochs from
+/// anew, and a late step of the old one would be taken for one of the new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stamp(uuid::Uuid);
+
+impl Stamp {
+    /// A stamp that was never used before.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
+    }
 }
 
 /// How clean copies are left.

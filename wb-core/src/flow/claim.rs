@@ -190,7 +190,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::buffer::{Buffer, BufferErrorKind, MemoryBuffer, Registration, Rotation};
+    use crate::buffer::{Buffer, BufferErrorKind, MemoryBuffer, Registration, Rotation, Stamp};
     use crate::codec::Format;
     use crate::lease::Right;
     use crate::record::Write;
@@ -204,10 +204,10 @@ mod tests {
         let write = |id| Write { partition: 0, id, record: Record::from_bytes(vec![b'x'; 10_000]) };
         space.put(ids.map(write).collect()).await?;
         space.take(&[0], "worker", Duration::from_secs(60)).await?;
-        let Rotation::Epoch(number) = space.rotate(0, "worker").await? else {
+        let Rotation::Epoch(number) = space.rotate(0, "worker", Stamp::default()).await? else {
             return Err(BufferError::new(BufferErrorKind::Unknown, "nothing to claim"));
         };
-        let epoch = Epoch { partition: 0, number, right: Right::unfenced() };
+        let epoch = Epoch { partition: 0, number, stamp: Stamp::default(), right: Right::unfenced() };
         let mut claim = Claim::new(space, vec![epoch], 1_000, 50_000);
         let mut records = 0;
         while let Some(batch) = claim.next().await? {
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_record_on_its_way_is_not_claimed_again() {
         let flying = Flying::default();
-        let epoch = |partition| Epoch { partition, number: 1, right: Right::unfenced() };
+        let epoch = |partition| Epoch { partition, number: 1, stamp: Stamp::default(), right: Right::unfenced() };
         let page = |places: &[(u16, u64)]| {
             let claimed =
                 |&(partition, n)| Claimed { epoch: epoch(partition), id: id(n), record: Record::from_bytes("x") };

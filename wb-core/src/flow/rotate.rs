@@ -2,7 +2,7 @@
 
 use futures::future::try_join_all;
 
-use crate::buffer::{BufferError, Rotation};
+use crate::buffer::{BufferError, Rotation, Stamp};
 use crate::entity::Entity;
 use crate::events;
 use crate::failpoint;
@@ -14,6 +14,8 @@ use crate::lease::Right;
 pub(super) struct Epoch {
     pub(super) partition: u16,
     pub(super) number: u64,
+    /// Of this rotation.
+    pub(super) stamp: Stamp,
     /// Older than everything that is claimed: a later right would let states pass that somebody else has overtaken.
     pub(super) right: Right,
 }
@@ -29,17 +31,18 @@ impl<E: Entity> Lane<E> {
         self.pressure.reset();
         let pending = pending.into_iter().filter_map(|found| Some((found.partition, *rights.get(&found.partition)?)));
         let rotations = try_join_all(pending.map(|(partition, right)| async move {
-            let rotation = self.space.rotate(partition, self.leases.owner()).await?;
+            let stamp = Stamp::fresh();
+            let rotation = self.space.rotate(partition, self.leases.owner(), stamp).await?;
             failpoint::pass("after_rotate");
-            Ok::<_, BufferError>((partition, right, rotation))
+            Ok::<_, BufferError>((partition, right, stamp, rotation))
         }))
         .await?;
         let mut epochs = Vec::with_capacity(rotations.len());
-        for (partition, right, rotation) in rotations {
+        for (partition, right, stamp, rotation) in rotations {
             match rotation {
                 Rotation::Epoch(number) => {
                     events::rotated(&self.scope, partition, number);
-                    epochs.push(Epoch { partition, number, right });
+                    epochs.push(Epoch { partition, number, stamp, right });
                 }
                 Rotation::Empty => {}
                 Rotation::NotOwner => {

@@ -80,7 +80,8 @@ impl<E: Entity> Lane<E> {
 
     /// Returns the epoch, whether it is over for this worker, and how many of its records were not there.
     async fn settle_epoch(&self, epoch: Epoch, share: Share<'_>) -> Result<(Epoch, bool, u64), BufferError> {
-        let step = Step { partition: epoch.partition, owner: self.leases.owner(), epoch: epoch.number };
+        let Epoch { partition, number, stamp, .. } = epoch;
+        let step = Step { partition, owner: self.leases.owner(), epoch: number, stamp };
         let Share { written, refused, early, unreadable } = share;
         self.counters.postponed.add(early.len() as u64);
         let (mut again, dead) = self.judge(epoch, refused, unreadable).await?;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Holder, Letters, Lookup, Moved, Page, Pending, Replay, Rotation, Status, Step,
-    Token,
+    Attempts, Clean, DeadLetter, Done, Holder, Letters, Lookup, Moved, Page, Pending, Replay, Rotation, Stamp, Status,
+    Step, Token,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -35,6 +35,8 @@ pub(super) struct Partition {
     /// Epochs closed so far; the open one is this plus one.
     closed: u64,
     flushed: u64,
+    /// Of the last rotation.
+    stamp: Stamp,
     /// When the open epoch, and the one that is being flushed, began to take writes.
     opened_at: Option<Instant>,
     flushing_at: Option<Instant>,
@@ -257,7 +259,7 @@ impl Partition {
         (open + flushing > 0).then_some(Pending { partition, open, flushing, age })
     }
 
-    pub(super) fn rotate(&mut self, owner: &str, now: Instant) -> Rotation {
+    pub(super) fn rotate(&mut self, owner: &str, stamp: Stamp, now: Instant) -> Rotation {
         if !self.owned_by(owner, now) {
             return Rotation::NotOwner;
         }
@@ -270,6 +272,7 @@ impl Partition {
             self.flushing_at = Some(self.opened_at.unwrap_or(now));
             self.opened_at = Some(now);
         }
+        self.stamp = stamp;
         Rotation::Epoch(self.closed)
     }
 
@@ -278,7 +281,8 @@ impl Partition {
     }
 
     fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
-        self.sabotage.lacks(Mechanism::AckCheck) || (self.owned_by(step.owner, now) && self.closed == step.epoch)
+        self.sabotage.lacks(Mechanism::AckCheck)
+            || (self.owned_by(step.owner, now) && self.closed == step.epoch && self.stamp == step.stamp)
     }
 
     /// `asked` and `records`: how many the step was to move, and how many it has.

@@ -12,7 +12,7 @@ use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Lookup, Moved, Page, Pending,
-    Replay, Roll, Rotation, Space, Status, Step, Token, Topology,
+    Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -149,8 +149,8 @@ impl Space for MemorySpace {
         Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError> {
-        self.on(partition, |p| p.rotate(owner, Instant::now()))
+    async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {
+        self.on(partition, |p| p.rotate(owner, stamp, Instant::now()))
     }
 
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError> {

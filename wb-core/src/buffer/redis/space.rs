@@ -16,7 +16,7 @@ use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
 use super::{keys, letters, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lineage, Lookup, Moved, Page,
-    Pending, Replay, Roll, Rotation, Space, Status, Step, Token, Topology,
+    Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -61,7 +61,7 @@ impl RedisSpace {
         let keys = self.shelf.keys(step.partition)?;
         let mut call = script.prepare_invoke();
         call.key(&keys.flushing).key(&keys.meta).key(&keys.lease).key(&keys.attempts).key(fifth(keys));
-        call.arg(step.owner).arg(step.epoch);
+        call.arg(step.owner).arg(step.epoch).arg(step.stamp.to_string());
         Ok(call)
     }
 
@@ -254,10 +254,10 @@ impl Space for RedisSpace {
         Ok(pending)
     }
 
-    async fn rotate(&self, partition: u16, owner: &str) -> Result<Rotation, BufferError> {
+    async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {
         let keys = self.shelf.keys(partition)?;
         let mut call = self.scripts.rotate.prepare_invoke();
-        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease).arg(owner);
+        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease).arg(owner).arg(stamp.to_string());
         let reply: i64 = self.run("cannot rotate a partition", &call).await?;
         Ok(match u64::try_from(reply) {
             Ok(0) => Rotation::Empty,

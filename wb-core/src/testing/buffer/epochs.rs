@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, dirty, id, ids, record, step};
-use crate::buffer::{Attempts, Buffer, DeadLetter, Done, Rotation, Status};
+use crate::buffer::{Attempts, Buffer, DeadLetter, Done, Rotation, Stamp, Status, Step};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -183,4 +183,21 @@ pub async fn counts_where_it_stands(buffer: &(impl Buffer + ?Sized)) {
     bench.ack(2, &["a", "b"], KEEP).await;
     stands("at last", 3, 2, 0, 0, 1).await;
     bench.sees("c", super::clean("1")).await;
+}
+
+/// A step that carries the stamp of an earlier rotation does nothing, though lease and number are right: the buffer may
+/// have lost its data in between, and count epochs from anew.
+///
+/// # Panics
+/// When it does something.
+pub async fn p4_steps_of_an_earlier_rotation_do_nothing(buffer: &(impl Buffer + ?Sized)) {
+    let bench = Bench::open(buffer, "steps of an earlier rotation").await;
+    bench.own().await;
+    let epoch = bench.closed(&[("a", "1"), ("b", "1"), ("c", "1")]).await;
+    let now = Stamp::fresh();
+    assert_eq!(bench.done("rotate", bench.space.rotate(HERE, OWNER, now).await), Rotation::Epoch(epoch));
+    assert_eq!(bench.ack(epoch, &["a"], KEEP).await, Done::NotOwner, "{}: ack", bench.check);
+    assert_eq!(bench.status().await.flushing, 3, "{}: nothing was taken out", bench.check);
+    let step = Step { stamp: now, ..step(OWNER, epoch) };
+    assert_eq!(bench.done("ack", bench.space.ack(&step, &ids(&["a", "b", "c"]), KEEP).await).done, Done::Epoch);
 }

@@ -23,15 +23,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::buffer::{Buffer, BufferError, Clean, Done, Lookup, Registration, Rotation, Space, Status, Step};
+use crate::buffer::{Buffer, BufferError, Clean, Done, Lookup, Registration, Rotation, Space, Stamp, Status, Step};
 use crate::codec::Format;
 use crate::key::Id;
 use crate::record::{Record, Write};
 use crate::sink::Scope;
 
 pub use self::epochs::{
-    counts_where_it_stands, p4_a_write_after_rotation_survives_the_ack, p13_pages_are_the_cut, refuses_strangers,
-    rotates_for_the_owner_only, rotates_once_until_flushed,
+    counts_where_it_stands, p4_a_write_after_rotation_survives_the_ack, p4_steps_of_an_earlier_rotation_do_nothing,
+    p13_pages_are_the_cut, refuses_strangers, rotates_for_the_owner_only, rotates_once_until_flushed,
 };
 pub use self::leases::{
     heartbeats_list_the_living, heartbeats_renew, leases_end, leases_exclude, topology_changes_are_noticed,
@@ -69,6 +69,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     rotates_for_the_owner_only(buffer).await;
     rotates_once_until_flushed(buffer).await;
     p4_a_write_after_rotation_survives_the_ack(buffer).await;
+    p4_steps_of_an_earlier_rotation_do_nothing(buffer).await;
     p13_pages_are_the_cut(buffer).await;
     refuses_strangers(buffer).await;
     counts_where_it_stands(buffer).await;
@@ -192,7 +193,7 @@ impl Bench {
     }
 
     async fn rotate(&self, owner: &str) -> Rotation {
-        self.done("rotate", self.space.rotate(HERE, owner).await)
+        self.done("rotate", self.space.rotate(HERE, owner, Stamp::default()).await)
     }
 
     /// Rotates for [`OWNER`], who has something to rotate.
@@ -240,6 +241,6 @@ impl Bench {
     }
 }
 
-const fn step(owner: &str, epoch: u64) -> Step<'_> {
-    Step { partition: HERE, owner, epoch }
+fn step(owner: &str, epoch: u64) -> Step<'_> {
+    Step { partition: HERE, owner, epoch, stamp: Stamp::default() }
 }

@@ -53,7 +53,7 @@ pub async fn topology_is_fixed_while_dirty(buffer: &(impl Buffer + ?Sized)) {
     let there = vec![Write { partition: 7, id: id("a"), record: record("2") }];
     wide.done("put", wide.space.put(there).await);
     assert_eq!(wide.done("take", wide.space.take(&[7], OWNER, LONG).await), [true], "{check}: the last partition");
-    let epoch = match wide.done("rotate", wide.space.rotate(7, OWNER).await) {
+    let epoch = match wide.done("rotate", wide.space.rotate(7, OWNER, crate::buffer::Stamp::default()).await) {
         crate::buffer::Rotation::Epoch(epoch) => epoch,
         other => panic!("{check}: the last partition: {other:?}"),
     };

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::KEYS;
 use crate::buffer::{
-    Attempts, Buffer, BufferError, Clean, DeadLetter, Done, Lookup, Registration, Rotation, Space, Step as Verb, Token,
+    Attempts, Buffer, BufferError, Clean, DeadLetter, Done, Lookup, Registration, Rotation, Space, Stamp, Step as Verb,
+    Token,
 };
 use crate::codec::Format;
 use crate::key::Id;
@@ -174,7 +175,7 @@ impl Worker {
     }
 
     fn verb(&self) -> Verb<'_> {
-        Verb { partition: HERE, owner: &self.name, epoch: self.epoch }
+        Verb { partition: HERE, owner: &self.name, epoch: self.epoch, stamp: Stamp::default() }
     }
 
     fn claimed(&mut self, count: u8) -> Vec<(Id, Record)> {
@@ -188,7 +189,7 @@ impl World {
             Step::Put(key) => self.put(&[key], false).await,
             Step::Delete(key) => self.put(&[key], true).await,
             Step::PutMany(key) => self.put(&[key, (key + 1) % KEYS, key, (key + 3) % KEYS], false).await,
-            Step::Rotate => match done("rotate", self.space.rotate(HERE, &self.worker.name).await) {
+            Step::Rotate => match done("rotate", self.space.rotate(HERE, &self.worker.name, Stamp::default()).await) {
                 Rotation::Epoch(epoch) if epoch != self.worker.epoch => {
                     let Worker { name, generation, .. } = &self.worker;
                     self.worker = Worker { name: name.clone(), epoch, ..Worker::new(*generation) };

@@ -1,10 +1,10 @@
--- Records are in the sink. KEYS 4, 5: attempts, dead. ARGV: owner, epoch, copy TTL in ms (0: no copies), negative TTL in
+-- Records are in the sink. KEYS 4, 5: attempts, dead. ARGV: owner, epoch, stamp, copy TTL in ms (0: no copies), negative TTL in
 -- ms, then the ids.
 if not holds() then return {-1, 0} end
-local ttl, negative = tonumber(ARGV[3]), tonumber(ARGV[4])
+local ttl, negative = tonumber(ARGV[4]), tonumber(ARGV[5])
 local refused = redis.call('EXISTS', KEYS[4], KEYS[5]) > 0
-for i = 5, #ARGV do
-  local copy = KEYS[i + 1]
+for i = 6, #ARGV do
+  local copy = KEYS[i]
   local value = take(ARGV[i])
   if value then
     local keep = ttl
@@ -21,4 +21,4 @@ for i = 5, #ARGV do
     end
   end
 end
-return finish(#ARGV - 4)
+return finish(#ARGV - 5)
