@@ -177,7 +177,8 @@ async fn p3_a_stream_of_batches_does_not_keep_the_next_owner_out(database: Datab
     let new = taking.await.expect("the next owner is kept out");
     let mut batches = 0;
     for writer in writers {
-        let (rounds, error) = writer.await.unwrap();
+        let writer = tokio::time::timeout(Duration::from_secs(20), writer).await;
+        let (rounds, error) = writer.expect("a stale stream goes on").unwrap();
         assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.chain());
         batches += rounds;
     }

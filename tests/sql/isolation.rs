@@ -6,26 +6,32 @@ use write_behind::{ErrorKind, SqlOptions, SqlSink};
 use crate::databases::Database;
 use crate::entities::{create, kinds, load, raw, refused, try_write, write};
 
-entity! {
-    pub(crate) struct Measured in "isolate_measured" {
-        keys { id: i64 }
-        n: i64,
-    }
+/// A table of its own for each test, which takes no number from 100 on.
+macro_rules! measured {
+    ($($ty:ident in $table:tt),*) => {$(
+        entity! {
+            pub(crate) struct $ty in $table {
+                keys { id: i64 }
+                n: i64,
+            }
+        }
+    )*};
 }
 
-async fn measured(sink: &SqlSink) {
-    sink.db().execute_unprepared("DROP TABLE IF EXISTS isolate_measured").await.unwrap();
-    let table = "CREATE TABLE isolate_measured (id BIGINT NOT NULL PRIMARY KEY, n BIGINT NOT NULL, CHECK (n < 100))";
-    sink.db().execute_unprepared(table).await.unwrap();
+measured!(Few in "isolate_few", All in "isolate_all", Many in "isolate_many");
+
+async fn measured(sink: &SqlSink, table: &str) {
+    sink.db().execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await.unwrap();
+    let table = format!("CREATE TABLE {table} (id BIGINT NOT NULL PRIMARY KEY, n BIGINT NOT NULL, CHECK (n < 100))");
+    sink.db().execute_unprepared(&table).await.unwrap();
 }
 
 async fn p8_three_bad_rows_among_a_thousand(database: Database) {
     let sink = &database.sink;
-    measured(sink).await;
+    measured(sink, "isolate_few").await;
     let bad = [0, 517, 999];
-    let rows: Vec<Measured> =
-        (0..1_000).map(|id| Measured { id, n: if bad.contains(&id) { 100 + id } else { 1 } }).collect();
-    write(sink, &[Measured { id: 2_000, n: 1 }], &[]).await;
+    let rows: Vec<Few> = (0..1_000).map(|id| Few { id, n: if bad.contains(&id) { 100 + id } else { 1 } }).collect();
+    write(sink, &[Few { id: 2_000, n: 1 }], &[]).await;
     let report = try_write(sink, &rows, &[2_000]).await.unwrap();
     let mut named: Vec<_> = report.rejected.iter().map(|(id, error)| (id.to_string(), error.kind())).collect();
     named.sort_by(|a, b| a.0.cmp(&b.0));
@@ -34,7 +40,7 @@ async fn p8_three_bad_rows_among_a_thousand(database: Database) {
         assert!(error.to_string().contains(&format!("`{id}`")), "{error}");
         assert!(std::error::Error::source(error).is_some());
     }
-    assert_eq!(raw::<Measured>(sink, "id").await.len(), 997);
+    assert_eq!(raw::<Few>(sink, "id").await.len(), 997);
     // Three searches of two statements a level, the first try, and what MySQL and SQLite need for uneven sizes.
     assert!(report.statements < 100, "{}", report.statements);
 }
@@ -71,24 +77,24 @@ entity! {
 
 async fn p8_a_batch_that_is_bad_altogether_ends(database: Database) {
     let sink = &database.sink;
-    measured(sink).await;
-    let rows: Vec<Measured> = (0..200).map(|id| Measured { id, n: 1_000 }).collect();
+    measured(sink, "isolate_all").await;
+    let rows: Vec<All> = (0..200).map(|id| All { id, n: 1_000 }).collect();
     let report = try_write(sink, &rows, &[7]).await.unwrap();
     assert_eq!(report.rejected.len(), 200);
     assert!(report.statements < 420, "{}", report.statements);
     // Its connections are as good as new.
     for _ in 0..10 {
-        write(sink, &[Measured { id: 1, n: 1 }], &[]).await;
+        write(sink, &[All { id: 1, n: 1 }], &[]).await;
     }
 }
 
 async fn p8_rows_in_many_statements(database: Database) {
     let small = SqlSink::with_options(database.sink.db().clone(), SqlOptions::new().max_rows(7));
-    measured(&small).await;
-    let rows: Vec<Measured> = (0..100).map(|id| Measured { id, n: if id % 33 == 5 { 100 } else { 1 } }).collect();
+    measured(&small, "isolate_many").await;
+    let rows: Vec<Many> = (0..100).map(|id| Many { id, n: if id % 33 == 5 { 100 } else { 1 } }).collect();
     let found = refused(&small, &rows, &[]).await;
     assert_eq!(kinds(&found), ["38", "5", "71"].map(|id| (id, ErrorKind::Rejected)));
-    assert_eq!(raw::<Measured>(&small, "id").await.len(), 97);
+    assert_eq!(raw::<Many>(&small, "id").await.len(), 97);
 }
 
 entity! {
@@ -104,20 +110,36 @@ entity! {
     }
 }
 
-async fn family(sink: &SqlSink, deferrable: &str) {
-    sink.db().execute_unprepared("DROP TABLE IF EXISTS isolate_daughter").await.unwrap();
-    create::<Mother>(sink).await;
-    let table = format!(
-        "CREATE TABLE isolate_daughter (id BIGINT NOT NULL PRIMARY KEY, mother BIGINT NOT NULL, \
-         FOREIGN KEY (mother) REFERENCES isolate_mother (id) {deferrable}, CHECK (id < 1000))"
+entity! {
+    pub(crate) struct Father in "isolate_father" {
+        keys { id: i64 }
+    }
+}
+
+entity! {
+    pub(crate) struct Son in "isolate_son" {
+        keys { id: i64 }
+        father: i64,
+    }
+}
+
+/// A table `child` that refers to `parent`, whose rows are 1 and 2.
+async fn family(sink: &SqlSink, child: &str, parent: &str, deferrable: &str) {
+    let text = format!(
+        "DROP TABLE IF EXISTS isolate_{child}; DROP TABLE IF EXISTS isolate_{parent}; \
+         CREATE TABLE isolate_{parent} (id BIGINT NOT NULL PRIMARY KEY); \
+         INSERT INTO isolate_{parent} VALUES (1), (2); \
+         CREATE TABLE isolate_{child} (id BIGINT NOT NULL PRIMARY KEY, {parent} BIGINT NOT NULL, \
+         FOREIGN KEY ({parent}) REFERENCES isolate_{parent} (id) {deferrable}, CHECK (id < 1000))"
     );
-    sink.db().execute_unprepared(&table).await.unwrap();
-    write(sink, &[Mother { id: 1 }, Mother { id: 2 }], &[]).await;
+    for statement in text.split("; ") {
+        sink.db().execute_unprepared(statement).await.unwrap();
+    }
 }
 
 async fn p8_children_without_parents_are_named(database: Database) {
     let sink = &database.sink;
-    family(sink, "").await;
+    family(sink, "daughter", "mother", "").await;
     let child = |id, mother| Daughter { id, mother };
     let rows = [child(1, 1), child(2, 9), child(3, 2), child(4, 8), child(1_000, 1)];
     let found = refused(sink, &rows, &[]).await;
@@ -138,12 +160,12 @@ async fn p8_deferred_constraints_are_found_too(database: Database) {
         // It has none.
         return;
     }
-    family(sink, "DEFERRABLE INITIALLY DEFERRED").await;
-    let child = |id, mother| Daughter { id, mother };
+    family(sink, "son", "father", "DEFERRABLE INITIALLY DEFERRED").await;
+    let child = |id, father| Son { id, father };
     let rows = [child(1, 1), child(2, 9), child(3, 2)];
     if backend == DbBackend::Postgres {
         assert_eq!(kinds(&refused(sink, &rows, &[]).await), [("2", ErrorKind::Deferred)]);
-        assert_eq!(load::<Daughter>(sink, &[1, 2, 3]).await.len(), 2);
+        assert_eq!(load::<Son>(sink, &[1, 2, 3]).await.len(), 2);
     } else {
         // The whole batch: whoever asked halves it.
         let error = try_write(sink, &rows, &[]).await.unwrap_err();

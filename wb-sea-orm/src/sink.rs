@@ -24,7 +24,10 @@ use crate::{doctor, fence, write};
 ///
 /// - A batch is one transaction: one upsert and one delete, or as few statements as the database's limits allow.
 /// - The table exists already, with a primary key or unique index on exactly the entity's key columns; both are checked
-///   at [`open`](Sink::open). The sink never changes a schema. ([`create_table`](crate::create_table) helps in tests.)
+///   at [`open`](Sink::open). The sink never changes it. ([`create_table`](crate::create_table) helps in tests.)
+/// - The one table that it creates is `wb_fence` (see [`fence_table_sql`](crate::fence_table_sql)): the newest owner of
+///   each partition. Every batch checks and locks its rows there, so that a worker that lost a partition writes nothing.
+/// - Rows that the database refuses are named in [`Report::rejected`]; all others land in the same transaction.
 /// - An upsert writes only the row of its own key: a value that collides with another row under a second unique key is
 ///   [`Rejected`](ErrorKind::Rejected), on MySQL too.
 /// - A value that the database cannot hold (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
