@@ -1,4 +1,5 @@
-//! Dead letters in Redis: what scripts and other programs can do to them.
+//! Dead letters in Redis, and epochs that vanish: what scripts and other programs can do to them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,4 +174,37 @@ async fn p8_letters_are_worked_off_from_a_writer() {
     worker.shutdown(LONG).await.unwrap();
     writer.shutdown(LONG).await.unwrap();
     assert!(matches!(letters.replay(&8).await, Err(CacheError::Closed)));
+}
+
+/// Everything of the entity is deleted while a batch is on its way, as `FLUSHALL` does: the flush ends, and the worker goes
+/// on with what is written from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entity_that_is_deleted_under_its_worker_ends_the_flush_and_not_the_worker() {
+    let Some(url) = redis_url() else { return };
+    let namespace = unique("letters");
+    let sink = ScriptedSink::<Specimen>::new();
+    let options = EntityOptions::new().flush_every(Duration::from_millis(20)).max_batch(10).flush_concurrency(1);
+    let engine = Engine::builder(RedisBuffer::connect(&url).await.unwrap())
+        .namespace(&namespace)
+        .lease(Duration::from_millis(600))
+        .entity::<Specimen>(sink.clone(), options)
+        .start()
+        .await
+        .unwrap();
+    let specimens = engine.cache::<Specimen>().unwrap();
+    sink.hold();
+    specimens.put_many(&(0..500).map(|id| Specimen { id }).collect::<Vec<_>>()).await.unwrap();
+    sink.waiting(1).await;
+    let mut other = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    for partition in 0..16 {
+        let keys =
+            ["open", "flushing", "meta", "lease"].map(|what| format!("{namespace}:{{specimen:{partition:02}}}:{what}"));
+        redis::cmd("DEL").arg(&keys).exec_async(&mut other).await.unwrap();
+    }
+    sink.release();
+    specimens.put(&Specimen { id: 1_000 }).await.unwrap();
+    let row = Id::of(&1_000_u64).unwrap();
+    eventually("the next row in the sink", Duration::from_secs(30), async || sink.row(&row)).await;
+    assert!(sink.rows().len() < 500, "what was deleted is lost");
+    assert_eq!(engine.shutdown(LONG).await.unwrap().remaining, 0);
 }
