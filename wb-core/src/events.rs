@@ -15,7 +15,7 @@ pub(crate) fn started(scope: &Scope, flushes: bool) {
 pub(crate) fn found(finding: &Finding) {
     match finding.severity {
         Severity::Note => {
-            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start")
+            tracing::info!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
         }
         Severity::Warning => {
             tracing::warn!(code = finding.code, subject = finding.subject, text = finding.text, "found at start");
