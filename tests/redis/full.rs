@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
-use write_behind::buffer::{Attempts, Clean, DeadLetter, Done, Holder, Registration, Rotation, Stamp, Step};
+use write_behind::buffer::{
+    Attempts, Clean, DeadLetter, Done, Holder, Lineage, Lookup, Registration, Rotation, Stamp, Step,
+};
 use write_behind::{Buffer, BufferErrorKind, Format, Id, Record, RedisBuffer, Scope, Write};
 
 /// A small server, or nothing where there is no `redis-server`.
@@ -46,6 +48,9 @@ async fn p7_a_full_redis_is_emptied_by_its_workers() {
     let buffer = connect(&url).await;
     let scope = Arc::new(Scope::new("small", "specimen", 1));
     let space = buffer.space(Registration::new(scope, Format::Json)).await.unwrap();
+    let mut registration = Registration::new(Arc::new(Scope::new("small", "limited", 1)), Format::Json);
+    registration.max_dirty = Some(1_000_000);
+    let limited = buffer.space(registration).await.unwrap();
     let id = |n: u32| Id::of(&n).unwrap();
     let write = |n: u32| Write { partition: 0, id: id(n), record: Record::from_bytes(vec![b'x'; 1_000]) };
     for n in 0..1_000 {
@@ -56,6 +61,12 @@ async fn p7_a_full_redis_is_emptied_by_its_workers() {
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb").exec_async(&mut admin).await.unwrap();
     let refused = space.put(vec![write(1_001)]).await.unwrap_err();
     assert_eq!(refused.kind(), BufferErrorKind::Full, "{refused}");
+    let refused = limited.put(vec![write(1), write(2)]).await.unwrap_err();
+    assert_eq!(refused.kind(), BufferErrorKind::Full, "far from its limit: {refused}");
+    assert_eq!(limited.get(0, &[id(1), id(2)]).await.unwrap(), [Lookup::Absent, Lookup::Absent]);
+    // The watch of what Redis has goes on.
+    assert_eq!(space.lineage().await.unwrap(), Lineage::Unbroken);
+    assert_eq!(space.lineage().await.unwrap(), Lineage::Unbroken);
 
     let ttl = Duration::from_secs(60);
     assert_eq!(space.take(&[0], "worker", ttl).await.unwrap(), [true]);

@@ -84,7 +84,7 @@ pub enum ConfigError {
 }
 
 /// Why a write or a read fails. Nothing is stored when a write fails, except where the error says
-/// that its outcome is unknown.
+/// that its outcome is unknown, or that it is stored but not durable.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {

@@ -2,7 +2,7 @@
 //!
 //! `WB_REDIS_URL=redis://127.0.0.1:6379/ cargo test -p wb-core --release --features redis --test put_figures -- --ignored
 //! --nocapture`
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "prints figures, and stops where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "stops where it cannot go on")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -57,12 +57,22 @@ impl Call {
         for keys in partitions {
             command.arg(&keys.flushing);
         }
-        command.arg(self.limit).arg(self.records);
-        for writes in &self.callers {
-            command.arg(writes.len());
-            for Write { partition, id, record } in writes {
-                command.arg(partition + 1).arg(id.as_bytes()).arg(record.as_bytes());
-            }
+        let mut records: Vec<(usize, &Write)> = Vec::with_capacity(self.records);
+        for (caller, writes) in (1..).zip(&self.callers) {
+            records.extend(writes.iter().map(|write| (caller, write)));
+        }
+        // Stable: writes of one id stay in the order in which they came.
+        records.sort_by_key(|(_, write)| write.partition);
+        let runs = || records.chunk_by(|(_, one), (_, other)| one.partition == other.partition);
+        command.arg(self.limit).arg(self.callers.len()).arg(records.len()).arg(runs().count());
+        for run in runs() {
+            command.arg(run.first().map_or(0, |(_, write)| write.partition + 1)).arg(run.len());
+        }
+        for (_, write) in &records {
+            command.arg(write.id.as_bytes()).arg(write.record.as_bytes());
+        }
+        for (caller, _) in &records {
+            command.arg(caller);
         }
         command
     }
