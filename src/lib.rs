@@ -2,15 +2,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use wb_core::{
-    Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, Delete,
-    Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence,
-    Finding, Format, Id, KeyError, KeyPart, MemoryBuffer, Operation, Overflow, Pressure, Record, Report, Retries,
-    RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, Write, buffer,
-    codec, metrics, partition_of,
+    Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, DeadLetter, DeadLetters,
+    Delete, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind,
+    Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, NotACursor,
+    Operation, Overflow, Pressure, Record, Replay, Report, Retries, RetryPolicy, Role, Scope, Severity, Sink,
+    SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write, buffer, codec, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]
-pub use wb_core::{RedisBuffer, RedisOptions};
+pub use wb_core::{Durability, RedisBuffer, RedisOptions};
 
 #[cfg(feature = "testing")]
 pub use wb_core::{Mechanism, Sabotage, testing};

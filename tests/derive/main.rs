@@ -7,3 +7,4 @@ mod entity;
 mod model;
 mod mongo;
 mod sql;
+mod version;

@@ -2,7 +2,7 @@
 
 use write_behind::testing::sink as suite;
 
-use crate::entities::{Membership, Player, Renamed};
+use crate::entities::{Membership, Player, Renamed, Versioned};
 use crate::server::{on_replica_set, on_standalone};
 use write_behind::mongo::MongoSink;
 
@@ -24,4 +24,9 @@ async fn a_key_that_is_the_id_already() {
 #[tokio::test]
 async fn a_standalone_server() {
     on_standalone(|database| async move { suite::all::<Player>(&MongoSink::new(database)).await }).await;
+}
+
+#[tokio::test]
+async fn a_version_that_guards() {
+    on_standalone(|database| async move { suite::all::<Versioned>(&MongoSink::new(database)).await }).await;
 }

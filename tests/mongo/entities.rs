@@ -37,6 +37,34 @@ impl Specimen for Player {
     }
 }
 
+/// A record with a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[serde(rename_all = "camelCase")]
+#[wb(name = "versioned", collection = "versioned")]
+pub(crate) struct Versioned {
+    #[wb(key)]
+    pub(crate) id: i64,
+    #[wb(version)]
+    pub(crate) row_version: i64,
+    pub(crate) text: String,
+}
+
+impl Versioned {
+    pub(crate) fn new(id: i64, row_version: i64, text: &str) -> Self {
+        Self { id, row_version, text: text.to_owned() }
+    }
+}
+
+impl Specimen for Versioned {
+    fn specimen(n: u64) -> Self {
+        Self::new(i64::try_from(n).unwrap(), 0, "new")
+    }
+
+    fn revise(&self, round: u64) -> Self {
+        Self::new(self.id, i64::try_from(round).unwrap(), "$$ROOT.$text")
+    }
+}
+
 /// A composite key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
 #[wb(name = "memberships", collection = "memberships")]

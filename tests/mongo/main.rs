@@ -12,8 +12,12 @@
 mod conformance;
 mod documents;
 mod entities;
+mod examine;
+mod fences;
 mod outages;
 mod refusals;
 mod server;
 mod speed;
+mod stopped;
+mod versions;
 mod zoo;

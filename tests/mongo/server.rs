@@ -13,7 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use write_behind::mongo::{MongoEntity, MongoSink};
-use write_behind::{Batch, Delete, Entity, Id, Scope, Upsert};
+use write_behind::{Batch, Delete, Entity, Fence, Id, Scope, Upsert};
+use write_behind_tests::eventually;
 
 /// A setting of the environment; `None` skips the test.
 pub(crate) fn setting(name: &str) -> Option<String> {
@@ -48,20 +49,45 @@ async fn on_database<T: Future<Output = ()> + Send + 'static>(client: Client, te
 /// Runs a test on a standalone server that is started for it.
 pub(crate) async fn on_standalone<T: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Database) -> T) {
     if let Some(binary) = setting("WB_MONGOD") {
-        let standalone = Standalone::start(&binary).await;
-        on_database(standalone.client.clone(), test).await;
-        standalone.stop().await;
+        let server = Own::start(&binary, &[]).await;
+        on_database(server.client.clone(), test).await;
+        server.stop().await;
     }
 }
 
-struct Standalone {
+/// Runs a test on a replica set of one that is started for it, with the server's own switches for tests. The server
+/// ends transactions after `lifetime`, and looks for them in steps of half of it.
+pub(crate) async fn on_own_replica_set<T: Future<Output = ()> + Send + 'static>(
+    lifetime: Duration,
+    test: impl FnOnce(Database) -> T,
+) {
+    if let Some(binary) = setting("WB_MONGOD") {
+        let lifetime = format!("transactionLifetimeLimitSeconds={}", lifetime.as_secs());
+        let arguments = [lifetime.as_str(), "enableTestCommands=1"].map(|parameter| ["--setParameter", parameter]);
+        let arguments = arguments.as_flattened().iter().copied();
+        let arguments: Vec<&str> = arguments.chain(["--replSet", "own"]).collect();
+        let server = Own::start(&binary, &arguments).await;
+        let admin = server.client.database("admin");
+        admin.run_command(doc! { "replSetInitiate": {} }).await.unwrap();
+        eventually("a primary", Duration::from_secs(30), async || {
+            let hello = admin.run_command(doc! { "hello": 1 }).await.unwrap();
+            hello.get_bool("isWritablePrimary").unwrap().then_some(())
+        })
+        .await;
+        on_database(server.client.clone(), test).await;
+        server.stop().await;
+    }
+}
+
+/// A server that one test starts for itself.
+struct Own {
     process: Child,
     folder: PathBuf,
     client: Client,
 }
 
-impl Standalone {
-    async fn start(binary: &str) -> Self {
+impl Own {
+    async fn start(binary: &str, arguments: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let folder = std::env::temp_dir().join(format!("wb-standalone-{port}"));
         tokio::fs::create_dir_all(&folder).await.unwrap();
@@ -69,6 +95,7 @@ impl Standalone {
             .args(["--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--wiredTigerCacheSizeGB", "0.25"])
             .arg("--dbpath")
             .arg(&folder)
+            .args(arguments)
             .stdout(std::process::Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -168,9 +195,14 @@ pub(crate) async fn open<E: MongoEntity>(sink: &MongoSink) -> Result<(), write_b
 
 /// A batch of upserts and deletes.
 pub(crate) fn batch<E: Entity + Clone>(upserts: &[E], deletes: &[E]) -> Batch<E> {
+    fenced(&[], upserts, deletes)
+}
+
+/// A batch with fences.
+pub(crate) fn fenced<E: Entity + Clone>(fences: &[Fence], upserts: &[E], deletes: &[E]) -> Batch<E> {
     Batch::new(
         Arc::new(Scope::new("test", E::NAME, 16)),
-        Vec::new(),
+        fences.to_vec(),
         upserts.iter().map(|row| Upsert::new(id(row), row.clone())).collect(),
         deletes.iter().map(|row| Delete::new(id(row), row.key())).collect(),
     )

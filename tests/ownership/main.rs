@@ -6,3 +6,4 @@ mod frozen;
 mod idle;
 mod moves;
 mod player;
+mod topology;

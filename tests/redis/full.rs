@@ -69,7 +69,7 @@ async fn p7_a_full_redis_is_emptied_by_its_workers() {
     let step = Step { partition: 0, owner: "worker", epoch };
     let letter = DeadLetter::new(&Record::from_bytes("x"), "rejected", "no".to_owned(), 1, 1, 1);
     assert_eq!(space.bury(&step, &[(id(0), letter)]).await.unwrap(), Done::More);
-    let attempts = Attempts { count: 1, first_ms: 1 };
+    let attempts = Attempts { count: 1, first_ms: 1, ..Attempts::default() };
     assert_eq!(space.back(&step, &[(id(1), attempts)]).await.unwrap(), Done::More);
     let rest: Vec<Id> = (2..1_000).map(id).collect();
     let clean = Clean { ttl: Duration::from_millis(1), negative_ttl: Duration::from_millis(1) };

@@ -25,7 +25,7 @@ async fn p1_a_step_that_cannot_finish_takes_nothing_out() {
     space.take(&[0], OWNER, Duration::from_secs(60)).await.unwrap();
     assert_eq!(space.rotate(0, OWNER).await.unwrap(), Rotation::Epoch(1));
     let step = Step { partition: 0, owner: OWNER, epoch: 1 };
-    let again = [(id.clone(), Attempts { count: 1, first_ms: 1 })];
+    let again = [(id.clone(), Attempts { count: 1, first_ms: 1, ..Attempts::default() })];
     let letter = [(id.clone(), DeadLetter::new(&record, "rejected", "no".into(), 1, 1, 1))];
 
     for hash in ["open", "attempts", "dead"] {

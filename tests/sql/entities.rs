@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use write_behind::{Batch, Delete, Entity, Id, Report, Scope, Sink, SinkError, SqlEntity, SqlSink, Upsert};
+use write_behind::{Batch, Delete, Entity, ErrorKind, Id, Report, Scope, Sink, SinkError, SqlEntity, SqlSink, Upsert};
 
 /// An entity whose name is its table's: `keys` first, then the other fields, marked `@insert_only` where they are.
 macro_rules! entity {
@@ -59,6 +59,26 @@ pub(crate) async fn write<E: SqlEntity + Clone>(sink: &SqlSink, upserts: &[E], d
         panic!("{id}: {}", error.chain());
     }
     report
+}
+
+/// What the database refuses of a batch whose other records land: each with its id, sorted by it.
+pub(crate) async fn refused<E: SqlEntity + Clone>(
+    sink: &SqlSink,
+    upserts: &[E],
+    deletes: &[E::Key],
+) -> Vec<(String, SinkError)> {
+    let report = match try_write(sink, upserts, deletes).await {
+        Ok(report) => report,
+        Err(error) => panic!("{}", error.chain()),
+    };
+    let mut refused: Vec<_> = report.rejected.into_iter().map(|(id, error)| (id.to_string(), error)).collect();
+    refused.sort_by(|a, b| a.0.cmp(&b.0));
+    refused
+}
+
+/// The kinds of refusals, by id.
+pub(crate) fn kinds(refused: &[(String, SinkError)]) -> Vec<(&str, ErrorKind)> {
+    refused.iter().map(|(id, error)| (id.as_str(), error.kind())).collect()
 }
 
 pub(crate) async fn load<E: SqlEntity>(sink: &SqlSink, keys: &[E::Key]) -> Vec<E> {

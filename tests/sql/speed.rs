@@ -143,3 +143,50 @@ async fn upserts() {
         }
     }
 }
+
+/// The same batches with the fences of 16 partitions and with none, in turns; the medians of single batches.
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn fences() {
+    use write_behind::{Batch, Fence, Id, Scope, Sink, Upsert};
+
+    let scope = std::sync::Arc::new(Scope::new("speed", "speed_fast", 16));
+    for (size, rounds) in [(100, 400), (1_000, 100)] {
+        for database in [crate::databases::postgres().await, crate::databases::mysql().await].into_iter().flatten() {
+            let sink = &database.sink;
+            create::<Fast>(sink).await;
+            Sink::<Fast>::open(sink, &scope).await.unwrap();
+            let mut fences: Vec<Fence> = Vec::new();
+            for partition in 0..16 {
+                fences.push(Sink::<Fast>::fence(sink, &scope, partition).await.unwrap().unwrap());
+            }
+            let batch = |round, fences: &[Fence]| {
+                let rows = batch_of(round, size).into_iter().map(|row| Upsert::new(Id::of(&row.id).unwrap(), row));
+                Batch::new(scope.clone(), fences.to_vec(), rows.collect(), Vec::new())
+            };
+            let mut times = [Vec::new(), Vec::new()];
+            for round in 0..rounds + 4 {
+                for (half, turn) in [round % 2, (round + 1) % 2].into_iter().enumerate() {
+                    // Never the same rows twice: the second time, nothing would change.
+                    let batch = batch(round * 2 + half as i64, if turn == 0 { &[] } else { &fences });
+                    let start = Instant::now();
+                    sink.write(&batch).await.unwrap();
+                    if round >= 4 {
+                        times[turn as usize].push(start.elapsed());
+                    }
+                }
+            }
+            let [without, with] = times.map(|mut times| {
+                times.sort_unstable();
+                times[times.len() / 2]
+            });
+            eprintln!(
+                "{:?} batch {size}: without {without:?} ({:.0} rows/s), with 16 fences {with:?} ({:.0} rows/s), +{:.1} %",
+                sink.db().get_database_backend(),
+                size as f64 / without.as_secs_f64(),
+                size as f64 / with.as_secs_f64(),
+                (with.as_secs_f64() / without.as_secs_f64() - 1.0) * 100.0,
+            );
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -15,17 +15,21 @@ use uuid::Uuid;
 use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, BufferError, Registration};
 use crate::cache::Cache;
+use crate::dead_letters::DeadLetters;
 use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError, UnknownEntity};
 use crate::events;
 use crate::flow;
 use crate::gate::Gate;
-use crate::lane::{AnyLane, Lane, Phase};
+use crate::lane::{AnyLane, LOOKING_FOR_ROOM, Lane, NEVER, Phase};
 use crate::lease::{self, Leases};
+use crate::lineage;
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::{EntityOptions, Role};
+use crate::passage::Passage;
+use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -48,14 +52,11 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// A deadline that no process lives to see, ten years.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
-
 /// What a shutdown left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Rows that reached the sink since the shutdown began.
+    /// Records that reached the sink since the shutdown began.
     pub flushed: u64,
     /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
     pub remaining: u64,
@@ -67,7 +68,7 @@ pub struct Drained {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainedEntity {
-    /// Rows that reached the sink since the shutdown began.
+    /// Records that reached the sink since the shutdown began.
     pub flushed: u64,
     /// Records that are not in the sink.
     pub remaining: u64,
@@ -90,8 +91,20 @@ impl Engine {
     /// # Errors
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn cache<T: Entity>(&self) -> Result<Cache<T>, UnknownEntity> {
+        self.lane().map(Cache::new)
+    }
+
+    /// Records of entity `T` that its sink refuses: listed, replayed, discarded. Works in any process, a writer's too.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn dead_letters<T: Entity>(&self) -> Result<DeadLetters<T>, UnknownEntity> {
+        self.lane().map(DeadLetters::new)
+    }
+
+    fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {
         let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
-        lane.map(Cache::new).ok_or(UnknownEntity { entity: T::NAME })
+        lane.ok_or(UnknownEntity { entity: T::NAME })
     }
 
     /// Figures of every entity since the start, in this process.
@@ -134,7 +147,7 @@ impl Engine {
         self.over = true;
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
-        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().rows()).collect();
+        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
         for lane in &self.lanes {
             lane.close();
         }
@@ -153,7 +166,7 @@ impl Engine {
             let released = lane.release().await;
             match (remaining, released) {
                 (Ok(remaining), Ok(())) => {
-                    let flushed = lane.stats().rows().saturating_sub(before);
+                    let flushed = lane.stats().flushed.saturating_sub(before);
                     drained.flushed += flushed;
                     drained.remaining += remaining;
                     drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
@@ -236,6 +249,10 @@ impl EngineBuilder {
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
+        if doctor::fatal(&findings).is_some() {
+            // Not even its topology is written to such a buffer.
+            return Err(StartError::Unfit { findings });
+        }
         let mut opened = Vec::with_capacity(self.entities.len());
         for entity in self.entities {
             let (lane, found) = entity.open(&context).await?;
@@ -387,6 +404,8 @@ impl<T: Entity> Setup for Described<T> {
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let lane = Lane {
+            passage: Passage::new(options.rate_limit),
+            postponed: Postponed::default(),
             scope,
             options,
             space,
@@ -397,6 +416,7 @@ impl<T: Entity> Setup for Described<T> {
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
         Ok((Box::new(Arc::new(lane)), findings))
@@ -412,6 +432,8 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
         let lane = *self;
         events::started(&lane.scope, flushes);
+        let (watcher, phase) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { lineage::watch(&watcher, phase).await });
         if flushes {
             let (worker, keeper) = (lane.clone(), lane.clone());
             let (phase, phase_too) = (engine.phase.subscribe(), engine.phase.subscribe());

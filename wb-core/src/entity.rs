@@ -46,6 +46,12 @@ pub trait Entity: Sized + Send + Sync + 'static {
     /// The key of this value.
     fn key(&self) -> Self::Key;
 
+    /// The version of this value, where a field is marked with `#[wb(version)]`; `None` where none is. A sink that
+    /// cannot fence stale workers off does not let an older version overwrite a newer one.
+    fn version(&self) -> Option<i64> {
+        None
+    }
+
     /// The payload that is buffered.
     ///
     /// # Errors
@@ -57,4 +63,38 @@ pub trait Entity: Sized + Send + Sync + 'static {
     /// # Errors
     /// When the payload is not a value of this struct, for example because an older version wrote it.
     fn decode(payload: &[u8]) -> Result<Self, CodecError>;
+}
+
+/// The type of a `#[wb(version)]` field: an integer, or a newtype of yours that implements this.
+///
+/// # Contract
+/// The version of a record never goes down from one state to the next. Two states may share one; then the one that is
+/// written later stands.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a version",
+    label = "not an integer",
+    note = "a version is `i8` to `i64` or `u8` to `u64`; implement `VersionField` for a newtype of yours"
+)]
+pub trait VersionField {
+    /// The version as a number that sinks compare. Of a `u64`, everything above `i64::MAX` is `i64::MAX`: no database
+    /// here orders more.
+    fn to_version(&self) -> i64;
+}
+
+macro_rules! versions {
+    ($($ty:ty),*) => {$(
+        impl VersionField for $ty {
+            fn to_version(&self) -> i64 {
+                i64::from(*self)
+            }
+        }
+    )*};
+}
+
+versions!(i8, i16, i32, i64, u8, u16, u32);
+
+impl VersionField for u64 {
+    fn to_version(&self) -> i64 {
+        i64::try_from(*self).unwrap_or(i64::MAX)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::buffer::BufferError;
+use crate::buffer::{Attempts, BufferError};
 use crate::doctor::{Finding, Severity};
 use crate::error::chain;
 use crate::key::Id;
@@ -81,12 +81,60 @@ pub(crate) fn paused(scope: &Scope, error: &SinkError) {
     tracing::error!(entity = scope.entity, error = error.chain(), "entity paused until the sink is put right");
 }
 
+/// The sink answers again after an outage or a pause.
+pub(crate) fn resumed(scope: &Scope, failures: u32, lasted: Duration, paused: bool) {
+    let lasted_ms = lasted.as_millis();
+    tracing::info!(entity = scope.entity, failures, lasted_ms, paused, "sink answers again, entity resumed");
+}
+
+/// Not given up: what it does in the sink may still land.
+pub(crate) fn slow_write(scope: &Scope, rows: usize, age: Duration) {
+    tracing::warn!(entity = scope.entity, rows, age_ms = age.as_millis(), "sink has not answered yet, still waiting");
+}
+
+pub(crate) fn write_panicked(scope: &Scope, rows: usize, panics: u32) {
+    tracing::error!(entity = scope.entity, rows, panics, "sink panicked while writing, trying again");
+}
+
+pub(crate) fn load_panicked(scope: &Scope) {
+    tracing::error!(entity = scope.entity, "sink panicked while loading");
+}
+
+/// Records that a flush was about were taken out of the buffer by somebody else.
+pub(crate) fn vanished(scope: &Scope, partition: u16, epoch: u64, records: u64) {
+    tracing::error!(
+        entity = scope.entity,
+        partition,
+        epoch,
+        records,
+        "epoch vanished from the buffer while it was flushed"
+    );
+}
+
+pub(crate) fn replayed(scope: &Scope, partition: u16, letters: u64) {
+    tracing::info!(entity = scope.entity, partition, letters, "dead letters replayed");
+}
+
+pub(crate) fn discarded(scope: &Scope, id: &Id) {
+    tracing::info!(entity = scope.entity, %id, "dead letter discarded");
+}
+
 pub(crate) fn isolating(scope: &Scope, rows: usize, error: &SinkError) {
     tracing::warn!(entity = scope.entity, rows, error = error.chain(), "batch refused, looking for the record");
 }
 
-pub(crate) fn refused(scope: &Scope, id: &Id, attempts: u32, error: &SinkError) {
-    tracing::warn!(entity = scope.entity, %id, attempts, error = error.chain(), "record refused, trying again");
+pub(crate) fn refused(scope: &Scope, id: &Id, attempts: &Attempts, wait: Duration, error: &SinkError) {
+    let Attempts { count, deferrals, .. } = attempts;
+    let wait_ms = wait.as_millis();
+    tracing::warn!(
+        entity = scope.entity,
+        %id,
+        attempts = count,
+        deferrals,
+        wait_ms,
+        error = error.chain(),
+        "record refused, trying again"
+    );
 }
 
 pub(crate) fn dead_lettered(scope: &Scope, id: &Id, kind: &str, error: &str) {
@@ -119,4 +167,25 @@ pub(crate) fn copy_undecodable(scope: &Scope, id: &Id) {
 
 pub(crate) fn fill_failed(scope: &Scope, error: &BufferError) {
     tracing::warn!(entity = scope.entity, error = chain(error), "loaded record not filled in");
+}
+
+pub(crate) fn buffer_restarted(scope: &Scope, since_ms: Option<u64>, dropped: u64) {
+    match since_ms {
+        None => tracing::info!(entity = scope.entity, "buffer restarted, nothing is missing"),
+        Some(since_ms) => tracing::warn!(
+            entity = scope.entity,
+            since_ms,
+            dropped,
+            "buffer restarted, writes acknowledged since its last beat may be missing"
+        ),
+    }
+}
+
+pub(crate) fn buffer_lost_data(scope: &Scope, since_ms: Option<u64>, dropped: u64) {
+    tracing::error!(
+        entity = scope.entity,
+        since_ms,
+        dropped,
+        "buffer lost data, writes acknowledged since then and not flushed are gone"
+    );
 }

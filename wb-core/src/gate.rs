@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::buffer::BufferError;
 use crate::error::CacheError;
@@ -15,12 +15,18 @@ const PLACES: u32 = u32::MAX >> 4;
 pub(crate) struct Gate {
     closed: AtomicBool,
     shut: OnceLock<BufferError>,
+    closing: Notify,
     places: Semaphore,
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { closed: AtomicBool::new(false), shut: OnceLock::new(), places: Semaphore::new(PLACES as usize) }
+        Self {
+            closed: AtomicBool::new(false),
+            shut: OnceLock::new(),
+            closing: Notify::new(),
+            places: Semaphore::new(PLACES as usize),
+        }
     }
 
     /// A place for one write; given back on drop.
@@ -38,15 +44,24 @@ impl Gate {
         self.shut.get().map_or(Ok(()), |reason| Err(CacheError::Buffer(reason.clone())))
     }
 
-    /// Lets nobody in any more, for this reason.
-    pub(crate) fn shut(&self, reason: BufferError) {
-        // The first reason stays.
-        let _ = self.shut.set(reason).is_ok();
+    /// Lets nobody in any more, for this reason; `false` when there was one before, which stays.
+    pub(crate) fn shut(&self, reason: BufferError) -> bool {
+        self.shut.set(reason).is_ok()
     }
 
     /// Lets no more writes in.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.closing.notify_waiters();
+    }
+
+    /// Waits until it is closed.
+    pub(crate) async fn closed(&self) {
+        // Registered before the look: a close in between is not missed.
+        let closing = self.closing.notified();
+        if !self.closed.load(Ordering::Acquire) {
+            closing.await;
+        }
     }
 
     /// Waits until those that are in are through.

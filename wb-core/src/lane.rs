@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backlog::Backlog;
-use crate::buffer::{BufferError, Space};
+use crate::buffer::{BufferError, BufferErrorKind, Space};
 use crate::entity::Entity;
 use crate::gate::Gate;
 use crate::lease::Leases;
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::EntityOptions;
+use crate::passage::Passage;
+use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -43,15 +45,28 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    pub(crate) passage: Passage,
+    pub(crate) postponed: Postponed,
+    /// Turns of writes that wait for room.
+    pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.
     pub(crate) cycles: watch::Sender<u64>,
 }
 
+/// A deadline that no process lives to see, ten years.
+pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
+/// Writes that look for room at the same time; more would only ask the buffer more often.
+pub(crate) const LOOKING_FOR_ROOM: usize = 64;
+
 /// Shortest and longest wait between two looks at a flush: it may be another process that does it.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+pub(crate) const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 impl<E: Entity> Lane<E> {
     /// Waits until everything is in the sink (or refused by it) that these partitions held when this was called.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Lost`] when the buffer lost data meanwhile: nobody can say that it reached the sink.
     pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
         let mut waiting = Vec::new();
         for &partition in partitions {
@@ -72,10 +87,14 @@ impl<E: Entity> Lane<E> {
             let mut still = Vec::new();
             for (partition, epoch) in waiting {
                 let status = self.space.status(partition).await?;
-                // Epochs are counted from anew in a buffer that lost its data; nothing dirty is flushed all the same.
-                if status.flushed_epoch < epoch && status.dirty() > 0 {
-                    still.push((partition, epoch));
+                if status.flushed_epoch >= epoch {
+                    continue;
                 }
+                if status.open_epoch < epoch || status.dirty() == 0 {
+                    // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
+                    return Err(BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed"));
+                }
+                still.push((partition, epoch));
             }
             waiting = still;
             if !waiting.is_empty() {
@@ -141,6 +160,8 @@ impl<E: Entity> AnyLane for Lane<E> {
     fn close(&self) {
         self.gate.close();
         self.leases.close();
+        // A batch that waits for a dead sink must not sleep through the deadline.
+        self.passage.hurry();
     }
 
     async fn drain(&self, deadline: Instant) {

@@ -24,10 +24,16 @@ pub const STATEMENTS: &str = "wb_statements_total";
 pub const FLUSH_SECONDS: &str = "wb_flush_seconds";
 /// Batches that failed and were tried again; label `kind`: `unavailable`, `transient`, …
 pub const RETRIES: &str = "wb_retries_total";
+/// Refusals of single records that were tried again later.
+pub const REFUSED: &str = "wb_refused_records_total";
+/// Records that were gone from the buffer before they were acknowledged: it lost data under a flush.
+pub const VANISHED: &str = "wb_vanished_records_total";
 /// Records that became dead letters.
 pub const DEAD_LETTERS: &str = "wb_dead_letters_total";
 /// Writes that the sink refused because another worker has the partition.
 pub const FENCED_WRITES: &str = "wb_fenced_writes_total";
+/// Times the buffer was found to have lost data.
+pub const LINEAGE_BREAKS: &str = "wb_lineage_breaks_total";
 /// Partitions that this process holds.
 pub const LEASES: &str = "wb_leases";
 /// Dirty keys in the partitions that this process holds; summed over processes, of the entity.
@@ -44,8 +50,11 @@ pub(crate) fn describe() {
     describe_counter!(STATEMENTS, Unit::Count, "Statements in sink transactions");
     describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of a sink transaction");
     describe_counter!(RETRIES, Unit::Count, "Batches that failed and were tried again, by kind of failure");
+    describe_counter!(REFUSED, Unit::Count, "Refusals of single records that were tried again later");
+    describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
     describe_counter!(FENCED_WRITES, Unit::Count, "Writes refused because another worker has the partition");
+    describe_counter!(LINEAGE_BREAKS, Unit::Count, "Times the buffer was found to have lost data");
     describe_gauge!(LEASES, Unit::Count, "Partitions that this process holds");
     describe_gauge!(DIRTY_KEYS, Unit::Count, "Dirty keys in the partitions that this process holds");
     describe_gauge!(OLDEST_DIRTY_SECONDS, Unit::Seconds, "Bound of the age of the oldest dirty key in them");
@@ -63,8 +72,11 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(COALESCED_PUTS, &labels()).absolute(stats.coalesced_puts);
     counter!(BATCHES, &labels()).absolute(stats.batches);
     counter!(STATEMENTS, &labels()).absolute(stats.statements);
+    counter!(REFUSED, &labels()).absolute(stats.refused);
+    counter!(VANISHED, &labels()).absolute(stats.vanished);
     counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);
     counter!(FENCED_WRITES, &labels()).absolute(stats.fenced_writes);
+    counter!(LINEAGE_BREAKS, &labels()).absolute(stats.lineage_breaks);
     let with = |key: &'static str, value: &'static str| {
         let [namespace, entity] = labels();
         [namespace, entity, (key, value.to_owned())]

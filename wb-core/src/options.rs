@@ -141,8 +141,9 @@ impl EntityOptions {
         self
     }
 
-    /// Most rows a second that this process sends to the sink for this entity. Writes go on coalescing while a flush
-    /// waits. Default: no limit.
+    /// Most rows a second that this process sends to the sink for this entity, repeated ones included. Writes go on
+    /// coalescing while a flush waits. A batch has at most the rows of one second, and time that goes by unused is not
+    /// saved up: in any stretch of time no more than its seconds times the limit, and one batch, is sent. Default: no limit.
     pub const fn rate_limit(mut self, rows_per_second: u32) -> Self {
         self.rate_limit = Some(rows_per_second);
         self

@@ -14,6 +14,7 @@ pub struct RetryPolicy {
     pub(crate) cap: Duration,
     pub(crate) jitter: f64,
     pub(crate) attempts: u32,
+    pub(crate) deferrals: u32,
 }
 
 impl Default for RetryPolicy {
@@ -24,6 +25,7 @@ impl Default for RetryPolicy {
             cap: Duration::from_secs(30),
             jitter: 0.2,
             attempts: 5,
+            deferrals: 60,
         }
     }
 }
@@ -59,9 +61,19 @@ impl RetryPolicy {
         self
     }
 
-    /// How often a record may be refused before it becomes a dead letter; at least 1. Outages do not count. Default: 5.
+    /// How often a record may be refused before it becomes a dead letter; at least 1. Between two tries it waits as the
+    /// policy says, and until the next flush. Outages do not count. Default: 5.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
+        self
+    }
+
+    /// How often a record may be deferred (a foreign key's parent is not there yet) before it becomes a dead letter; at
+    /// least 1. Counted apart from [`attempts`](Self::attempts). The waits grow like those of other refusals, but to
+    /// 5 s at most, so that a child is flushed soon after its parent; the default gives a parent some five minutes to
+    /// arrive. Default: 60.
+    pub const fn deferrals(mut self, deferrals: u32) -> Self {
+        self.deferrals = deferrals;
         self
     }
 
@@ -73,8 +85,8 @@ impl RetryPolicy {
         if !(0.0..=1.0).contains(&self.jitter) {
             return wrong("jitter must be from 0 to 1");
         }
-        if self.attempts == 0 {
-            return wrong("attempts must be at least 1");
+        if self.attempts == 0 || self.deferrals == 0 {
+            return wrong("attempts and deferrals must be at least 1");
         }
         if self.initial.is_zero() || self.cap < self.initial {
             return wrong("initial must be above zero and at most cap");
@@ -96,10 +108,10 @@ impl RetryPolicy {
 /// What to do with a batch that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The same batch again, after the policy's wait; no attempt is counted.
-    Wait,
-    /// As `Wait`, but a person is needed.
-    WaitForPerson,
+    /// The sink is away: the circuit opens, and one batch at a time tries after the policy's wait. No attempt is counted.
+    Outage,
+    /// The same batch again after the wait; others go on.
+    Again,
     /// Find the records that are refused; the others go on.
     Isolate,
     /// Drop the claim and give the partitions up.
@@ -109,16 +121,68 @@ pub(crate) enum Verdict {
 /// Transient failures in a row after which the sink is treated as unavailable.
 const TRANSIENT_AT_ONCE: u32 = 3;
 
-/// What to do with a batch after its `failures`-th failure in a row, and how long to wait first.
+/// Panics in a row after which a batch is taken for the reason, and not the sink as a whole.
+const PANICS_OF_A_SINK: u32 = 3;
+
+/// Whether the record is to be looked for that makes the sink panic.
+pub(crate) const fn isolates(panics: u32) -> bool {
+    panics >= PANICS_OF_A_SINK
+}
+
+/// What to do with a batch after the `failures`-th failure in a row (of the sink for an outage, of the batch else), and
+/// how long to wait first.
 pub(crate) fn verdict(kind: ErrorKind, failures: u32, policy: &RetryPolicy, chance: f64) -> (Verdict, Duration) {
     match kind {
-        ErrorKind::Unavailable => (Verdict::Wait, policy.delay(failures.saturating_sub(1), chance)),
+        ErrorKind::Unavailable => (Verdict::Outage, policy.delay(failures.saturating_sub(1), chance)),
         // A deadlock's victim wins the second time: no wait, but no endless hot loop either.
-        ErrorKind::Transient if failures <= TRANSIENT_AT_ONCE => (Verdict::Wait, Duration::from_millis(5)),
-        ErrorKind::Transient => (Verdict::Wait, policy.delay(failures - TRANSIENT_AT_ONCE - 1, chance)),
-        ErrorKind::Misconfigured => (Verdict::WaitForPerson, policy.delay(u32::MAX, chance)),
+        ErrorKind::Transient if failures <= TRANSIENT_AT_ONCE => (Verdict::Again, Duration::from_millis(5)),
+        ErrorKind::Transient => (Verdict::Again, policy.delay(failures - TRANSIENT_AT_ONCE - 1, chance)),
+        ErrorKind::Misconfigured => (Verdict::Outage, policy.delay(u32::MAX, chance)),
         ErrorKind::Rejected | ErrorKind::Deferred => (Verdict::Isolate, Duration::ZERO),
         ErrorKind::Fenced => (Verdict::GiveUp, Duration::ZERO),
+    }
+}
+
+/// Longest wait of a record whose refusal is not its own fault.
+const GENTLE: Duration = Duration::from_secs(5);
+
+/// What to do with one record that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Back to `open`, and not to the sink before this time is over.
+    Again(Duration),
+    /// A dead letter.
+    Dead,
+}
+
+/// What is counted of refusals of one payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) attempts: u32,
+    pub(crate) deferrals: u32,
+}
+
+/// What to do with a record that was refused for a reason of this kind, after so many refusals before: the counts with
+/// this one, and its fate.
+pub(crate) fn judge(kind: ErrorKind, before: Counts, policy: &RetryPolicy, chance: f64) -> (Counts, Fate) {
+    let Counts { attempts, deferrals } = before;
+    match kind {
+        ErrorKind::Rejected => {
+            let attempts = attempts.saturating_add(1);
+            let dead = attempts >= policy.attempts;
+            let wait = policy.delay(attempts - 1, chance);
+            (Counts { attempts, deferrals }, if dead { Fate::Dead } else { Fate::Again(wait) })
+        }
+        ErrorKind::Deferred => {
+            let deferrals = deferrals.saturating_add(1);
+            let dead = deferrals >= policy.deferrals;
+            let wait = policy.delay(deferrals - 1, chance).min(GENTLE);
+            (Counts { attempts, deferrals }, if dead { Fate::Dead } else { Fate::Again(wait) })
+        }
+        // Nothing that the record itself can help: never counted, however long it lasts.
+        ErrorKind::Unavailable | ErrorKind::Transient | ErrorKind::Misconfigured | ErrorKind::Fenced => {
+            (before, Fate::Again(policy.delay(u32::MAX, chance).min(GENTLE)))
+        }
     }
 }
 
@@ -141,20 +205,71 @@ mod tests {
     fn verdicts_by_kind() {
         let policy = RetryPolicy::new();
         let of = |kind, failures| verdict(kind, failures, &policy, 0.5);
-        assert_eq!(of(ErrorKind::Unavailable, 1), (Verdict::Wait, Duration::from_millis(100)));
-        assert_eq!(of(ErrorKind::Unavailable, 1_000), (Verdict::Wait, Duration::from_secs(30)));
-        assert_eq!(of(ErrorKind::Transient, 1), (Verdict::Wait, Duration::from_millis(5)));
-        assert_eq!(of(ErrorKind::Transient, 4), (Verdict::Wait, Duration::from_millis(100)));
-        assert_eq!(of(ErrorKind::Misconfigured, 1), (Verdict::WaitForPerson, Duration::from_secs(30)));
-        assert_eq!(of(ErrorKind::Rejected, 1).0, Verdict::Isolate);
-        assert_eq!(of(ErrorKind::Deferred, 1).0, Verdict::Isolate);
-        assert_eq!(of(ErrorKind::Fenced, 1).0, Verdict::GiveUp);
+        let millis = Duration::from_millis;
+        for (kind, failures, expected) in [
+            (ErrorKind::Unavailable, 1, (Verdict::Outage, millis(100))),
+            (ErrorKind::Unavailable, 2, (Verdict::Outage, millis(200))),
+            (ErrorKind::Unavailable, 9, (Verdict::Outage, millis(25_600))),
+            (ErrorKind::Unavailable, 10, (Verdict::Outage, millis(30_000))),
+            (ErrorKind::Unavailable, u32::MAX, (Verdict::Outage, millis(30_000))),
+            // Deadlocks and serialization failures repeat at once, but not for ever.
+            (ErrorKind::Transient, 1, (Verdict::Again, millis(5))),
+            (ErrorKind::Transient, 3, (Verdict::Again, millis(5))),
+            (ErrorKind::Transient, 4, (Verdict::Again, millis(100))),
+            (ErrorKind::Transient, 5, (Verdict::Again, millis(200))),
+            (ErrorKind::Transient, u32::MAX, (Verdict::Again, millis(30_000))),
+            (ErrorKind::Misconfigured, 1, (Verdict::Outage, millis(30_000))),
+            (ErrorKind::Misconfigured, 1_000, (Verdict::Outage, millis(30_000))),
+            (ErrorKind::Rejected, 1, (Verdict::Isolate, Duration::ZERO)),
+            (ErrorKind::Deferred, 1, (Verdict::Isolate, Duration::ZERO)),
+            (ErrorKind::Fenced, 1, (Verdict::GiveUp, Duration::ZERO)),
+        ] {
+            assert_eq!(of(kind, failures), expected, "{kind}, failure {failures}");
+        }
+        // Panics are taken for an outage, until they look like the batch's own.
+        for (panics, expected) in [(1, false), (2, false), (3, true), (9, true)] {
+            assert_eq!(isolates(panics), expected, "panic {panics}");
+        }
+    }
+
+    #[test]
+    fn fates_of_refused_records() {
+        let policy = RetryPolicy::new().attempts(3).deferrals(10);
+        let millis = |millis| Fate::Again(Duration::from_millis(millis));
+        for (kind, before, expected, fate) in [
+            // (attempts, deferrals) before and after
+            (ErrorKind::Rejected, (0, 0), (1, 0), millis(100)),
+            (ErrorKind::Rejected, (1, 0), (2, 0), millis(200)),
+            (ErrorKind::Rejected, (2, 0), (3, 0), Fate::Dead),
+            (ErrorKind::Rejected, (9, 0), (10, 0), Fate::Dead),
+            (ErrorKind::Rejected, (u32::MAX, 0), (u32::MAX, 0), Fate::Dead),
+            // Two budgets: waiting for a parent uses up no attempt, and the other way round.
+            (ErrorKind::Rejected, (0, 9), (1, 9), millis(100)),
+            (ErrorKind::Deferred, (2, 0), (2, 1), millis(100)),
+            (ErrorKind::Deferred, (0, 5), (0, 6), millis(3_200)),
+            (ErrorKind::Deferred, (0, 6), (0, 7), millis(5_000)),
+            (ErrorKind::Deferred, (0, 8), (0, 9), millis(5_000)),
+            (ErrorKind::Deferred, (0, 9), (0, 10), Fate::Dead),
+            // What is not the record's fault is never counted.
+            (ErrorKind::Unavailable, (2, 9), (2, 9), millis(5_000)),
+            (ErrorKind::Transient, (2, 9), (2, 9), millis(5_000)),
+            (ErrorKind::Misconfigured, (2, 9), (2, 9), millis(5_000)),
+            (ErrorKind::Fenced, (2, 9), (2, 9), millis(5_000)),
+        ] {
+            let counts = |(attempts, deferrals)| Counts { attempts, deferrals };
+            let judged = judge(kind, counts(before), &policy, 0.5);
+            assert_eq!(judged, (counts(expected), fate), "{kind} after {before:?}");
+        }
+        // No policy lets a record try again past its own cap.
+        let hasty = RetryPolicy::new().cap(Duration::from_millis(150));
+        assert_eq!(judge(ErrorKind::Deferred, Counts { attempts: 0, deferrals: 7 }, &hasty, 0.5).1, millis(150));
     }
 
     #[test]
     fn senseless_policies_are_refused() {
         for policy in [
             RetryPolicy::new().attempts(0),
+            RetryPolicy::new().deferrals(0),
             RetryPolicy::new().multiplier(0.5),
             RetryPolicy::new().multiplier(f64::NAN),
             RetryPolicy::new().jitter(1.5),

@@ -23,10 +23,20 @@ pub struct EntityStats {
     pub statements: u64,
     /// Batches that failed and were tried again.
     pub retries: Retries,
+    /// Records that were acknowledged as flushed.
+    pub flushed: u64,
+    /// Refusals of single records that were tried again later.
+    pub refused: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
+    /// Dead letters that were made dirty again by this process.
+    pub replayed: u64,
+    /// Records that were gone from the buffer before they were acknowledged: it lost data under a flush.
+    pub vanished: u64,
     /// Writes that the sink refused because another worker has the partition.
     pub fenced_writes: u64,
+    /// Times the buffer was found to have lost data.
+    pub lineage_breaks: u64,
     /// Time spent in the sink, summed over batches.
     pub flush_time: Duration,
     /// Longest time from a rotation to the end of its flush.
@@ -96,13 +106,22 @@ pub(crate) struct Counters {
     pub(crate) rows_deleted: Counter,
     pub(crate) batches: Counter,
     pub(crate) statements: Counter,
-    unavailable: Counter,
-    transient: Counter,
-    misconfigured: Counter,
-    rejected: Counter,
-    deferred: Counter,
-    fenced_writes: Counter,
+    /// Failed batches by kind of the error; a panic counts as unavailable.
+    pub(crate) failed: ByKind,
+    /// Batches that the sink's fence held off.
+    pub(crate) fenced: Counter,
+    /// Records that were acknowledged as flushed.
+    pub(crate) acked: Counter,
+    /// Records that a step should have found in its epoch, and did not.
+    pub(crate) vanished: Counter,
+    /// Refusals of single records that were tried again later.
+    pub(crate) refused: Counter,
+    /// Records that were put back without a try, because their time had not come.
+    pub(crate) postponed: Counter,
+    /// Dead letters that were made dirty again.
+    pub(crate) replayed: Counter,
     pub(crate) dead_letters: Counter,
+    pub(crate) lineage_breaks: Counter,
     pub(crate) flush_micros: Counter,
     slowest_cycle_micros: AtomicU64,
 }
@@ -116,18 +135,6 @@ impl Counters {
         self.flush_micros.add(micros(took));
     }
 
-    /// A batch failed.
-    pub(crate) fn failed(&self, kind: ErrorKind) {
-        match kind {
-            ErrorKind::Unavailable => self.unavailable.add(1),
-            ErrorKind::Transient => self.transient.add(1),
-            ErrorKind::Misconfigured => self.misconfigured.add(1),
-            ErrorKind::Rejected => self.rejected.add(1),
-            ErrorKind::Deferred => self.deferred.add(1),
-            ErrorKind::Fenced => self.fenced_writes.add(1),
-        }
-    }
-
     /// What was counted; what is measured otherwise is zero here.
     pub(crate) fn snapshot(&self) -> EntityStats {
         EntityStats {
@@ -137,14 +144,19 @@ impl Counters {
             batches: self.batches.get(),
             statements: self.statements.get(),
             retries: Retries {
-                unavailable: self.unavailable.get(),
-                transient: self.transient.get(),
-                misconfigured: self.misconfigured.get(),
-                rejected: self.rejected.get(),
-                deferred: self.deferred.get(),
+                unavailable: self.failed.unavailable.get(),
+                transient: self.failed.transient.get(),
+                misconfigured: self.failed.misconfigured.get(),
+                rejected: self.failed.rejected.get(),
+                deferred: self.failed.deferred.get(),
             },
-            fenced_writes: self.fenced_writes.get(),
+            fenced_writes: self.fenced.get(),
+            flushed: self.acked.get(),
+            refused: self.refused.get(),
+            vanished: self.vanished.get(),
+            replayed: self.replayed.get(),
             dead_letters: self.dead_letters.get(),
+            lineage_breaks: self.lineage_breaks.get(),
             flush_time: Duration::from_micros(self.flush_micros.get()),
             slowest_cycle: Duration::from_micros(self.slowest_cycle_micros.load(Ordering::Relaxed)),
             ..EntityStats::default()
@@ -154,6 +166,30 @@ impl Counters {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A counter for each kind of sink error.
+#[derive(Debug, Default)]
+pub(crate) struct ByKind {
+    unavailable: Counter,
+    transient: Counter,
+    rejected: Counter,
+    deferred: Counter,
+    misconfigured: Counter,
+    fenced: Counter,
+}
+
+impl ByKind {
+    pub(crate) const fn of(&self, kind: ErrorKind) -> &Counter {
+        match kind {
+            ErrorKind::Unavailable => &self.unavailable,
+            ErrorKind::Transient => &self.transient,
+            ErrorKind::Rejected => &self.rejected,
+            ErrorKind::Deferred => &self.deferred,
+            ErrorKind::Misconfigured => &self.misconfigured,
+            ErrorKind::Fenced => &self.fenced,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! The struct as it was written: names, types and what its attributes say. Nothing is judged here.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, Fields, Generics, Ident, Type};
@@ -57,6 +57,11 @@ impl<'a> Input<'a> {
     pub(crate) fn keys(&self) -> Vec<&Field<'a>> {
         let sea = self.sea == SeaStruct::Model;
         self.fields.iter().filter(|f| f.words.key.is_some() || (sea && f.sea.primary_key)).collect()
+    }
+
+    /// The fields that are marked as the version.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (&Field<'a>, Span)> {
+        self.fields.iter().filter_map(|field| Some((field, field.words.version.as_ref()?.span)))
     }
 
     /// Does the type name a type parameter of the struct?

@@ -49,12 +49,13 @@ pub(crate) struct FieldWords {
     pub(crate) skip: Option<Said<()>>,
     pub(crate) json: Option<Said<()>>,
     pub(crate) insert_only: Option<Said<()>>,
+    pub(crate) version: Option<Said<()>>,
     pub(crate) native_bson: Option<Said<()>>,
 }
 
 const STRUCT_WORDS: [&str; 8] =
     ["name", "table", "schema", "collection", "format", "rename_all", "native_bson", "crate"];
-const FIELD_WORDS: [&str; 6] = ["key", "rename", "skip", "json", "insert_only", "native_bson"];
+const FIELD_WORDS: [&str; 7] = ["key", "rename", "skip", "json", "insert_only", "version", "native_bson"];
 
 impl StructWords {
     pub(crate) fn parse(attrs: &[Attribute], mistakes: &mut Mistakes) -> Self {
@@ -96,6 +97,7 @@ impl FieldWords {
                 "skip" => once(&mut words.skip, &meta, flag(&meta, m), m),
                 "json" => once(&mut words.json, &meta, flag(&meta, m), m),
                 "insert_only" => once(&mut words.insert_only, &meta, flag(&meta, m), m),
+                "version" => once(&mut words.version, &meta, flag(&meta, m), m),
                 "native_bson" => once(&mut words.native_bson, &meta, flag(&meta, m), m),
                 unknown => {
                     refuse(&meta, unknown, "field", &FIELD_WORDS, ("the struct", &STRUCT_WORDS), m);

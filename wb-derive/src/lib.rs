@@ -35,6 +35,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///     pub tags: Vec<String>,
 ///     #[wb(insert_only)]
 ///     pub created_at: DateTime<Utc>,
+///     #[wb(version)]
+///     pub version: i64,
 ///     #[wb(skip)]
 ///     pub rendered: Option<String>,
 /// }
@@ -69,6 +71,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `rename = "headline"` | name of the column | `skip` |
 /// | `json` | stored in a JSON column, through serde | `key`, `skip` |
 /// | `insert_only` | column written when the row is inserted, left alone when it is updated | `key`, `skip` |
+/// | `version` | number of the state, which never goes down (below) | `key`, `skip`, `json`, `insert_only` |
 /// | `skip` | in the buffer, but not stored; `Default::default()` when loaded from the sink | all others |
 /// | `native_bson` | stored in BSON's own type (below) | `skip` |
 ///
@@ -79,6 +82,11 @@ use syn::{DeriveInput, parse_macro_input};
 /// `DeriveActiveEnum` enums included. Column type and nullability are the type's own: `Option<T>` is nullable under
 /// whatever alias. A `json` field that serde writes as null is NULL, and its column is nullable if serde reads
 /// the type from null.
+///
+/// **Version.** At most one field, an integer of up to 64 bits or a newtype of yours that implements `VersionField`. It
+/// is for sinks that cannot keep a stale worker out by other means (a MongoDB server without a replica set): there an
+/// older version never overwrites a newer one; the same version does. A delete carries no version and always deletes.
+/// Raise it with every change; what is stored of a state whose version went down depends on the sink.
 ///
 /// # serde's attributes
 ///

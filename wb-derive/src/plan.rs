@@ -12,6 +12,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) format: Format,
     /// One to six.
     pub(crate) keys: Vec<&'a Field<'a>>,
+    pub(crate) version: Option<&'a Field<'a>>,
     pub(crate) sql: Option<Sql<'a>>,
     pub(crate) mongo: Option<Mongo<'a>>,
 }
@@ -49,6 +50,8 @@ pub(crate) enum Stored {
 pub(crate) struct Mongo<'a> {
     pub(crate) collection: LitStr,
     pub(crate) rules: Vec<Rule<'a>>,
+    /// Name of the version field in serde's document.
+    pub(crate) version: Option<LitStr>,
     /// Name and form of each key field, in the order of the keys.
     pub(crate) id: Vec<(LitStr, &'a Type, Form)>,
 }

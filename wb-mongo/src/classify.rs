@@ -10,29 +10,35 @@ pub(crate) const fn of_code(code: i32) -> Option<ErrorKind> {
     Some(match code {
         // HostUnreachable, HostNotFound, MaxTimeMSExpired, WriteConcernFailed, NetworkTimeout, ShutdownInProgress,
         // FailedToSatisfyReadPreference, ReadConcernMajorityNotAvailableYet, PrimarySteppedDown,
-        // NetworkInterfaceExceededTimeLimit, ExceededTimeLimit, SocketException, NotPrimary (three kinds of it),
-        // InterruptedAtShutdown, InterruptedDueToReplStateChange, OutOfDiskSpace
-        6 | 7 | 50 | 64 | 89 | 91 | 133 | 134 | 189 | 202 | 262 | 9001 | 10058 | 10107 | 13435 | 13436 | 11600
-        | 11602 | 14031 => ErrorKind::Unavailable,
+        // NetworkInterfaceExceededTimeLimit, ElectionInProgress, ExceededTimeLimit, TooManyFilesOpen,
+        // TransactionCoordinatorSteppingDown, InterruptedDueToStorageChange, UserWritesBlocked, ConnectionError,
+        // ResourceExhausted, PooledConnectionAcquisitionExceededTimeLimit, AdmissionQueueOverflow, RateLimitExceeded,
+        // SocketException, NotPrimary (three kinds of it), InterruptedAtShutdown, InterruptedDueToReplStateChange,
+        // OutOfDiskSpace
+        6 | 7 | 50 | 64 | 89 | 91 | 133 | 134 | 189 | 202 | 216 | 262 | 264 | 281 | 355 | 371 | 384 | 402 | 407
+        | 433 | 449 | 9001 | 10058 | 10107 | 13435 | 13436 | 11600 | 11602 | 14031 => ErrorKind::Unavailable,
         // LockTimeout, CursorNotFound, LockBusy, StaleShardVersion, WriteConflict, ConflictingOperationInProgress,
-        // StaleEpoch, QueryPlanKilled, TransactionTooOld, CursorKilled, SnapshotTooOld, SnapshotUnavailable,
-        // NoSuchTransaction, TransactionExceededLifetimeLimitSeconds, StaleDbVersion, Interrupted, StaleConfig
-        24 | 43 | 46 | 63 | 112 | 117 | 150 | 175 | 225 | 237 | 239 | 246 | 251 | 290 | 388 | 11601 | 13388 => {
-            ErrorKind::Transient
-        }
+        // StaleEpoch, QueryPlanKilled, DatabaseDropPending, TransactionTooOld, CursorKilled, SnapshotTooOld,
+        // SnapshotUnavailable, StaleDbVersion, StaleChunkHistory, NoSuchTransaction, PreparedTransactionInProgress,
+        // MigrationConflict, TransactionCoordinatorReachedAbortDecision, TransactionExceededLifetimeLimitSeconds,
+        // TxnRetryCounterTooOld, TemporarilyUnavailable, Interrupted, StaleConfig
+        24 | 43 | 46 | 63 | 112 | 117 | 150 | 175 | 215 | 225 | 237 | 239 | 246 | 249 | 250 | 251 | 267 | 272 | 282
+        | 290 | 356 | 365 | 11601 | 13388 => ErrorKind::Transient,
         // BadValue, FailedToParse, TypeMismatch, Overflow (nested too deep), InvalidBSON, DollarPrefixedFieldName,
         // InvalidIdField, NotSingleValueField, EmptyFieldName, DottedFieldName, ImmutableField,
         // DocumentValidationFailure, CannotGrowDocumentInCappedNamespace, BSONObjectTooLarge, DuplicateKey (three
-        // kinds of it), CannotExtractGeoKeys, KeyTooLong, document larger than the maximum (update, upsert)
-        2 | 9 | 14 | 15 | 22 | 52 | 53 | 54 | 56 | 57 | 66 | 121 | 10003 | 10334 | 11000 | 11001 | 12582 | 16755
-        | 17280 | 17419 | 17420 => ErrorKind::Rejected,
+        // kinds of it), CannotExtractGeoKeys, KeyTooLong, document larger than the maximum (update, upsert),
+        // InvalidBSONType, NonConformantBSON; and TransactionTooLarge, TransactionTooLargeForCache: a smaller batch of
+        // the same records passes
+        2 | 9 | 14 | 15 | 22 | 52 | 53 | 54 | 56 | 57 | 66 | 121 | 257 | 357 | 378 | 388 | 10003 | 10334 | 11000
+        | 11001 | 12582 | 16755 | 17280 | 17419 | 17420 => ErrorKind::Rejected,
         // UserNotFound, Unauthorized, AuthenticationFailed, IllegalOperation, NamespaceNotFound, CommandNotFound,
         // ShardKeyNotFound, InvalidOptions, InvalidNamespace, UnknownReplWriteConcern, UnsatisfiableWriteConcern,
-        // CommandNotSupported, CommandNotSupportedOnView, OperationNotSupportedInTransaction,
-        // ReauthenticationRequired, the hosted service's own refusal
-        11 | 13 | 18 | 20 | 26 | 59 | 61 | 72 | 73 | 79 | 100 | 115 | 166 | 263 | 391 | 8000 => {
-            ErrorKind::Misconfigured
-        }
+        // CommandNotSupported, CommandNotSupportedOnView, OperationNotSupportedInTransaction, APIVersionError,
+        // APIStrictError, APIDeprecationError, MechanismUnavailable, ReauthenticationRequired, the hosted service's own
+        // refusal
+        11 | 13 | 18 | 20 | 26 | 59 | 61 | 72 | 73 | 79 | 100 | 115 | 166 | 263 | 322 | 323 | 324 | 334 | 391
+        | 8000 => ErrorKind::Misconfigured,
         _ => return None,
     })
 }
@@ -70,12 +76,17 @@ fn of_command(code: i32, transient: bool) -> ErrorKind {
 
 /// What a driver's error means.
 pub(crate) fn of_driver(error: &Error) -> ErrorKind {
+    let unknown = error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
+    of_labelled(&error.kind, unknown, error.contains_label(TRANSIENT_TRANSACTION_ERROR))
+}
+
+/// What a kind of the driver's errors means, beside the labels that the error has.
+fn of_labelled(kind: &DriverErrorKind, unknown_commit: bool, transient: bool) -> ErrorKind {
     // Nobody knows whether the transaction was committed, and asking again did not tell.
-    if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) {
+    if unknown_commit {
         return ErrorKind::Unavailable;
     }
-    let transient = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
-    match &*error.kind {
+    match kind {
         DriverErrorKind::Command(command) => of_command(command.code, transient),
         DriverErrorKind::Write(WriteFailure::WriteConcernError(concern)) => of_write_concern_error(concern.code),
         DriverErrorKind::Write(WriteFailure::WriteError(write)) => of_write_error(write.code, false),
@@ -104,24 +115,71 @@ mod tests {
 
     use super::*;
 
+    fn command(code: i32) -> DriverErrorKind {
+        let reply = bson::doc! { "code": code, "codeName": "Name", "errmsg": "the text says nothing" };
+        DriverErrorKind::Command(bson::deserialize_from_document(reply).unwrap())
+    }
+
     #[test]
     fn codes_of_the_server() {
         let table: [(ErrorKind, &[i32]); 4] = [
             (
                 ErrorKind::Unavailable,
-                &[6, 7, 50, 64, 89, 91, 134, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436],
+                &[
+                    6, 7, 50, 64, 89, 91, 133, 134, 189, 202, 216, 262, 264, 281, 355, 371, 384, 402, 407, 433, 449,
+                    9001, 10058, 10107, 11600, 11602, 13435, 13436, 14031,
+                ],
             ),
-            (ErrorKind::Transient, &[24, 112, 251, 11601]),
-            (ErrorKind::Rejected, &[2, 9, 15, 66, 121, 10334, 17419, 17420]),
-            (ErrorKind::Misconfigured, &[13, 18, 26, 73, 79, 100, 8000]),
+            (
+                ErrorKind::Transient,
+                &[
+                    24, 43, 46, 63, 112, 117, 150, 175, 215, 225, 237, 239, 246, 249, 250, 251, 267, 272, 282, 290,
+                    356, 365, 11601, 13388,
+                ],
+            ),
+            (
+                ErrorKind::Rejected,
+                &[
+                    2, 9, 14, 15, 22, 52, 53, 54, 56, 57, 66, 121, 257, 357, 378, 388, 10003, 10334, 16755, 17280,
+                    17419, 17420,
+                ],
+            ),
+            (
+                ErrorKind::Misconfigured,
+                &[11, 13, 18, 20, 26, 59, 61, 72, 73, 79, 100, 115, 166, 263, 322, 323, 324, 334, 391, 8000],
+            ),
         ];
         for (kind, codes) in table {
             for code in codes {
                 assert_eq!(of_code(*code), Some(kind), "code {code}");
                 assert_eq!(of_write_error(*code, false), kind, "write error {code}");
                 assert_eq!(of_command(*code, false), kind, "command {code}");
+                assert_eq!(of_labelled(&command(*code), false, false), kind, "driver's error {code}");
             }
         }
+    }
+
+    #[test]
+    fn labels_come_before_codes() {
+        let table = [
+            // A conflict, a transaction that is gone, and whatever else the server says may be run again.
+            (112, false, true, ErrorKind::Transient),
+            (251, false, true, ErrorKind::Transient),
+            (999_999, false, true, ErrorKind::Transient),
+            // An outage is waited for, whatever its label.
+            (189, false, true, ErrorKind::Unavailable),
+            (91, false, true, ErrorKind::Unavailable),
+            // Whether it was committed is not known.
+            (50, true, false, ErrorKind::Unavailable),
+            (64, true, false, ErrorKind::Unavailable),
+            (13, true, false, ErrorKind::Unavailable),
+            (13, false, false, ErrorKind::Misconfigured),
+        ];
+        for (code, unknown, transient, kind) in table {
+            assert_eq!(of_labelled(&command(code), unknown, transient), kind, "code {code}");
+        }
+        let lost = DriverErrorKind::Io(std::sync::Arc::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+        assert_eq!(of_labelled(&lost, false, true), ErrorKind::Unavailable);
     }
 
     #[test]

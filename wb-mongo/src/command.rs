@@ -3,7 +3,8 @@
 //! Raw commands, not `Client::bulk_write`: that one exists from server 8.0 on only, and these are as fast and work on
 //! every version.
 
-use bson::raw::{RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, cstr};
+use bson::raw::{BindRawBsonRef, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, cstr};
+use bson::rawdoc;
 use wb_core::Id;
 
 /// Bytes of statements in one command. The server takes 16 MiB and a little; the rest is for what the driver adds.
@@ -19,14 +20,41 @@ pub(crate) struct Statement<'a> {
     pub(crate) raw: RawDocumentBuf,
 }
 
+/// A version that must not go down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guard<'g> {
+    /// Name of the field in the document.
+    pub(crate) field: &'g str,
+    /// The version that is written.
+    pub(crate) version: i64,
+}
+
 impl<'a> Statement<'a> {
     /// Replaces the document of this key, or inserts it.
     pub(crate) fn upsert(id: &'a Id, key: &RawBson, document: &RawDocument) -> Self {
+        Self::new(id, key, document)
+    }
+
+    /// The same, but a stored document stays whose version is higher; the same version is replaced, because a batch may
+    /// be written again.
+    ///
+    /// A pipeline, because with the version in the query a document that stays would look absent, and be inserted.
+    pub(crate) fn guarded(id: &'a Id, key: &RawBson, document: &RawDocument, guard: Guard<'_>) -> Self {
+        let stored = format!("${}", guard.field);
+        // BSON orders numbers before texts: what is no number is no version, and does not stay.
+        let stays = rawdoc! { "$and": [{ "$gt": [&*stored, guard.version] }, { "$lt": [&*stored, ""] }] };
+        // As a literal: nothing in the document is an expression.
+        let new = rawdoc! { "$literal": document.to_owned() };
+        let choice = rawdoc! { "$replaceWith": { "$cond": [stays, "$$ROOT", new] } };
+        Self::new(id, key, RawArrayBuf::from_iter([choice]))
+    }
+
+    fn new(id: &'a Id, key: &RawBson, update: impl BindRawBsonRef) -> Self {
         let mut query = RawDocumentBuf::new();
         query.append(cstr!("_id"), key);
         let mut raw = RawDocumentBuf::new();
         raw.append(cstr!("q"), query);
-        raw.append(cstr!("u"), document);
+        raw.append(cstr!("u"), update);
         raw.append(cstr!("upsert"), true);
         Self { id, raw }
     }

@@ -6,8 +6,9 @@ use bson::{Document, doc};
 use mongodb::Client;
 use mongodb::error::{Error, ErrorKind as DriverErrorKind};
 use mongodb::options::{Acknowledgment, ClientOptions};
-use wb_core::{ErrorKind, Scope, SinkError};
+use wb_core::{ErrorKind, SinkError};
 
+use crate::fence;
 use crate::reply::integer;
 use crate::sink::MongoSink;
 
@@ -62,19 +63,15 @@ pub(crate) async fn client(url: &str) -> Result<Client, SinkError> {
     Client::with_options(options).map_err(|error| failed(&error))
 }
 
-/// Checks the write concern, asks the server what it is, and creates the collection if it is missing.
-pub(crate) async fn open(sink: &MongoSink, scope: &Scope, collection: &str) -> Result<(), SinkError> {
+/// Checks the write concern, asks the server what it is, and creates the collection, and the one of the fences, where
+/// they are missing.
+pub(crate) async fn open(sink: &MongoSink, collection: &str) -> Result<(), SinkError> {
     if sink.write_concern().w == Some(Acknowledgment::Nodes(0)) {
         let text = "the write concern `w: 0` acknowledges nothing; give the database `w: \"majority\"`";
         return Err(SinkError::new(ErrorKind::Misconfigured, text));
     }
-    if !sink.deployment().await?.transactions {
-        tracing::warn!(
-            namespace = %scope.namespace,
-            entity = scope.entity,
-            collection,
-            "standalone mongod: no transactions, a batch is not written as a whole"
-        );
+    if sink.deployment().await?.transactions {
+        create(sink, fence::COLLECTION).await?;
     }
     create(sink, collection).await
 }
@@ -102,7 +99,8 @@ async fn create(sink: &MongoSink, collection: &str) -> Result<(), SinkError> {
     create.await
 }
 
-fn is_command(error: &Error, code: i32) -> bool {
+/// Whether the server refused a command with this code.
+pub(crate) fn is_command(error: &Error, code: i32) -> bool {
     matches!(&*error.kind, DriverErrorKind::Command(command) if command.code == code)
 }
 

@@ -10,6 +10,8 @@ use wb_core::Entity;
 pub trait MongoEntity: Entity + serde::Serialize + serde::de::DeserializeOwned {
     /// Name of the collection.
     const COLLECTION: &'static str;
+    /// Name of the `#[wb(version)]` field in the document, where there is one.
+    const VERSION: Option<&'static str> = None;
 
     /// Fields whose stored form is not serde's.
     fn rules() -> &'static [FieldRule<Self>];

@@ -1,5 +1,9 @@
 //! MongoDB sink of write-behind.
 //!
+//! On a replica set, a worker that was overtaken cannot write any more: every batch is one transaction that checks the
+//! fences of its partitions. A standalone server has no transactions. There, that an older state never overwrites a
+//! newer one rests on leases alone, unless a field is marked with `#[wb(version)]`; see [`MongoSink`].
+//!
 //! | file | what it does |
 //! |---|---|
 //! | `entity` | what the sink knows of an entity: collection, `_id`, field rules |
@@ -10,6 +14,8 @@
 //! | `classify` | codes, labels and driver errors → what the flusher does |
 //! | `write` | one batch: what is written, what is refused; plain commands on a standalone server |
 //! | `transaction` | one batch as one transaction |
+//! | `fence`, `slots` | generations that keep stale owners out, and which of their documents a batch uses |
+//! | `examine` | what an operator should know of server, fences and collection |
 //! | `load` | keys → values |
 //! | `connect` | URL → client, deployment, collection |
 //! | `sink` | [`MongoSink`]: the port |
@@ -19,6 +25,8 @@ mod command;
 mod connect;
 mod document;
 mod entity;
+mod examine;
+mod fence;
 mod load;
 #[doc(hidden)]
 pub mod mapping;
@@ -26,6 +34,7 @@ pub mod mapping;
 pub mod native;
 mod reply;
 mod sink;
+mod slots;
 mod transaction;
 mod write;
 

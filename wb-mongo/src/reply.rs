@@ -76,7 +76,8 @@ fn server_error(error: &Document) -> ServerError {
     ServerError { code, message }
 }
 
-fn documents<'d>(reply: &'d Document, field: &str) -> impl Iterator<Item = &'d Document> {
+/// The documents in an array.
+pub(crate) fn documents<'d>(reply: &'d Document, field: &str) -> impl Iterator<Item = &'d Document> {
     let list = reply.get_array(field).map(Vec::as_slice).unwrap_or_default();
     list.iter().filter_map(Bson::as_document)
 }

@@ -9,13 +9,14 @@ use bson::raw::RawDocumentBuf;
 use mongodb::Database;
 use mongodb::options::{Acknowledgment, WriteConcern};
 use tokio::sync::OnceCell;
-use wb_core::{Batch, ErrorKind, Report, Scope, Sink, SinkError};
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError};
 
 use crate::classify::sink_error;
 use crate::connect::{self, Deployment};
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
-use crate::{load, write};
+use crate::slots::Slots;
+use crate::{examine, fence, load, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,11 +33,30 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// On a replica set or behind a mongos a batch is one transaction. When the server refuses a document for its data
 /// (validator, unique index, size), the transaction is rolled back and run again without that document, so that the
-/// others land together and [`Report::rejected`] names the refused ones. A standalone server has no transactions: a
-/// batch is then unordered commands, [`open`](Sink::open) logs a warning, and a crash can leave a part of a batch
-/// written (it is written again).
+/// others land together and [`Report::rejected`] names the refused ones.
 ///
 /// A sharded collection must be sharded by `_id`.
+///
+/// # Stale workers
+/// A worker that was stopped, and overtaken, must not write any more. On a replica set and behind a mongos,
+/// [`fence`](Sink::fence) issues a generation of the partition, kept in the collection `wb_fence` of the same database,
+/// and every transaction checks the generations of its partitions first. A transaction of an earlier owner that is
+/// still open makes `fence` wait, for 5 seconds at most (half the command timeout if that is less): then it fails as
+/// [`ErrorKind::Transient`], and is tried again. A worker that was stopped in the middle of a transaction holds its
+/// partitions until the server ends the transaction, after one to one and a half times
+/// `transactionLifetimeLimitSeconds` (60 by default). Of one entity, eight batches of a process can be in flight; more
+/// of them wait.
+///
+/// Generations start from the server's clock, so a `wb_fence` that was dropped, or restored from a backup, issues none
+/// a second time. The database user needs `find`, `insert` and `update` on it.
+///
+/// # A standalone server
+/// It has no transactions, so there are no fences. A batch is then unordered commands, and a crash can leave a part of
+/// it written (it is written again). That an older state never overwrites a newer one rests on leases alone: a worker
+/// that is stopped between its last look at the lease and its write can break it. [`examine`](Sink::examine) warns of
+/// that as `no-fencing`. With `#[wb(version)]` on a field, every write is conditional: an older version does not
+/// overwrite a newer one, the same version does. Deletes carry no version, so a late delete still deletes, and after a
+/// delete an older state can come back. A replica set of one member has none of these gaps; prefer it.
 ///
 /// # Settings
 /// - Write concern: the database's own, or its client's; `majority` when neither has one. One that asks for no
@@ -50,6 +70,7 @@ pub struct MongoSink {
     label: Arc<str>,
     command_timeout: Duration,
     deployment: Arc<OnceCell<Deployment>>,
+    slots: Arc<Slots>,
 }
 
 impl fmt::Debug for MongoSink {
@@ -84,7 +105,7 @@ impl MongoSink {
     }
 
     fn labelled(database: Database, label: Arc<str>) -> Self {
-        Self { database, label, command_timeout: COMMAND_TIMEOUT, deployment: Arc::default() }
+        Self { database, label, command_timeout: COMMAND_TIMEOUT, deployment: Arc::default(), slots: Arc::default() }
     }
 
     /// How long one command may take; 30 seconds by default. A command that takes longer fails as
@@ -104,6 +125,26 @@ impl MongoSink {
     /// What the server is, asked once.
     pub(crate) async fn deployment(&self) -> Result<&Deployment, SinkError> {
         self.deployment.get_or_try_init(|| connect::discover(self)).await
+    }
+
+    /// How long one command may take.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.command_timeout
+    }
+
+    /// The slots of the fences.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// What stands for the database in errors and findings.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What stands for the fences in errors.
+    pub(crate) fn fences(&self) -> String {
+        format!("collection `{}` of {}", fence::COLLECTION, self.label)
     }
 
     /// The write concern of every write.
@@ -143,8 +184,12 @@ impl MongoSink {
 
 #[async_trait]
 impl<E: MongoEntity> Sink<E> for MongoSink {
-    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
-        connect::open(self, scope, E::COLLECTION).await
+    async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
+        connect::open(self, E::COLLECTION).await
+    }
+
+    async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
+        fence::issue(self, scope, partition).await
     }
 
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
@@ -153,5 +198,9 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
         load::values(self, keys).await
+    }
+
+    async fn examine(&self, scope: &Scope) -> Result<Vec<Finding>, SinkError> {
+        examine::examine::<E>(self, scope).await
     }
 }

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use bson::Document;
 use bson::raw::RawDocumentBuf;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mongodb::ClientSession;
 use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{ReadPreference, SelectionCriteria, TransactionOptions};
-use wb_core::{Fence, SinkError};
+use wb_core::{ErrorKind, SinkError};
 
-use crate::command;
-use crate::reply::Reply;
+use crate::reply::{Reply, integer};
 use crate::sink::MongoSink;
+use crate::slots::Slot;
 use crate::write::{Work, delete_failure};
+use crate::{command, fence};
 
 /// How often a commit is sent whose outcome is unknown. The driver sends each of them twice.
 const COMMITS: usize = 3;
@@ -30,7 +32,8 @@ const SEARCH_FROM: usize = 3;
 /// some of them the rest is first searched for more, in transactions that are always rolled back: a batch of many bad
 /// records then costs about two batches, not one for each of them.
 pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError> {
-    let mut transaction = Transaction::new(sink).await?;
+    let slot = if work.fences.is_empty() { None } else { Some(sink.slots().take(work.scope).await) };
+    let mut transaction = Transaction::new(sink, slot).await?;
     let mut sent = 0;
     let mut from = 0;
     while !work.is_empty() {
@@ -53,19 +56,26 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, 
 /// in the middle of one leaves the task to wait for the answer and to drop the session after it. A command that was
 /// merely dropped would reach the server all the same, and its rows would stay locked until [`LIFETIME`] is over.
 /// Nothing is committed for a caller that is gone, unless the commit was on its way already.
-struct Transaction<'a> {
+pub(crate) struct Transaction<'a> {
     sink: &'a MongoSink,
     /// Absent while a command runs, and after one that nobody waited for.
-    session: Option<ClientSession>,
+    open: Option<Open>,
+}
+
+struct Open {
+    session: ClientSession,
+    /// Not free before the session is dropped: until then, the server keeps it from others.
+    slot: Option<Slot>,
 }
 
 impl<'a> Transaction<'a> {
-    async fn new(sink: &'a MongoSink) -> Result<Self, SinkError> {
+    pub(crate) async fn new(sink: &'a MongoSink, slot: Option<Slot>) -> Result<Self, SinkError> {
         let session = async { sink.database().client().start_session().await };
-        Ok(Self { sink, session: Some(sink.bounded("start a session", session).await?) })
+        let session = sink.bounded("start a session", session).await?;
+        Ok(Self { sink, open: Some(Open { session, slot }) })
     }
 
-    async fn start(&mut self) -> Result<(), SinkError> {
+    pub(crate) async fn start(&mut self) -> Result<(), SinkError> {
         let options = TransactionOptions::builder()
             .write_concern(self.sink.write_concern())
             // A client that prefers secondaries would be told that transactions run on the primary.
@@ -84,7 +94,7 @@ impl<'a> Transaction<'a> {
         from: usize,
         sent: &mut u64,
     ) -> Result<Vec<(usize, SinkError)>, SinkError> {
-        self.check_fences(work.fences).await?;
+        self.check_fences(work, sent).await?;
         let upserts = work.upserts.get(from..).unwrap_or_default();
         let mut first = from;
         for command in command::updates(work.collection, upserts, work.max_statements, None) {
@@ -109,13 +119,25 @@ impl<'a> Transaction<'a> {
     }
 
     /// The first thing in every transaction: checks and locks the generations of the batch's partitions, so that a
-    /// worker that lost one of them cannot write. This sink issues no fences yet, so a batch has none.
-    #[expect(clippy::unused_async, clippy::needless_pass_by_ref_mut, reason = "the check is a command to be sent")]
-    async fn check_fences(&mut self, _fences: &[Fence]) -> Result<(), SinkError> {
-        Ok(())
+    /// worker that lost one of them cannot write, and a new owner waits for this batch.
+    async fn check_fences(&mut self, work: &Work<'_>, sent: &mut u64) -> Result<(), SinkError> {
+        let slot = self.open.as_ref().and_then(|open| open.slot.as_ref()).map(Slot::number);
+        let Some(slot) = slot else { return Ok(()) };
+        let reply = self.command("check the fences", fence::check(work.scope, &work.fences, slot)).await?;
+        *sent += 1;
+        if let Some(error) = Reply::read(&reply, fence::COLLECTION).take_common(0) {
+            return Err(error);
+        }
+        let count = work.fences.len();
+        if integer(&reply, "n").and_then(|matched| usize::try_from(matched).ok()) == Some(count) {
+            return Ok(());
+        }
+        let entity = work.scope.entity;
+        let text = format!("a partition of this batch of entity `{entity}` has another owner (one of {count})");
+        Err(SinkError::new(ErrorKind::Fenced, text))
     }
 
-    async fn roll_back(&mut self) -> Result<(), SinkError> {
+    pub(crate) async fn roll_back(&mut self) -> Result<(), SinkError> {
         // The driver does not ask the server's opinion: a transaction that is gone is rolled back.
         self.run("roll back", |session| async move { session.abort_transaction().await }.boxed()).await
     }
@@ -139,11 +161,15 @@ impl<'a> Transaction<'a> {
     }
 
     async fn send(&mut self, collection: &str, command: RawDocumentBuf) -> Result<Reply, SinkError> {
+        let reply = self.command(&format!("write to collection `{collection}`"), command).await?;
+        Ok(Reply::read(&reply, collection))
+    }
+
+    /// Sends a command in the transaction. Its reply may hold failures.
+    pub(crate) async fn command(&mut self, what: &str, command: RawDocumentBuf) -> Result<Document, SinkError> {
         let database = self.sink.database().clone();
-        let what = format!("write to collection `{collection}`");
-        let reply = self
-            .run(&what, move |session| async move { database.run_raw_command(command).session(session).await }.boxed());
-        Ok(Reply::read(&reply.await?, collection))
+        self.run(what, move |session| async move { database.run_raw_command(command).session(session).await }.boxed())
+            .await
     }
 
     /// Runs one command to its end, whether or not somebody still waits for it.
@@ -153,18 +179,18 @@ impl<'a> Transaction<'a> {
         work: impl for<'s> FnOnce(&'s mut ClientSession) -> BoxFuture<'s, mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T, SinkError> {
         let gone = || Error::from(std::io::Error::other("the task of this command is gone"));
-        let Some(mut session) = self.session.take() else { return Err(self.sink.failed(what, gone())) };
+        let Some(mut open) = self.open.take() else { return Err(self.sink.failed(what, gone())) };
         let task = tokio::spawn(async move {
-            let outcome = tokio::time::timeout(LIFETIME, work(&mut session)).await;
-            (session, outcome)
+            let outcome = tokio::time::timeout(LIFETIME, work(&mut open.session)).await;
+            (open, outcome)
         });
         let done = self.sink.bounded(what, async {
             // The task fails when the runtime shuts down.
-            let (session, outcome) = task.await.map_err(|_| gone())?;
-            Ok((session, outcome.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))))
+            let (open, outcome) = task.await.map_err(|_| gone())?;
+            Ok((open, outcome.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))))
         });
-        let (session, outcome) = done.await?;
-        self.session = Some(session);
+        let (open, outcome) = done.await?;
+        self.open = Some(open);
         outcome.map_err(|error| self.sink.failed(what, error))
     }
 }

@@ -1,9 +1,9 @@
 //! One batch: one transaction, or plain commands on a standalone server.
 
 use bson::raw::{RawBson, RawDocumentBuf};
-use wb_core::{Batch, ErrorKind, Fence, Id, Report, SinkError};
+use wb_core::{Batch, ErrorKind, Id, Report, Scope, SinkError};
 
-use crate::command::{self, Statement};
+use crate::command::{self, Guard, Statement};
 use crate::connect::Deployment;
 use crate::document::{id_of, with_id};
 use crate::entity::{MappingError, MongoEntity};
@@ -28,7 +28,9 @@ pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) ->
 /// What is left to write of a batch, and what was refused of it.
 pub(crate) struct Work<'a> {
     pub(crate) collection: &'static str,
-    pub(crate) fences: &'a [Fence],
+    pub(crate) scope: &'a Scope,
+    /// Partitions and generations, each once.
+    pub(crate) fences: Vec<(u16, u64)>,
     pub(crate) max_statements: usize,
     pub(crate) upserts: Vec<Statement<'a>>,
     pub(crate) deletes: Vec<RawBson>,
@@ -42,7 +44,7 @@ impl<'a> Work<'a> {
         let mut refuse = |id: &Id, error| rejected.push((id.clone(), error));
         let mut upserts = Vec::with_capacity(batch.upserts.len());
         for upsert in &batch.upserts {
-            match statement(&upsert.id, &upsert.value, deployment.max_document) {
+            match statement(&upsert.id, &upsert.value, deployment) {
                 Ok(statement) => upserts.push(statement),
                 Err(error) => refuse(&upsert.id, error),
             }
@@ -54,9 +56,13 @@ impl<'a> Work<'a> {
                 Err(error) => refuse(&delete.id, unmapped(error)),
             }
         }
+        let mut fences: Vec<_> = batch.fences.iter().map(|fence| (fence.partition, fence.generation)).collect();
+        fences.sort_unstable();
+        fences.dedup();
         Self {
             collection: E::COLLECTION,
-            fences: &batch.fences,
+            scope: &batch.scope,
+            fences,
             max_statements: deployment.max_statements,
             upserts,
             deletes,
@@ -79,15 +85,26 @@ impl<'a> Work<'a> {
     }
 }
 
-fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, max_document: usize) -> Result<Statement<'a>, SinkError> {
+fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, deployment: &Deployment) -> Result<Statement<'a>, SinkError> {
     let key = id_of::<E>(&value.key()).map_err(unmapped)?;
     let document = with_id(value, &key).map_err(unmapped)?;
     let length = document.as_bytes().len();
-    if length > max_document {
-        let text = format!("the document has {length} bytes, the server takes {max_document}");
+    if length > deployment.max_document {
+        let text = format!("the document has {length} bytes, the server takes {}", deployment.max_document);
         return Err(SinkError::new(ErrorKind::Rejected, text));
     }
-    Ok(Statement::upsert(id, &key, &document))
+    Ok(match guard(value, deployment) {
+        Some(guard) => Statement::guarded(id, &key, &document, guard),
+        None => Statement::upsert(id, &key, &document),
+    })
+}
+
+/// The version that guards a document where no fence does.
+fn guard<E: MongoEntity>(value: &E, deployment: &Deployment) -> Option<Guard<'static>> {
+    if deployment.transactions {
+        return None;
+    }
+    Some(Guard { field: E::VERSION?, version: value.version()? })
 }
 
 fn unmapped(error: MappingError) -> SinkError {

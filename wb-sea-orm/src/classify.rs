@@ -11,12 +11,12 @@ use ErrorKind::{Deferred, Misconfigured, Rejected, Transient, Unavailable};
 /// that triggers raise, which belong to a record.
 pub(crate) fn postgres(sqlstate: &str) -> ErrorKind {
     match sqlstate {
-        // A foreign key's parent (or, for a delete, the children that must go first).
-        "23503" => Deferred,
+        // A foreign key's parent, or, for a delete, the children that must go first (23001 from PostgreSQL 18 on).
+        "23001" | "23503" => Deferred,
         // The first error of the transaction is the one that counts; who sees only this one tries again.
         "25P02" => Transient,
-        // Object in use, lock not available.
-        "55006" | "55P03" => Transient,
+        // Object in use, lock not available, statement canceled: by its timeout, which mostly means a lock.
+        "55006" | "55P03" | "57014" => Transient,
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "40" => Transient,
             // Read-only transaction (a standby after failover), idle timeouts.
@@ -34,11 +34,13 @@ pub(crate) fn postgres(sqlstate: &str) -> ErrorKind {
 /// A MySQL or MariaDB error number, with the SQLSTATE for numbers that are not listed.
 pub(crate) fn mysql(number: u16, sqlstate: Option<&str>) -> ErrorKind {
     match number {
-        // Record changed, lock wait timeout, deadlock, XA deadlock, NOWAIT lock.
-        1020 | 1205 | 1213 | 1614 | 3572 => Transient,
+        // Record changed, lock wait timeout, deadlock, XA deadlock, NOWAIT lock; a schema that changed under the
+        // transaction or a prepared statement; statement timeouts of MariaDB and MySQL; lost against another node.
+        1020 | 1205 | 1213 | 1243 | 1297 | 1412 | 1614 | 1615 | 1689 | 1969 | 3024 | 3101 | 3572 => Transient,
         // Too many connections, out of memory or disk, shutdown, network, killed, limits, read-only, cluster not ready.
         1021
         | 1030
+        | 1036
         | 1037
         | 1038
         | 1040
@@ -60,19 +62,22 @@ pub(crate) fn mysql(number: u16, sqlstate: Option<&str>) -> ErrorKind {
         | 1189
         | 1190
         | 1203
+        | 1206
         | 1226
         | 1290
         | 1317
+        | 1461
         | 1792
         | 1836
         | 1927
-        | 1969
         | 2002
         | 2003
         | 2006
         | 2013
         | 2055
-        | 3024 => Unavailable,
+        | 3168
+        | 3169
+        | 4031 => Unavailable,
         // Child without parent, parent with children; 1216 and 1217 are their short forms.
         1216 | 1217 | 1451 | 1452 => Deferred,
         // Not null, duplicate, too long, truncated, out of range, wrong value, check, signal, packet, our guard (1242).
@@ -103,9 +108,31 @@ pub(crate) fn mysql(number: u16, sqlstate: Option<&str>) -> ErrorKind {
         | 3819
         | 4025 => Rejected,
         // A column that is not mapped has no default: every record of the entity fails alike.
-        1044 | 1045 | 1049 | 1054 | 1064 | 1136 | 1142 | 1143 | 1146 | 1227 | 1364 | 1698 | 1906 | 3105 => {
-            Misconfigured
-        }
+        // Hosts, passwords, definers, views that cannot be written.
+        1044
+        | 1045
+        | 1049
+        | 1054
+        | 1064
+        | 1130
+        | 1136
+        | 1141..=1143
+        | 1146
+        | 1147
+        | 1227
+        | 1251
+        | 1275
+        | 1288
+        | 1356
+        | 1364
+        | 1370
+        | 1449
+        | 1471
+        | 1698
+        | 1820
+        | 1862
+        | 1906
+        | 3105 => Misconfigured,
         _ => match sqlstate.and_then(|s| s.get(..2)).unwrap_or_default() {
             "40" => Transient,
             "21" | "22" | "23" | "44" | "45" => Rejected,
@@ -121,12 +148,14 @@ pub(crate) fn sqlite(code: i32) -> ErrorKind {
     match code {
         CONSTRAINT_FOREIGNKEY => Deferred,
         _ => match code & 0xff {
-            // Busy, locked, schema changed under a prepared statement.
-            5 | 6 | 17 => Transient,
+            // Rolled back by another statement, busy, locked, schema changed under a prepared statement.
+            4..=6 | 17 => Transient,
             // Too big, constraint, datatype mismatch.
             18..=20 => Rejected,
-            // SQL (a missing table too), permission, read-only, authorization, bind index, not a database.
-            1 | 3 | 8 | 21 | 23 | 25 | 26 => Misconfigured,
+            // SQL (a missing table too), permission, read-only, a broken file, misuse, authorization, bind index, not a
+            // database.
+            1 | 3 | 8 | 11 | 21 | 23 | 25 | 26 => Misconfigured,
+            // Memory, interrupted, IO, disk full, cannot open, lock protocol.
             _ => Unavailable,
         },
     }
@@ -202,6 +231,9 @@ mod tests {
     fn postgres_codes() {
         for (code, kind) in [
             ("23503", Deferred),
+            ("23001", Deferred),
+            ("44000", Rejected),
+            ("23P01", Rejected),
             ("23505", Rejected),
             ("23502", Rejected),
             ("23514", Rejected),
@@ -217,6 +249,10 @@ mod tests {
             ("42703", Misconfigured),
             ("42P10", Misconfigured),
             ("42501", Misconfigured),
+            ("428C9", Misconfigured),
+            ("42804", Misconfigured),
+            ("3F000", Misconfigured),
+            ("0A000", Misconfigured),
             ("3D000", Misconfigured),
             ("28P01", Misconfigured),
             ("40001", Transient),
@@ -224,7 +260,13 @@ mod tests {
             ("55P03", Transient),
             ("25P02", Transient),
             ("25006", Unavailable),
-            ("57014", Unavailable),
+            ("25P03", Unavailable),
+            ("57P02", Unavailable),
+            ("57P05", Unavailable),
+            ("53200", Unavailable),
+            ("08001", Unavailable),
+            ("72000", Unavailable),
+            ("57014", Transient),
             ("57P01", Unavailable),
             ("57P03", Unavailable),
             ("53300", Unavailable),
@@ -242,7 +284,22 @@ mod tests {
         for (number, kind) in [
             (1213, Transient),
             (1205, Transient),
+            (1020, Transient),
+            (1412, Transient),
+            (1615, Transient),
+            (1969, Transient),
+            (3024, Transient),
+            (3101, Transient),
+            (3572, Transient),
             (1040, Unavailable),
+            (1021, Unavailable),
+            (1047, Unavailable),
+            (1114, Unavailable),
+            (1317, Unavailable),
+            (1792, Unavailable),
+            (1836, Unavailable),
+            (1927, Unavailable),
+            (4031, Unavailable),
             (1053, Unavailable),
             (2006, Unavailable),
             (2013, Unavailable),
@@ -255,6 +312,10 @@ mod tests {
             (1153, Rejected),
             (4025, Rejected),
             (3819, Rejected),
+            (1264, Rejected),
+            (1644, Rejected),
+            (1216, Deferred),
+            (1217, Deferred),
             (1452, Deferred),
             (1451, Deferred),
             (1054, Misconfigured),
@@ -262,6 +323,10 @@ mod tests {
             (1064, Misconfigured),
             (1364, Misconfigured),
             (1045, Misconfigured),
+            (1142, Misconfigured),
+            (1227, Misconfigured),
+            (1449, Misconfigured),
+            (1820, Misconfigured),
         ] {
             assert_eq!(mysql(number, None), kind, "{number}");
         }
@@ -277,6 +342,9 @@ mod tests {
             (5, Transient),
             (6, Transient),
             (517, Transient),
+            (261, Transient),
+            (516, Transient),
+            (17, Transient),
             (787, Deferred),
             (1555, Rejected),
             (2067, Rejected),
@@ -285,9 +353,16 @@ mod tests {
             (18, Rejected),
             (20, Rejected),
             (1, Misconfigured),
+            (3, Misconfigured),
             (8, Misconfigured),
+            (1032, Misconfigured),
+            (11, Misconfigured),
+            (23, Misconfigured),
             (26, Misconfigured),
+            (7, Unavailable),
+            (9, Unavailable),
             (10, Unavailable),
+            (522, Unavailable),
             (13, Unavailable),
             (14, Unavailable),
         ] {

@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `entity` | what the sink knows of an entity: table, columns, binding, reading |
 //! | `mapping`, `model` | a field as a column; a SeaORM `Model` as a table: what the derive's output calls |
-//! | `sink` | `SqlSink`: open, write, load |
+//! | `sink` | `SqlSink`: open, fence, write, load, examine |
 //! | `connect`, `options` | opening a database by its URL; what an operator tunes |
 //! | `inspect` | what the sink must know of a table before it writes |
 //! | `rows`, `check` | a batch as rows; values that the database cannot hold |
+//! | `write`, `isolate` | a batch as one transaction; finding the rows that are refused |
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
-//! | `fence` | the check that makes a stale owner harmless |
+//! | `fence` | generations of owners: issued, checked and locked |
 //! | `load`, `read` | values by their keys; a column of a row |
+//! | `doctor`, `live` | what is wrong between a mapping and the live table |
 //! | `classify` | what an error means, by its code |
 //! | `schema` | tables for tests and examples |
 
@@ -25,9 +27,12 @@ mod check;
 mod classify;
 mod connect;
 mod dialect;
+mod doctor;
 mod entity;
 mod fence;
 mod inspect;
+mod isolate;
+mod live;
 mod load;
 #[doc(hidden)]
 pub mod mapping;
@@ -39,12 +44,18 @@ mod read;
 mod rows;
 mod schema;
 mod sink;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod tx;
+#[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
+#[path = "tx/absent.rs"]
+mod tx;
+mod write;
 
 #[doc(hidden)]
 pub use sea_orm;
 
 pub use entity::{Column, SqlEntity, SqlMappingError, Table};
+pub use fence::fence_table_sql;
 pub use options::SqlOptions;
 #[doc(hidden)]
 pub use read::read;

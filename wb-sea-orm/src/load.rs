@@ -24,8 +24,9 @@ pub(crate) async fn load<E: SqlEntity>(pool: &Pool, plan: &Plan, keys: &[E::Key]
     }
     let mut values = Vec::with_capacity(rows.len());
     let mut rows = rows.into_iter();
+    let what = format!("load of entity `{}` from table `{}`", E::NAME, plan.table.name);
     while let Some(statement) = plan.select(&mut rows) {
-        for row in pool.fetch(statement?).await? {
+        for row in pool.fetch(&what, statement?).await? {
             let value = E::from_row(&row).map_err(|error| {
                 let context = format!("a row of table `{}` is no value of entity `{}`", plan.table.name, E::NAME);
                 from_sea_orm(context, error)

@@ -15,6 +15,7 @@ pub struct SqlOptions {
     pub(crate) max_rows: usize,
     pub(crate) max_bytes: usize,
     pub(crate) connect_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
     pub(crate) max_connections: u32,
 }
 
@@ -26,6 +27,7 @@ impl SqlOptions {
             max_rows: 8_192,
             max_bytes: 8 * 1024 * 1024,
             connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
             max_connections: 8,
         }
     }
@@ -52,6 +54,18 @@ impl SqlOptions {
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one statement may take, waiting for locks included. Default: 30 s; below 1 ms counts as 1 ms.
+    ///
+    /// In the sink's transactions PostgreSQL gets it as `statement_timeout`, and MySQL as the limit of waiting for
+    /// locks, in whole seconds, unless the session's own is lower. What a server ends by itself is
+    /// [`Transient`](wb_core::ErrorKind::Transient). A server that says nothing is given a second and a tenth of the
+    /// time more; then its connection is closed, and the error is [`Unavailable`](wb_core::ErrorKind::Unavailable).
+    #[must_use]
+    pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.statement_timeout = timeout;
         self
     }
 

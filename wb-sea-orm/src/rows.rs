@@ -7,32 +7,60 @@ use crate::entity::{Column, SqlEntity};
 use crate::plan::{Plan, Row};
 
 /// A batch as rows; what the database cannot hold is named.
-pub(crate) struct Rows {
-    pub(crate) upserts: Vec<Row>,
-    pub(crate) deletes: Vec<Row>,
+pub(crate) struct Rows<'a> {
+    pub(crate) upserts: Part<'a>,
+    pub(crate) deletes: Part<'a>,
     pub(crate) rejected: Vec<(Id, SinkError)>,
 }
 
-impl Rows {
-    pub(crate) fn of<E: SqlEntity>(plan: &Plan, batch: &Batch<E>) -> Result<Self, SinkError> {
+/// Rows, and whose they are.
+pub(crate) struct Part<'a> {
+    pub(crate) ids: Vec<&'a Id>,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl<'a> Part<'a> {
+    fn with_capacity(rows: usize) -> Self {
+        Self { ids: Vec::with_capacity(rows), rows: Vec::with_capacity(rows) }
+    }
+
+    fn push(&mut self, id: &'a Id, row: Row) {
+        self.ids.push(id);
+        self.rows.push(row);
+    }
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn of<E: SqlEntity>(plan: &Plan, batch: &'a Batch<E>) -> Result<Self, SinkError> {
         let mut rows = Self {
-            upserts: Vec::with_capacity(batch.upserts.len()),
-            deletes: Vec::with_capacity(batch.deletes.len()),
+            upserts: Part::with_capacity(batch.upserts.len()),
+            deletes: Part::with_capacity(batch.deletes.len()),
             rejected: Vec::new(),
         };
         for upsert in &batch.upserts {
             match row(plan, &upsert.value)? {
-                Ok(row) => rows.upserts.push(row),
+                Ok(row) => rows.upserts.push(&upsert.id, row),
                 Err(error) => rows.rejected.push((upsert.id.clone(), error.of::<E>(&upsert.id))),
             }
         }
         for delete in &batch.deletes {
             // A key that the database cannot hold is not there.
             if let Some(row) = key::<E>(plan, &delete.key)? {
-                rows.deletes.push(row);
+                rows.deletes.push(&delete.id, row);
             }
         }
         Ok(rows)
+    }
+
+    /// How many are left to write.
+    pub(crate) fn len(&self) -> usize {
+        self.upserts.rows.len() + self.deletes.rows.len()
+    }
+
+    /// The id of the only row.
+    pub(crate) fn only(&self) -> Option<&'a Id> {
+        let mut ids = self.upserts.ids.iter().chain(&self.deletes.ids);
+        ids.next().filter(|_| self.len() == 1).copied()
     }
 }
 

@@ -7,7 +7,7 @@ use wb_core::SinkError;
 use crate::classify::from_sea_orm;
 use crate::dialect::{keys, mysql, postgres, sqlite};
 use crate::entity::{Column, SqlEntity, Table as Mapping};
-use crate::tx::Pool;
+use crate::tx::backend;
 
 /// Creates the table of an entity unless it exists, and on PostgreSQL the types of its enums.
 ///
@@ -17,7 +17,7 @@ use crate::tx::Pool;
 /// # Errors
 /// As for [`write`](wb_core::Sink::write).
 pub async fn create_table<E: SqlEntity>(db: &DatabaseConnection) -> Result<(), SinkError> {
-    let backend = Pool::of(db)?.backend();
+    let backend = backend(db)?;
     let table = E::table();
     let made = async {
         if backend == DbBackend::Postgres {
@@ -36,7 +36,7 @@ pub async fn create_table<E: SqlEntity>(db: &DatabaseConnection) -> Result<(), S
 /// As for [`write`](wb_core::Sink::write).
 pub async fn drop_table<E: SqlEntity>(db: &DatabaseConnection) -> Result<(), SinkError> {
     let table = E::table();
-    let name = match Pool::of(db)?.backend() {
+    let name = match backend(db)? {
         DbBackend::Postgres => postgres::table(&table),
         DbBackend::MySql => mysql::table(&table),
         _ => sqlite::table(&table),

@@ -6,18 +6,17 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use sea_orm::DatabaseConnection;
-use tokio::sync::Semaphore;
-use wb_core::{Batch, ErrorKind, Report, Scope, Sink, SinkError};
+use sea_orm::{DatabaseConnection, DbBackend};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError};
 
 use crate::entity::SqlEntity;
 use crate::inspect::inspect;
 use crate::load::load;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
-use crate::rows::Rows;
-use crate::tx::{Pool, Tx};
-use crate::{classify, fence};
+use crate::tx::Pool;
+use crate::{doctor, fence, write};
 
 /// Writes records to PostgreSQL, MySQL, MariaDB or SQLite.
 ///
@@ -81,6 +80,18 @@ impl SqlSink {
         &self.db
     }
 
+    fn pool(&self) -> Result<Pool, SinkError> {
+        Pool::of(&self.db, self.shared.options.statement_timeout)
+    }
+
+    /// Waits for this sink's turn to write, where one writes at a time.
+    async fn turn(&self, pool: &Pool) -> Option<SemaphorePermit<'_>> {
+        match pool.backend() {
+            DbBackend::Sqlite => self.shared.writer.acquire().await.ok(),
+            _ => None,
+        }
+    }
+
     /// The plan of an entity, if its table was looked at already.
     fn known<E: SqlEntity>(&self) -> Option<Arc<Plan>> {
         let plans = self.shared.plans.read().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +101,7 @@ impl SqlSink {
     /// Looks at an entity's table and plans for it.
     async fn study<E: SqlEntity>(&self, pool: &Pool) -> Result<Arc<Plan>, SinkError> {
         let table = E::table();
-        let facts = inspect(&self.db, pool.backend(), E::NAME, &table).await?;
+        let facts = inspect(pool, E::NAME, &table).await?;
         tracing::debug!(entity = E::NAME, table = %table.name, ?facts, "table inspected");
         let plan = Arc::new(Plan::new(pool.backend(), table, facts, &self.shared.options)?);
         let mut plans = self.shared.plans.write().unwrap_or_else(PoisonError::into_inner);
@@ -109,10 +120,10 @@ impl SqlSink {
 #[async_trait]
 impl<E: SqlEntity> Sink<E> for SqlSink {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
-        let pool = Pool::of(&self.db)?;
+        let pool = self.pool()?;
         let check = async {
-            self.db.ping().await.map_err(|e| classify::from_sea_orm("the database does not answer", e))?;
-            self.study::<E>(&pool).await.map(drop)
+            self.study::<E>(&pool).await?;
+            fence::prepare(&pool).await
         };
         let timeout = self.shared.options.connect_timeout;
         tokio::time::timeout(timeout, check).await.unwrap_or_else(|_| {
@@ -121,66 +132,31 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         })
     }
 
+    async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
+        let pool = self.pool()?;
+        let _turn = self.turn(&pool).await;
+        fence::issue(&pool, scope, partition).await.map(Some)
+    }
+
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
         if batch.is_empty() {
             return Ok(Report::default());
         }
-        let pool = Pool::of(&self.db)?;
+        let pool = self.pool()?;
         let plan = self.plan::<E>(&pool).await?;
-        let rows = Rows::of(&plan, batch)?;
-        if rows.upserts.is_empty() && rows.deletes.is_empty() {
-            return Ok(Report::default().with_rejected(rows.rejected));
-        }
-        let _turn = match plan.backend {
-            sea_orm::DbBackend::Sqlite => self.shared.writer.acquire().await.ok(),
-            _ => None,
-        };
-        let mut tx = pool.begin().await?;
-        let written = async {
-            fence::check(&mut tx, &batch.fences).await?;
-            apply::<E>(&mut tx, &plan, rows.upserts, rows.deletes).await
-        };
-        match written.await {
-            Ok(statements) => {
-                tx.commit().await?;
-                tracing::trace!(entity = E::NAME, records = batch.len(), statements, "batch written");
-                Ok(Report::written(statements).with_rejected(rows.rejected))
-            }
-            Err(error) => {
-                tx.rollback().await;
-                Err(error)
-            }
-        }
+        let _turn = self.turn(&pool).await;
+        write::batch(&pool, &plan, batch).await
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let pool = Pool::of(&self.db)?;
+        let pool = self.pool()?;
         let plan = self.plan::<E>(&pool).await?;
         load(&pool, &plan, keys).await
     }
-}
-
-/// Runs the statements of a batch; returns how many.
-async fn apply<E: SqlEntity>(
-    tx: &mut Tx,
-    plan: &Plan,
-    upserts: Vec<crate::plan::Row>,
-    deletes: Vec<crate::plan::Row>,
-) -> Result<u64, SinkError> {
-    let mut statements = 0;
-    let what = |verb: &str| format!("{verb} entity `{}` in table `{}`", E::NAME, plan.table.name);
-    let mut rows = upserts.into_iter();
-    while let Some(statement) = plan.upsert(&mut rows) {
-        tx.execute(&what("upsert of"), statement?).await?;
-        statements += 1;
+    async fn examine(&self, _scope: &Scope) -> Result<Vec<Finding>, SinkError> {
+        doctor::examine(&self.pool()?, E::NAME, &E::table()).await
     }
-    let mut rows = deletes.into_iter();
-    while let Some(statement) = plan.delete(&mut rows) {
-        tx.execute(&what("delete of"), statement?).await?;
-        statements += 1;
-    }
-    Ok(statements)
 }

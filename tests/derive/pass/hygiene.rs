@@ -47,6 +47,8 @@ mod shadowed {
         pub(super) payload: ::std::vec::Vec<::std::string::String>,
         #[wb(skip)]
         pub(super) r#move: real::u8,
+        #[wb(version)]
+        pub(super) r#fn: real::i64,
     }
 }
 
@@ -59,6 +61,7 @@ mod primitive {
     pub struct u64;
     pub struct usize;
     pub struct bool;
+    pub struct i64;
 
     #[derive(::core::clone::Clone, ::write_behind::WriteBehind)]
     #[wb(name = "primitive", table = "primitive", collection = "primitive", native_bson)]
@@ -67,19 +70,21 @@ mod primitive {
         pub(super) id: ::core::primitive::u64,
         #[wb(skip)]
         pub(super) memo: ::core::primitive::bool,
+        #[wb(version)]
+        pub(super) version: ::core::primitive::i64,
     }
 }
 
 impl ::serde::Serialize for primitive::Primitive {
     fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.id, self.memo).serialize(serializer)
+        (self.id, self.memo, self.version).serialize(serializer)
     }
 }
 
 impl<'de> ::serde::Deserialize<'de> for primitive::Primitive {
     fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (id, memo) = ::serde::Deserialize::deserialize(deserializer)?;
-        Ok(Self { id, memo })
+        let (id, memo, version) = ::serde::Deserialize::deserialize(deserializer)?;
+        Ok(Self { id, memo, version })
     }
 }
 
@@ -100,15 +105,17 @@ mod bare {
         pub(super) d: bool,
         #[wb(native_bson)]
         pub(super) e: ::uuid::Uuid,
+        #[wb(version)]
+        pub(super) f: u16,
     }
 }
 
 #[test]
 fn compiles_and_works() {
-    let bare = bare::Bare { a: 1, b: None, c: vec![1], d: true, e: ::uuid::Uuid::nil() };
+    let bare = bare::Bare { a: 1, b: None, c: vec![1], d: true, e: ::uuid::Uuid::nil(), f: 1 };
     assert_eq!(::write_behind::Entity::key(&bare), 1);
-    assert_eq!(::write_behind::Entity::key(&primitive::Primitive { id: 3, memo: true }), 3);
-    let _ = (bare.b, bare.c, bare.d, bare.e);
+    assert_eq!(::write_behind::Entity::key(&primitive::Primitive { id: 3, memo: true, version: 1 }), 3);
+    let _ = (bare.b, bare.c, bare.d, bare.e, bare.f);
     let shadowed = shadowed::Shadowed {
         key: "k".to_owned(),
         row: 2,
@@ -116,9 +123,11 @@ fn compiles_and_works() {
         r#type: ::chrono::Utc::now(),
         payload: vec![],
         r#move: 0,
+        r#fn: 5,
     };
+    assert_eq!(::write_behind::Entity::version(&shadowed), Some(5));
     assert_eq!(::write_behind::Entity::key(&shadowed), ("k".to_owned(), 2));
     let table = <shadowed::Shadowed as ::write_behind::SqlEntity>::table();
-    assert_eq!(table.columns.last().map(|c| &*c.name), Some("PAYLOAD"));
-    let _ = (shadowed.entity, shadowed.r#type, shadowed.payload, shadowed.r#move);
+    assert_eq!(table.columns.last().map(|c| &*c.name), Some("FN"));
+    let _ = (shadowed.entity, shadowed.r#type, shadowed.payload, shadowed.r#move, shadowed.r#fn);
 }

@@ -19,6 +19,7 @@ struct Thing {
     #[cfg_attr(all(), wb(rename = "kind"))]
     here: String,
     #[deprecated]
+    #[wb(version)]
     old: i32,
 }
 
@@ -27,6 +28,7 @@ impl Thing {
     const NAME: u8 = 1;
     const FORMAT: u8 = 2;
     const COLLECTION: u8 = 3;
+    const VERSION: u8 = 4;
     fn key(&self) {}
     fn encode(&self) {}
     fn decode(_: u8) {}
@@ -37,6 +39,8 @@ impl Thing {
     fn clone(&self) {}
     fn default() {}
     fn to_payload(&self) {}
+    fn version(&self) {}
+    fn to_version(&self) {}
 }
 
 #[test]

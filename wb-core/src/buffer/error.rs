@@ -11,8 +11,12 @@ pub enum BufferErrorKind {
     Unavailable,
     /// The connection broke or timed out under way: the request may have been carried out. Repeating it is safe.
     Unknown,
-    /// The buffer has no room.
+    /// The buffer has no room: the entity's `max_dirty` is reached, or the memory of Redis. Nothing was stored.
     Full,
+    /// The write is stored, but not as durably as was asked; a replica is away, or a disk slow. Repeating it is safe.
+    NotDurable,
+    /// The buffer lost data: what was waited for is gone, and nobody has seen it reach the sink.
+    Lost,
     /// The buffer holds dirty records of another topology.
     Topology,
     /// The buffer refuses the request as such: wrong type under a key, no permission, bad settings.
@@ -29,6 +33,8 @@ impl BufferErrorKind {
             Self::Unavailable => "unavailable",
             Self::Unknown => "outcome unknown",
             Self::Full => "full",
+            Self::NotDurable => "not durable",
+            Self::Lost => "lost",
             Self::Topology => "topology",
             Self::Misconfigured => "misconfigured",
             Self::Closed => "closed",

@@ -2,7 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::Id;
 use crate::record::Record;
+
+/// A page of the dead letters of one partition.
+#[derive(Clone, Debug)]
+pub struct Letters {
+    /// Where to go on; 0 at the end.
+    pub cursor: u64,
+    /// The letters.
+    pub letters: Vec<(Id, DeadLetter)>,
+}
+
+/// What became of a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Replay {
+    /// The payload is dirty again, and the letter gone.
+    Again,
+    /// A newer state of the key is on its way to the sink. The letter stays until that is settled: flushed, it removes
+    /// the letter; dead, it takes the letter's place.
+    Superseded,
+    /// There is no such letter.
+    Absent,
+}
 
 /// What was to be done with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +49,8 @@ pub struct DeadLetter {
     pub operation: Operation,
     /// What was said, sources included.
     pub error: String,
-    /// Kind of the error: `rejected`, `deferred`, `undecodable`, …
+    /// Kind of the error: `rejected`, `deferred`, `undecodable` or `misplaced`; `corrupt` for what another program has
+    /// left among the letters.
     pub kind: String,
     /// How often it was tried.
     pub attempts: u32,
@@ -50,6 +74,24 @@ impl DeadLetter {
             last_ms,
         }
     }
+
+    /// What stands in for a letter that cannot be read, so that it can be seen and discarded. Its payload is the text
+    /// that was found.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a buffer shared with other programs needs it"))]
+    pub(crate) fn corrupt(found: &[u8], error: String) -> Self {
+        Self {
+            payload: found.to_vec(),
+            operation: Operation::Upsert,
+            error,
+            kind: Self::CORRUPT.to_owned(),
+            attempts: 0,
+            first_ms: 0,
+            last_ms: 0,
+        }
+    }
+
+    /// Kind of [`corrupt`](Self::corrupt) letters.
+    pub(crate) const CORRUPT: &'static str = "corrupt";
 }
 
 /// Payloads that are text stay readable; others are written as `hex:…`.

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{BufferError, BufferErrorKind};
-pub use letter::{DeadLetter, Operation};
+pub use letter::{DeadLetter, Letters, Operation, Replay};
 pub use memory::MemoryBuffer;
 
 use crate::codec::Format;
@@ -180,15 +180,15 @@ pub trait Space: Send + Sync + 'static {
 
     /// These records are in the sink: removes them from the epoch and leaves clean copies. Clears their attempts and
     /// dead letters. Ends the epoch when it was the last one.
-    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Done, BufferError>;
+    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError>;
 
     /// These records must be tried again: back to `open` where no newer state is, else dropped (superseded). The
     /// value stays readable as the clean copy, without TTL.
-    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Done, BufferError>;
+    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError>;
 
     /// These records are dead letters: out of the epoch, kept with payload and reason, readable as the clean copy
     /// without TTL.
-    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Done, BufferError>;
+    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Moved, BufferError>;
 
     /// Attempts that were counted for these ids.
     async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError>;
@@ -196,8 +196,51 @@ pub trait Space: Send + Sync + 'static {
     /// The dead letter of an id.
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError>;
 
+    /// A page of the dead letters of a partition; about `limit`, some perhaps twice. Cursor 0 starts and ends.
+    async fn letters(&self, partition: u16, cursor: u64, limit: usize) -> Result<Letters, BufferError>;
+
+    /// Makes the payloads of these dead letters dirty again, with no attempts counted; the letters go. Where a newer state
+    /// is in `open` or `flushing` nothing is done: it decides. A letter proves that nothing newer was flushed since,
+    /// because every ack removes it. One answer per id.
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError>;
+
+    /// Removes these dead letters for good; where no newer state is dirty, their attempts and clean copies too, so that
+    /// readers see the sink's row again. Returns how many there were.
+    async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError>;
+
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
+
+    /// What became of the data since the last call; called about once a second in each process. A buffer that finds its
+    /// data gone back drops the clean copies that may be older than the sink before it answers.
+    async fn lineage(&self) -> Result<Lineage, BufferError> {
+        Ok(Lineage::Unwatched)
+    }
+}
+
+/// Whether a buffer still has the data that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lineage {
+    /// It cannot lose any but with the process; not to be asked again.
+    Unwatched,
+    /// It has.
+    Unbroken,
+    /// It was restarted or replaced, and has everything that is known to have been there.
+    Restarted {
+        /// What was acknowledged after this time (in milliseconds since the Unix epoch) may be missing; `None`: nothing is.
+        since_ms: Option<u64>,
+        /// Clean copies that were dropped, because the sink may be newer.
+        dropped: u64,
+    },
+    /// It lost data that was there.
+    Broken {
+        /// What was acknowledged after this time (in milliseconds since the Unix epoch) and not flushed may be missing;
+        /// `None`: anything that was dirty may be.
+        since_ms: Option<u64>,
+        /// Clean copies that were dropped, because the sink may be newer.
+        dropped: u64,
+    },
 }
 
 /// What a worker hears when it says that it is alive.
@@ -337,17 +380,58 @@ pub enum Done {
     More,
     /// Done; the epoch is flushed.
     Epoch,
+    /// Nothing of the epoch is left, but records that the step was to move were not there: somebody has taken them away.
+    /// The epoch does not count as flushed.
+    Gone,
     /// Nothing was done: the lease or the epoch is not the caller's any more.
     NotOwner,
 }
 
-/// How often a record was refused.
+/// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What became of the epoch.
+    pub done: Done,
+    /// Records that the step took out of the epoch. Fewer than it was to: it was carried out before, or somebody else has
+    /// taken them away.
+    pub records: u64,
+}
+
+impl PartialEq<Done> for Moved {
+    fn eq(&self, other: &Done) -> bool {
+        self.done == *other
+    }
+}
+
+/// How often a record was refused. Counts belong to a payload: a newer one starts anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// Times the sink refused it.
+    /// Times the sink refused it for its own data.
     pub count: u32,
-    /// When it first did, in milliseconds since the Unix epoch.
+    /// When it was first refused or deferred, in milliseconds since the Unix epoch; for people.
     pub first_ms: u64,
+    /// Times the sink deferred it: a foreign key's parent was not there.
+    pub deferrals: u32,
+    /// [`Record::digest`] of the payload that was refused.
+    pub digest: u64,
+}
+
+impl Attempts {
+    /// Reads what [`Display`](fmt::Display) writes: `count first_ms deferrals digest`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (count, first_ms) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let deferrals = words.next()?.parse().ok()?;
+        let digest = u64::from_str_radix(words.next()?, 16).ok()?;
+        Some(Self { count, first_ms, deferrals, digest })
+    }
+}
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {:016x}", self.count, self.first_ms, self.deferrals, self.digest)
+    }
 }
 
 /// Where a partition stands.

@@ -20,27 +20,64 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
+    pub(super) fn place(&self) -> Place {
+        (self.epoch.partition, self.id.clone())
+    }
+
     fn bytes(&self) -> usize {
         self.id.as_bytes().len() + self.record.len()
     }
 }
 
-/// Ids that are claimed and not settled yet. A scan may name a record twice, while its first claim is still on its way:
-/// concurrent batches have disjoint keys all the same.
+/// A record's place: an id stands in two partitions when a foreign program has misplaced one.
+pub(super) type Place = (u16, Id);
+
+/// Records that are read and not settled yet. A scan may name a record twice, while its first claim is still on its way:
+/// concurrent batches have disjoint keys all the same, and every record is settled once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Flying(Arc<Mutex<HashSet<Id>>>);
+pub(super) struct Flying(Arc<Mutex<Sky>>);
+
+#[derive(Debug, Default)]
+struct Sky {
+    places: HashSet<Place>,
+    /// Landed since the page was asked for that is being read. It may name them: they were there when it was read.
+    landed: HashSet<Place>,
+    reading: bool,
+}
 
 impl Flying {
-    fn ids(&self) -> MutexGuard<'_, HashSet<Id>> {
+    fn sky(&self) -> MutexGuard<'_, Sky> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These are settled, or left to the next cycle.
-    pub(super) fn landed(&self, ids: &[Id]) {
-        let mut flying = self.ids();
-        for id in ids {
-            flying.remove(id);
+    pub(super) fn landed(&self, places: &[Place]) {
+        let mut sky = self.sky();
+        for place in places {
+            let known = sky.places.take(place);
+            if sky.reading {
+                sky.landed.extend(known);
+            }
         }
+    }
+
+    /// Pages are asked for from here on.
+    fn reading(&self) {
+        let mut sky = self.sky();
+        sky.reading = true;
+        sky.landed.clear();
+    }
+
+    /// The pages are there: which of these records are new?
+    fn read(&self, records: Vec<Claimed>) -> Vec<Claimed> {
+        let mut sky = self.sky();
+        let Sky { places, landed, reading } = &mut *sky;
+        *reading = false;
+        // A repetition has the same value, because a closed epoch does not change.
+        let fresh = |claimed: &Claimed| !landed.contains(&claimed.place()) && places.insert(claimed.place());
+        let fresh = records.into_iter().filter(fresh).collect();
+        landed.clear();
+        fresh
     }
 }
 
@@ -94,38 +131,26 @@ impl Claim {
     /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record at least. No id occurs twice, in
     /// this batch or in another one that is on its way.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Claimed>>, BufferError> {
-        loop {
-            // By bytes too: a batch of large records must not read thousands of them ahead.
-            while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.cursors.is_empty() {
-                self.read().await?;
-            }
-            let batch = self.gather();
-            if !batch.is_empty() {
-                return Ok(Some(batch));
-            }
-            // Nothing but repetitions; perhaps there is more behind them.
-            if self.cursors.is_empty() && self.ready.is_empty() {
-                return Ok(None);
-            }
+        // By bytes too: a batch of large records must not read thousands of them ahead.
+        while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.cursors.is_empty() {
+            self.read().await?;
         }
+        let batch = self.gather();
+        Ok((!batch.is_empty()).then_some(batch))
     }
 
     /// A batch of what was read.
     fn gather(&mut self) -> Vec<Claimed> {
         let mut batch = Vec::with_capacity(self.ready.len().min(self.max_rows));
         let mut bytes = 0;
-        let mut flying = self.flying.ids();
         while let Some(next) = self.ready.front() {
             if batch.len() >= self.max_rows || (bytes + next.bytes() > self.max_bytes && !batch.is_empty()) {
                 break;
             }
             let Some(next) = self.ready.pop_front() else { break };
             self.ready_bytes -= next.bytes();
-            // A repetition has the same value, because a closed epoch does not change.
-            if flying.insert(next.id.clone()) {
-                bytes += next.bytes();
-                batch.push(next);
-            }
+            bytes += next.bytes();
+            batch.push(next);
         }
         batch
     }
@@ -135,6 +160,7 @@ impl Claim {
         let rows = (self.max_bytes / self.seen.get()).clamp(1, self.max_rows);
         let limit = rows.div_ceil(self.cursors.len());
         let space = &self.space;
+        self.flying.reading();
         let pages = try_join_all(self.cursors.iter().map(|&(epoch, cursor)| async move {
             let page = space.claim(epoch.partition, cursor, limit).await?;
             failpoint::pass("after_claim");
@@ -142,17 +168,18 @@ impl Claim {
         }))
         .await?;
         self.cursors.clear();
+        let mut records = Vec::new();
         for (epoch, page) in pages {
             if page.cursor != 0 {
                 self.cursors.push((epoch, page.cursor));
             }
-            for (id, record) in page.records {
-                let claimed = Claimed { epoch, id, record };
-                self.seen.records += 1;
-                self.seen.bytes += claimed.bytes();
-                self.ready_bytes += claimed.bytes();
-                self.ready.push_back(claimed);
-            }
+            records.extend(page.records.into_iter().map(|(id, record)| Claimed { epoch, id, record }));
+        }
+        for claimed in self.flying.read(records) {
+            self.seen.records += 1;
+            self.seen.bytes += claimed.bytes();
+            self.ready_bytes += claimed.bytes();
+            self.ready.push_back(claimed);
         }
         Ok(())
     }
@@ -193,26 +220,32 @@ mod tests {
         Ok(())
     }
 
-    /// A buffer whose scan repeats records, as `HSCAN` may while its table shrinks.
-    #[tokio::test]
-    async fn a_record_on_its_way_is_not_claimed_again() -> Result<(), BufferError> {
-        let scope = Arc::new(Scope::new("test", "blob", 1));
-        let space = MemoryBuffer::new().space(Registration::new(scope, Format::Json)).await?;
-        let mut claim = Claim::new(space, Vec::new(), 2, 1_000);
-        let epoch = Epoch { partition: 0, number: 1, right: Right::unfenced() };
-        for n in [1_u64, 2, 1, 2, 3] {
-            let claimed = Claimed { epoch, id: id(n), record: Record::from_bytes("x") };
-            claim.ready_bytes += claimed.bytes();
-            claim.ready.push_back(claimed);
-        }
-        let mut batches = Vec::new();
-        while let Some(batch) = claim.next().await? {
-            batches.push(batch.into_iter().map(|claimed| claimed.id).collect::<Vec<_>>());
-        }
-        assert_eq!(batches, [vec![id(1), id(2)], vec![id(3)]]);
-        claim.flying().landed(&[id(1)]);
-        assert_eq!(claim.flying().ids().len(), 2);
-        Ok(())
+    /// A scan repeats records, as `HSCAN` may while its table shrinks.
+    #[test]
+    fn a_record_on_its_way_is_not_claimed_again() {
+        let flying = Flying::default();
+        let epoch = |partition| Epoch { partition, number: 1, right: Right::unfenced() };
+        let page = |places: &[(u16, u64)]| {
+            let claimed =
+                |&(partition, n)| Claimed { epoch: epoch(partition), id: id(n), record: Record::from_bytes("x") };
+            places.iter().map(claimed).collect::<Vec<_>>()
+        };
+        let read = |places: &[(u16, u64)]| flying.read(page(places)).iter().map(Claimed::place).collect::<Vec<_>>();
+        flying.reading();
+        assert_eq!(read(&[(0, 1), (0, 2), (0, 1)]), [(0, id(1)), (0, id(2))], "twice in a page");
+        flying.reading();
+        assert_eq!(
+            read(&[(0, 2), (0, 3), (1, 2)]),
+            [(0, id(3)), (1, id(2))],
+            "on its way; elsewhere it is another record"
+        );
+        flying.reading();
+        flying.landed(&[(0, id(1))]);
+        assert_eq!(read(&[(0, 1), (0, 4)]), [(0, id(4))], "it landed after the page was read");
+        flying.landed(&[(0, id(2))]);
+        flying.reading();
+        assert_eq!(read(&[(0, 2)]), [(0, id(2))], "it is there again");
+        assert!(flying.sky().landed.is_empty());
     }
 
     fn id(n: u64) -> Id {

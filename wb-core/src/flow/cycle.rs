@@ -1,5 +1,6 @@
 //! The worker of an entity: waits until a flush is due, then takes what is dirty through the flow.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,22 +12,26 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::claim::{Claim, Claimed};
-use super::decode::{Decoded, decode};
+use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
 use super::rotate::Epoch;
 use crate::buffer::BufferError;
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::{Lane, Phase, stopped};
+use crate::lease;
+use crate::sabotage::Mechanism;
 use crate::sink::Batch;
 
 /// Wait after a failed cycle before the next one.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
 
-/// Why a cycle did not flush everything that it closed. Nothing is lost: what was not acknowledged is tried again.
-enum Interrupted {
+/// Why a cycle did not flush everything that it closed. Nothing is lost here: what was not acknowledged is tried again.
+pub(super) enum Interrupted {
     Buffer(BufferError),
     Panicked,
+    /// Somebody has taken records out of an epoch while it was flushed; told where it was seen.
+    Vanished,
 }
 
 impl From<BufferError> for Interrupted {
@@ -47,11 +52,21 @@ pub(crate) async fn run<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Ph
         }
         due = Instant::now() + lane.options.flush_every;
         // A sink or codec that panics must not end the worker.
-        let cycle = AssertUnwindSafe(lane.cycle()).catch_unwind().await.unwrap_or(Err(Interrupted::Panicked));
+        let mut cycle = pin!(AssertUnwindSafe(lane.cycle()).catch_unwind());
+        let cycle = tokio::select! {
+            cycle = &mut cycle => cycle,
+            // A batch that waits gives up; one that is on its way to the sink is seen through.
+            () = stopped(&mut phase) => {
+                lane.passage.end();
+                cycle.await
+            }
+        };
+        let cycle = cycle.unwrap_or(Err(Interrupted::Panicked));
         if let Err(interrupted) = cycle {
             match interrupted {
                 Interrupted::Buffer(error) => events::cycle_failed(&lane.scope, &error),
                 Interrupted::Panicked => events::cycle_panicked(&lane.scope),
+                Interrupted::Vanished => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(AFTER_FAILURE) => {}
@@ -61,6 +76,33 @@ pub(crate) async fn run<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Ph
             due = Instant::now();
         }
         lane.cycles.send_modify(|count| *count += 1);
+    }
+}
+
+/// Partitions whose epoch was seen to end, or was given up.
+#[derive(Default)]
+pub(super) struct Ended {
+    partitions: BTreeSet<u16>,
+    /// Some batch was given up: epochs may stay as they are.
+    given_up: bool,
+}
+
+impl Ended {
+    fn given_up() -> Self {
+        Self { given_up: true, ..Self::default() }
+    }
+
+    pub(super) fn insert(&mut self, partition: u16) {
+        self.partitions.insert(partition);
+    }
+
+    fn add(&mut self, mut other: Self) {
+        self.partitions.append(&mut other.partitions);
+        self.given_up |= other.given_up;
+    }
+
+    fn has(&self, epoch: &Epoch) -> bool {
+        self.given_up || self.partitions.contains(&epoch.partition)
     }
 }
 
@@ -85,7 +127,10 @@ impl<E: Entity> Lane<E> {
         let options = &self.options;
         let failed = Arc::new(AtomicBool::new(false));
         let over = failed.clone();
-        let claim = Claim::new(self.space.clone(), epochs, options.max_batch, options.max_batch_bytes);
+        // With a limit a batch is at most what may go in a second, so that rows flow evenly.
+        let limit = options.rate_limit.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        let max_rows = options.max_batch.min(limit);
+        let claim = Claim::new(self.space.clone(), epochs.clone(), max_rows, options.max_batch_bytes);
         let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
             if over.load(Ordering::Relaxed) {
@@ -96,39 +141,66 @@ impl<E: Entity> Lane<E> {
         let settled = batches
             .map(|batch| async move {
                 let batch = batch?;
-                let ids: Vec<_> = batch.iter().map(|claimed| claimed.id.clone()).collect();
+                let places: Vec<_> = batch.iter().map(Claimed::place).collect();
                 let settled = AssertUnwindSafe(self.flush_batch(batch)).catch_unwind().await;
-                flying.landed(&ids);
-                match settled {
-                    Ok(settled) => Ok(settled?),
-                    Err(_) => Err(Interrupted::Panicked),
-                }
+                flying.landed(&places);
+                settled.unwrap_or(Err(Interrupted::Panicked))
             })
             .buffer_unordered(options.flush_concurrency);
         let mut settled = pin!(settled);
         let mut outcome = Ok(());
+        let mut ended = Ended::default();
         while let Some(settled) = settled.next().await {
             failed.fetch_or(settled.is_err(), Ordering::Relaxed);
-            outcome = outcome.and(settled);
+            outcome = match settled {
+                Ok(batch) => {
+                    ended.add(batch);
+                    outcome
+                }
+                Err(interrupted) => outcome.and(Err(interrupted)),
+            };
         }
-        outcome
+        outcome?;
+        if let Some(epoch) = epochs.iter().find(|epoch| !ended.has(epoch)) {
+            // Every record was settled, and nobody was told that it was the last: there must have been others.
+            events::vanished(&self.scope, epoch.partition, epoch.number, 0);
+            return Err(Interrupted::Vanished);
+        }
+        Ok(())
     }
 
-    async fn flush_batch(&self, claimed: Vec<Claimed>) -> Result<(), BufferError> {
-        let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, &claimed);
-        let mut epochs: Vec<Epoch> = claimed.iter().map(|claimed| claimed.epoch).collect();
+    async fn flush_batch(&self, claimed: Vec<Claimed>) -> Result<Ended, Interrupted> {
+        let postponed = |claimed: &Claimed| self.postponed.waits_with(&claimed.id, &claimed.record);
+        let (mut due, mut early) = (Vec::with_capacity(claimed.len()), Vec::new());
+        for claimed in claimed {
+            match postponed(&claimed) {
+                None => due.push(claimed),
+                Some(attempts) => early.push((claimed, attempts)),
+            }
+        }
+        let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
+        if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
+            // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
+            lease::confirm(self).await?;
+        }
+        let mut epochs: Vec<Epoch> = due.iter().map(|claimed| claimed.epoch).collect();
         epochs.sort_unstable_by_key(|epoch| epoch.partition);
         epochs.dedup();
-        let fences = epochs.iter().filter_map(|epoch| epoch.right.fence).collect();
+        let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
+        let fences = epochs.iter().filter_map(|epoch| epoch.right.fence.filter(|_| fenced)).collect();
         let batch = Batch::new(self.scope.clone(), fences, upserts, deletes);
+        if self.options.sabotage.lacks(Mechanism::CommitFirst) {
+            let written = due.iter().map(|claimed| claimed.id.clone()).collect();
+            self.settle(&due, Flushed { written, refused: Vec::new() }, Vec::new(), Vec::new()).await?;
+        }
         let flushed = if batch.is_empty() {
             Flushed { written: Vec::new(), refused: Vec::new() }
         } else {
             match self.flush(batch, &epochs).await {
                 Ok(flushed) => flushed,
-                Err(GivenUp) => return Ok(()),
+                Err(GivenUp) => return Ok(Ended::given_up()),
             }
         };
-        self.settle(&claimed, flushed, unreadable).await
+        self.settle(&due, flushed, unreadable, early).await
     }
 }

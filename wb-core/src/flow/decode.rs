@@ -1,5 +1,6 @@
 //! Turns claimed records into rows; what has no row is told apart, never dropped.
 
+use crate::codec::CodecError;
 use crate::entity::Entity;
 use crate::error::chain;
 use crate::key::Id;
@@ -17,7 +18,7 @@ pub(super) struct Decoded<E: Entity> {
 
 /// A record that no retry can turn into a row.
 pub(super) struct Unreadable {
-    pub(super) id: Id,
+    pub(super) claimed: Claimed,
     pub(super) kind: &'static str,
     pub(super) error: String,
 }
@@ -28,17 +29,18 @@ pub(super) const UNDECODABLE: &str = "undecodable";
 pub(super) const MISPLACED: &str = "misplaced";
 
 /// A payload on which the struct's own code panics is one that does not decode: it must not stop all others.
-fn read<E: Entity>(payload: &[u8]) -> Result<E, String> {
-    match std::panic::catch_unwind(|| E::decode(payload)) {
-        Ok(decoded) => decoded.map_err(|error| chain(&error)),
-        Err(_) => Err("the payload makes the struct's decoder panic".to_owned()),
-    }
+pub(super) fn decode_payload<E: Entity>(payload: &[u8]) -> Result<E, CodecError> {
+    std::panic::catch_unwind(|| E::decode(payload)).unwrap_or_else(|_| {
+        let source = "the payload makes the struct's decoder panic".into();
+        Err(CodecError::Decode { format: E::FORMAT, source })
+    })
 }
 
-pub(super) fn decode<E: Entity>(scope: &Scope, claimed: &[Claimed]) -> Decoded<E> {
+pub(super) fn decode<'a, E: Entity>(scope: &Scope, claimed: impl Iterator<Item = &'a Claimed>) -> Decoded<E> {
     let mut decoded = Decoded { upserts: Vec::new(), deletes: Vec::new(), unreadable: Vec::new() };
-    for Claimed { epoch, id, record } in claimed {
-        let mut unreadable = |kind, error| decoded.unreadable.push(Unreadable { id: id.clone(), kind, error });
+    for claimed @ Claimed { epoch, id, record } in claimed {
+        let mut unreadable =
+            |kind, error| decoded.unreadable.push(Unreadable { claimed: claimed.clone(), kind, error });
         let home = partition_of(id, scope.partitions);
         if home != epoch.partition {
             unreadable(MISPLACED, format!("the id belongs to partition {home}, not to {}", epoch.partition));
@@ -49,8 +51,8 @@ pub(super) fn decode<E: Entity>(scope: &Scope, claimed: &[Claimed]) -> Decoded<E
                 Ok(key) => decoded.deletes.push(Delete::new(id.clone(), key)),
                 Err(error) => unreadable(MISPLACED, chain(&error)),
             },
-            Some(payload) => match read::<E>(payload) {
-                Err(error) => unreadable(UNDECODABLE, error),
+            Some(payload) => match decode_payload::<E>(payload) {
+                Err(error) => unreadable(UNDECODABLE, chain(&error)),
                 // The row would be another one than readers, deletes and later writes of this id mean.
                 Ok(value) if Id::of(&value.key()).ok().as_ref() != Some(id) => {
                     unreadable(MISPLACED, "the payload's key is not the id that it is stored under".to_owned());

@@ -1,6 +1,13 @@
 //! flush: a batch goes to the sink until it is settled: written, refused record by record, or given up.
 
-use tokio::time::Instant;
+use std::any::Any;
+use std::collections::{HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::{Instant, timeout};
 
 use crate::entity::Entity;
 use crate::events;
@@ -8,10 +15,16 @@ use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
 use crate::metrics;
-use crate::retry::{Verdict, verdict};
-use crate::sink::{Batch, Report, SinkError};
+use crate::passage::{Admission, Refused};
+use crate::retry::{Verdict, isolates, verdict};
+use crate::sabotage::Mechanism;
+use crate::sink::{Batch, ErrorKind, Report, SinkError};
 
 use super::rotate::Epoch;
+
+/// A write that takes longer is reported, again and again. It is never given up: what it does in the sink could land
+/// later, over newer states.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// What became of the records of a batch.
 pub(super) struct Flushed {
@@ -21,93 +34,162 @@ pub(super) struct Flushed {
     pub(super) refused: Vec<(Id, SinkError)>,
 }
 
-/// A partition of the batch is not this worker's any more: nothing more may be done with it.
+/// A partition of the batch is not this worker's any more, or the worker ends: nothing more may be done with it.
 pub(super) struct GivenUp;
 
 enum Settled {
     Written(Report),
     Refused(SinkError),
+    /// The sink panics whenever it is given this.
+    Panics,
 }
 
 impl<E: Entity> Lane<E> {
     pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch]) -> Result<Flushed, GivenUp> {
         let mut flushed = Flushed { written: Vec::with_capacity(batch.len()), refused: Vec::new() };
-        let mut batches = vec![batch];
-        while let Some(batch) = batches.pop() {
+        let mut panicked = Vec::new();
+        // First in, first out: between two parts that fail others land, and show that the sink is well.
+        let mut batches = VecDeque::from([batch]);
+        while let Some(batch) = batches.pop_front() {
             if batch.is_empty() {
                 continue;
             }
+            let single = batch.len() == 1;
             match self.settle_batch(&batch, epochs).await? {
                 Settled::Written(report) => {
-                    let refused = |id: &Id| report.rejected.iter().any(|(other, _)| other == id);
-                    flushed.written.extend(ids(&batch).filter(|id| !refused(id)).cloned());
+                    if let Some((_, error)) =
+                        report.rejected.iter().find(|(_, error)| error.kind() == ErrorKind::Fenced)
+                    {
+                        return Err(self.fenced(epochs, error));
+                    }
+                    let refused: HashSet<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
+                    flushed.written.extend(ids(&batch).filter(|id| !refused.contains(id)).cloned());
                     flushed.refused.extend(report.rejected);
                 }
-                Settled::Refused(error) if batch.len() == 1 => {
+                Settled::Refused(error) if single => {
                     flushed.refused.extend(ids(&batch).next().cloned().map(|id| (id, error)));
                 }
+                Settled::Panics if single => panicked.extend(ids(&batch).next().cloned()),
                 Settled::Refused(error) => {
                     events::isolating(&self.scope, batch.len(), &error);
                     batches.extend(halves(batch));
                 }
+                Settled::Panics => batches.extend(halves(batch)),
             }
         }
+        // A sink that takes the others panics for the record's sake; one that takes nothing, for its own.
+        let kind = if flushed.written.is_empty() { ErrorKind::Unavailable } else { ErrorKind::Rejected };
+        let error = || SinkError::new(kind, "the sink panics when it is given this record");
+        flushed.refused.extend(panicked.into_iter().map(|id| (id, error())));
         Ok(flushed)
     }
 
     /// Writes a batch as often as it takes, while the partitions are this worker's.
     async fn settle_batch(&self, batch: &Batch<E>, epochs: &[Epoch]) -> Result<Settled, GivenUp> {
-        let mut failures = 0_u32;
+        let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
+        let holds = || !fenced || epochs.iter().all(|epoch| self.leases.holds(epoch.partition, epoch.right));
+        let (mut failures, mut panics) = (0_u32, 0_u32);
         loop {
-            // An outage may have cost the lease meanwhile. A sink that fences would refuse; others have only this.
-            if let Some(epoch) = epochs.iter().find(|epoch| !self.leases.holds(epoch.partition, epoch.right)) {
-                events::step_refused(&self.scope, epoch.partition, epoch.number, "flush");
-                return Err(GivenUp);
-            }
+            let admission = match self.passage.admit(batch.len(), holds).await {
+                Ok(admission) => admission,
+                Err(Refused::Over) => return Err(GivenUp),
+                Err(Refused::NotOwner) => {
+                    if let Some(epoch) = epochs.iter().find(|epoch| !self.leases.holds(epoch.partition, epoch.right)) {
+                        events::step_refused(&self.scope, epoch.partition, epoch.number, "flush");
+                    }
+                    return Err(GivenUp);
+                }
+            };
             failpoint::pass("before_write");
             let begun = Instant::now();
-            let result = self.sink.write(batch).await;
+            let result = self.write_seen_through(batch, begun).await;
             failpoint::pass("after_write");
             self.counters.flushed(begun.elapsed());
             metrics::flushed(&self.scope, begun.elapsed());
             let error = match result {
-                Ok(report) => {
+                Ok(Ok(report)) => {
                     failpoint::pass("after_commit");
+                    self.answered(admission);
                     self.count(batch, &report, begun);
                     return Ok(Settled::Written(report));
                 }
-                Err(error) => error,
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    panics += 1;
+                    events::write_panicked(&self.scope, batch.len(), panics);
+                    if isolates(panics) {
+                        // Whether the sink is well is for the parts to find out, not faster than for an outage.
+                        admission.failed(ErrorKind::Unavailable, &self.options.retry, rand::random());
+                        self.counters.failed.of(ErrorKind::Unavailable).add(1);
+                        return Ok(Settled::Panics);
+                    }
+                    SinkError::new(ErrorKind::Unavailable, "the sink panicked")
+                }
             };
             failures = failures.saturating_add(1);
-            self.counters.failed(error.kind());
+            self.counters.failed.of(error.kind()).add(1);
             match verdict(error.kind(), failures, &self.options.retry, rand::random()) {
-                (Verdict::Isolate, _) => return Ok(Settled::Refused(error)),
+                (Verdict::Isolate, _) => {
+                    self.answered(admission);
+                    return Ok(Settled::Refused(error));
+                }
                 (Verdict::GiveUp, _) => {
-                    events::fenced(&self.scope, &error);
-                    self.leases.forget(epochs.iter().map(|epoch| (epoch.partition, epoch.right)));
-                    return Err(GivenUp);
+                    self.answered(admission);
+                    return Err(self.fenced(epochs, &error));
                 }
-                (Verdict::WaitForPerson, wait) => {
-                    // Once, not at every retry: whoever is woken by it reads it once.
-                    if failures == 1 {
+                (Verdict::Outage, _) => {
+                    let failed = admission.failed(error.kind(), &self.options.retry, rand::random());
+                    // Once a pause, not at every retry and for every batch: whoever is woken by it reads it once.
+                    if failed.paused {
                         events::paused(&self.scope, &error);
+                    } else {
+                        events::retrying(&self.scope, batch.len(), failed.failures, failed.wait, &error);
                     }
-                    tokio::time::sleep(wait).await;
                 }
-                (Verdict::Wait, wait) => {
+                (Verdict::Again, wait) => {
+                    self.answered(admission);
                     events::retrying(&self.scope, batch.len(), failures, wait, &error);
-                    tokio::time::sleep(wait).await;
+                    self.passage.pause(wait).await;
                 }
             }
         }
     }
 
+    /// One call of the sink, seen through to its end, with what it panics with.
+    async fn write_seen_through(
+        &self,
+        batch: &Batch<E>,
+        begun: Instant,
+    ) -> Result<Result<Report, SinkError>, Box<dyn Any + Send>> {
+        let mut write = pin!(AssertUnwindSafe(self.sink.write(batch)).catch_unwind());
+        loop {
+            match timeout(SLOW, &mut write).await {
+                Ok(result) => return result,
+                Err(_) => events::slow_write(&self.scope, batch.len(), begun.elapsed()),
+            }
+        }
+    }
+
+    fn answered(&self, admission: Admission<'_>) {
+        if let Some(outage) = admission.answered() {
+            events::resumed(&self.scope, outage.failures, outage.lasted(Instant::now()), outage.paused);
+        }
+    }
+
+    fn fenced(&self, epochs: &[Epoch], error: &SinkError) -> GivenUp {
+        events::fenced(&self.scope, error);
+        self.counters.fenced.add(1);
+        self.leases.forget(epochs.iter().map(|epoch| (epoch.partition, epoch.right)));
+        GivenUp
+    }
+
     fn count(&self, batch: &Batch<E>, report: &Report, begun: Instant) {
-        let (upserts, deletes) = (batch.upserts.len(), batch.deletes.len());
-        let refused = report.rejected.len() as u64;
+        let refused: HashSet<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
+        let upserts = batch.upserts.iter().filter(|upsert| !refused.contains(&upsert.id)).count();
+        let deletes = batch.deletes.iter().filter(|delete| !refused.contains(&delete.id)).count();
         self.counters.batches.add(1);
         self.counters.statements.add(report.statements);
-        self.counters.rows_upserted.add((upserts as u64).saturating_sub(refused));
+        self.counters.rows_upserted.add(upserts as u64);
         self.counters.rows_deleted.add(deletes as u64);
         events::flushed(&self.scope, upserts, deletes, report.statements, begun.elapsed());
     }

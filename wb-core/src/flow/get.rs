@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use futures::future::try_join_all;
 
+use super::decode::decode_payload;
 use super::put::codec;
 use crate::buffer::{Lookup, Token};
 use crate::entity::Entity;
@@ -107,5 +108,5 @@ impl<E: Entity> Lane<E> {
 }
 
 fn decode<E: Entity>(id: &Id, record: &Record) -> Result<Option<E>, CacheError> {
-    record.payload().map(|payload| E::decode(payload).map_err(|source| codec(id, source))).transpose()
+    record.payload().map(|payload| decode_payload(payload).map_err(|source| codec(id, source))).transpose()
 }

@@ -1,9 +1,11 @@
 //! load: what is in no buffer comes from the sink, and is filled in where nothing newer can have been.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 
 use super::put::codec;
@@ -16,9 +18,19 @@ use crate::lane::Lane;
 use crate::loads::Loaded;
 use crate::partition::partition_of;
 use crate::record::Record;
+use crate::sink::{ErrorKind, Scope, Sink, SinkError};
 
 /// Life of a load token: a load that takes longer is not filled in.
 const TOKEN_TTL: Duration = Duration::from_secs(10);
+
+/// Asks the sink. One that panics must not take its readers with it: several may share one load.
+async fn load<E: Entity>(sink: &dyn Sink<E>, scope: &Scope, keys: &[E::Key]) -> Result<Vec<E>, CacheError> {
+    let loaded = AssertUnwindSafe(sink.load(keys)).catch_unwind().await.unwrap_or_else(|_| {
+        events::load_panicked(scope);
+        Err(SinkError::new(ErrorKind::Unavailable, "the sink panicked while loading"))
+    });
+    loaded.map_err(|source| CacheError::Sink { source: Arc::new(source) })
+}
 
 impl<E: Entity> Lane<E> {
     /// Says that this process loads `id`. With clean copies switched off the token is left all the same: it is what
@@ -33,9 +45,9 @@ impl<E: Entity> Lane<E> {
 
     /// Loads one key; the tombstone says "no such row". Owns what it needs, because readers share it.
     pub(super) fn load_one(&self, id: Id, key: E::Key) -> impl Future<Output = Loaded> + Send + use<E> {
-        let sink = self.sink.clone();
+        let (sink, scope) = (self.sink.clone(), self.scope.clone());
         async move {
-            let rows = sink.load(&[key]).await.map_err(|source| CacheError::Sink { source: Arc::new(source) })?;
+            let rows = load(&*sink, &scope, &[key]).await?;
             for row in rows {
                 // A sink whose collation folds case answers with another key's row.
                 if Id::of(&row.key())? == id {
@@ -60,7 +72,7 @@ impl<E: Entity> Lane<E> {
         }))
         .await?;
         let keys: Vec<E::Key> = missing.values().map(|&key| key.clone()).collect();
-        let rows = self.sink.load(&keys).await.map_err(|source| CacheError::Sink { source: Arc::new(source) })?;
+        let rows = load(&*self.sink, &self.scope, &keys).await?;
         let mut loaded: HashMap<Id, Record> = missing.keys().map(|&id| (id.clone(), Record::tombstone())).collect();
         for row in rows {
             let id = Id::of(&row.key())?;

@@ -1,10 +1,17 @@
 //! put, delete: one write into the buffer, acknowledged when the buffer has it.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::buffer::{BufferError, BufferErrorKind};
 use crate::codec::Format;
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::{EntityKey, Id};
-use crate::lane::Lane;
+use crate::lane::{LOOK_AGAIN, Lane, NEVER};
+use crate::options::{MaxDirty, Overflow};
 use crate::partition::partition_of;
 use crate::record::{Record, Write};
 
@@ -15,9 +22,66 @@ impl<E: Entity> Lane<E> {
             return Ok(());
         }
         let _place = self.gate.enter()?;
-        self.space.put(writes).await?;
+        match self.options.max_dirty {
+            Some(MaxDirty { keys, overflow: Overflow::Wait { timeout } }) if can_fit(&writes, keys) => {
+                self.put_when_room(writes, timeout).await?;
+            }
+            _ => self.space.put(writes).await?,
+        }
         self.counters.puts.add(count);
         Ok(())
+    }
+
+    /// Tries until there is room, or the time is up. A try is stored whole or refused whole, and none is broken off: what
+    /// was given up is not stored.
+    async fn put_when_room(&self, writes: Vec<Write>, timeout: Duration) -> Result<(), CacheError> {
+        let now = Instant::now();
+        let until = now.checked_add(timeout).unwrap_or(now + NEVER);
+        let mut cycles = self.cycles.subscribe();
+        let Some(mut full) = self.try_put(&writes).await? else { return Ok(()) };
+        // A few try at a time, in the order in which they came; the others wait for their turn.
+        let _turn = match self.unless_over(until, self.room.acquire()).await? {
+            Some(turn) => turn,
+            None => return Err(full.into()),
+        };
+        let mut pause = LOOK_AGAIN.0;
+        loop {
+            // Either this process flushes and says so, or another one does and has to be asked.
+            self.pressure.nudge();
+            let cycle = tokio::time::timeout(LOOK_AGAIN.1, cycles.changed());
+            if self.unless_over(until, cycle).await?.is_none() {
+                return Err(full.into());
+            }
+            match self.try_put(&writes).await? {
+                None => return Ok(()),
+                Some(error) => full = error,
+            }
+            // This process's cycles end at once when the dirty partitions are another one's.
+            if self.unless_over(until, tokio::time::sleep(pause)).await?.is_none() {
+                return Err(full.into());
+            }
+            pause = (pause * 2).min(LOOK_AGAIN.1);
+        }
+    }
+
+    /// Waits for this, but not beyond `until` (`None`) nor beyond the end of intake: shutdown waits for the writes that are
+    /// in, and this one is not stored yet.
+    async fn unless_over<T>(&self, until: Instant, wait: impl Future<Output = T>) -> Result<Option<T>, CacheError> {
+        tokio::select! {
+            biased;
+            () = self.gate.closed() => Err(CacheError::Closed),
+            done = wait => Ok(Some(done)),
+            () = tokio::time::sleep_until(until) => Ok(None),
+        }
+    }
+
+    /// `Some` when there is no room.
+    async fn try_put(&self, writes: &[Write]) -> Result<Option<BufferError>, CacheError> {
+        match self.space.put(writes.to_vec()).await {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == BufferErrorKind::Full => Ok(Some(error)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The write that makes `value` the state of its key; everything that can be wrong with it is found here.
@@ -51,6 +115,11 @@ impl<E: Entity> Lane<E> {
     fn write(&self, id: Id, record: Record) -> Write {
         Write { partition: partition_of(&id, self.scope.partitions), id, record }
     }
+}
+
+/// Whether these writes have room when nothing else is dirty; else no wait helps.
+fn can_fit(writes: &[Write], keys: u64) -> bool {
+    writes.len() as u64 <= keys || writes.iter().map(|write| &write.id).collect::<HashSet<_>>().len() as u64 <= keys
 }
 
 fn holds_null(json: &[u8]) -> bool {

@@ -1,103 +1,130 @@
 //! settle: what is in the sink is acknowledged, what was refused goes back to `open` or becomes a dead letter.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
 
 use super::claim::Claimed;
+use super::cycle::{Ended, Interrupted};
 use super::decode::Unreadable;
 use super::flush::Flushed;
 use super::rotate::Epoch;
-use crate::buffer::{Attempts, BufferError, Clean, DeadLetter, Done, Step};
+use crate::buffer::{Attempts, BufferError, Clean, DeadLetter, Done, Moved, Step};
 use crate::entity::Entity;
 use crate::events;
 use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
+use crate::retry::{Counts, Fate, judge};
 use crate::sink::SinkError;
 
 /// What is to be done with the records of one epoch.
 #[derive(Default)]
-struct Share {
+struct Share<'a> {
     written: Vec<Id>,
-    refused: Vec<(Id, SinkError)>,
+    refused: Vec<(&'a Claimed, SinkError)>,
+    /// Whose time for another try has not come.
+    early: Vec<(Id, Attempts)>,
     unreadable: Vec<Unreadable>,
 }
 
-fn share(shares: &mut BTreeMap<u16, (Epoch, Share)>, epoch: Epoch) -> &mut Share {
+fn share<'s, 'a>(shares: &'s mut BTreeMap<u16, (Epoch, Share<'a>)>, epoch: Epoch) -> &'s mut Share<'a> {
     &mut shares.entry(epoch.partition).or_insert_with(|| (epoch, Share::default())).1
 }
 
 impl<E: Entity> Lane<E> {
+    /// Returns which epochs have come to their end.
     pub(super) async fn settle(
         &self,
         claimed: &[Claimed],
         flushed: Flushed,
         unreadable: Vec<Unreadable>,
-    ) -> Result<(), BufferError> {
-        let records: HashMap<&Id, &Claimed> = claimed.iter().map(|claimed| (&claimed.id, claimed)).collect();
-        let epoch = |id: &Id| records.get(id).map(|claimed| claimed.epoch);
-        let mut shares: BTreeMap<u16, (Epoch, Share)> = BTreeMap::new();
+        early: Vec<(Claimed, Attempts)>,
+    ) -> Result<Ended, Interrupted> {
+        let mut shares = BTreeMap::new();
+        // What cannot be read is told apart first: it may stand under an id that another record has in its own partition.
+        let strange: HashSet<_> = unreadable.iter().map(|unreadable| unreadable.claimed.place()).collect();
+        let rows = claimed.iter().filter(|claimed| strange.is_empty() || !strange.contains(&claimed.place()));
+        let records: HashMap<&Id, &Claimed> = rows.map(|claimed| (&claimed.id, claimed)).collect();
         for id in flushed.written {
-            if let Some(epoch) = epoch(&id) {
-                share(&mut shares, epoch).written.push(id);
+            if let Some(claimed) = records.get(&id) {
+                share(&mut shares, claimed.epoch).written.push(id);
             }
         }
         for (id, error) in flushed.refused {
-            if let Some(epoch) = epoch(&id) {
-                share(&mut shares, epoch).refused.push((id, error));
+            if let Some(claimed) = records.get(&id) {
+                share(&mut shares, claimed.epoch).refused.push((claimed, error));
             }
         }
         for unreadable in unreadable {
-            if let Some(epoch) = epoch(&unreadable.id) {
-                share(&mut shares, epoch).unreadable.push(unreadable);
+            share(&mut shares, unreadable.claimed.epoch).unreadable.push(unreadable);
+        }
+        for (claimed, attempts) in early {
+            share(&mut shares, claimed.epoch).early.push((claimed.id, attempts));
+        }
+        let settled = shares.into_values().map(|(epoch, share)| async move { self.settle_epoch(epoch, share).await });
+        let mut ended = Ended::default();
+        for (epoch, over, missing) in try_join_all(settled).await? {
+            if missing > 0 {
+                self.counters.vanished.add(missing);
+                events::vanished(&self.scope, epoch.partition, epoch.number, missing);
+                return Err(Interrupted::Vanished);
+            }
+            if over {
+                ended.insert(epoch.partition);
             }
         }
-        let records = &records;
-        try_join_all(
-            shares.into_values().map(|(epoch, share)| async move { self.settle_epoch(epoch, share, records).await }),
-        )
-        .await?;
-        Ok(())
+        Ok(ended)
     }
 
-    async fn settle_epoch(
-        &self,
-        epoch: Epoch,
-        share: Share,
-        records: &HashMap<&Id, &Claimed>,
-    ) -> Result<(), BufferError> {
+    /// Returns the epoch, whether it is over for this worker, and how many of its records were not there.
+    async fn settle_epoch(&self, epoch: Epoch, share: Share<'_>) -> Result<(Epoch, bool, u64), BufferError> {
         let step = Step { partition: epoch.partition, owner: self.leases.owner(), epoch: epoch.number };
-        let (again, dead) = self.judge(epoch, share.refused, share.unreadable, records).await?;
+        let Share { written, refused, early, unreadable } = share;
+        self.counters.postponed.add(early.len() as u64);
+        let (mut again, dead) = self.judge(epoch, refused, unreadable).await?;
+        again.extend(early);
+        let mut tally = Tally { epoch, over: false, missing: 0 };
         // Dead letters first and acknowledgements last: whatever ends the epoch comes after what must be in it.
         if !dead.is_empty() {
-            let done = self.space.bury(&step, &dead).await?;
-            self.check(epoch, done, "bury");
-            if done != Done::NotOwner {
+            let moved = self.space.bury(&step, &dead).await?;
+            self.check(&mut tally, moved, dead.len(), "bury");
+            if moved != Done::NotOwner {
                 for (id, letter) in &dead {
                     events::dead_lettered(&self.scope, id, &letter.kind, &letter.error);
                 }
-                self.counters.dead_letters.add(dead.len() as u64);
+                self.counters.dead_letters.add(moved.records);
             }
         }
         if !again.is_empty() {
-            let done = self.space.back(&step, &again).await?;
-            self.check(epoch, done, "back");
+            let moved = self.space.back(&step, &again).await?;
+            self.check(&mut tally, moved, again.len(), "back");
         }
-        if !share.written.is_empty() {
+        if !written.is_empty() {
             let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
-            let done = self.space.ack(&step, &share.written, clean).await?;
+            let moved = self.space.ack(&step, &written, clean).await?;
             failpoint::pass("after_ack");
-            self.check(epoch, done, "ack");
+            self.check(&mut tally, moved, written.len(), "ack");
+            // Only what was there counts as flushed.
+            self.counters.acked.add(moved.records);
         }
-        Ok(())
+        Ok((epoch, tally.over, tally.missing))
     }
 
-    fn check(&self, epoch: Epoch, done: Done, step: &'static str) {
-        if done == Done::NotOwner {
-            events::step_refused(&self.scope, epoch.partition, epoch.number, step);
-            self.leases.forget(std::iter::once((epoch.partition, epoch.right)));
+    fn check(&self, tally: &mut Tally, moved: Moved, asked: usize, step: &'static str) {
+        let epoch = tally.epoch;
+        match moved.done {
+            Done::NotOwner => {
+                events::step_refused(&self.scope, epoch.partition, epoch.number, step);
+                self.leases.forget(std::iter::once((epoch.partition, epoch.right)));
+                tally.over = true;
+            }
+            // No step is repeated within a flush, and no record is claimed twice: what is not there was taken away.
+            Done::More | Done::Epoch | Done::Gone => {
+                tally.missing += (asked as u64).saturating_sub(moved.records);
+                tally.over |= moved.done != Done::More;
+            }
         }
     }
 
@@ -105,37 +132,50 @@ impl<E: Entity> Lane<E> {
     async fn judge(
         &self,
         epoch: Epoch,
-        refused: Vec<(Id, SinkError)>,
+        refused: Vec<(&Claimed, SinkError)>,
         unreadable: Vec<Unreadable>,
-        records: &HashMap<&Id, &Claimed>,
     ) -> Result<(Vec<(Id, Attempts)>, Vec<(Id, DeadLetter)>), BufferError> {
         let now = now_ms();
         let (mut again, mut dead) = (Vec::new(), Vec::new());
-        let ids: Vec<Id> = refused.iter().map(|(id, _)| id.clone()).collect();
+        let ids: Vec<Id> = refused.iter().map(|(claimed, _)| claimed.id.clone()).collect();
         let before = if ids.is_empty() { Vec::new() } else { self.space.attempts(epoch.partition, &ids).await? };
-        for (index, (id, error)) in refused.into_iter().enumerate() {
-            let before = before.get(index).copied().flatten();
-            let attempts = Attempts {
-                count: before.map_or(1, |before| before.count.saturating_add(1)),
-                first_ms: before.map_or(now, |before| before.first_ms),
-            };
-            if attempts.count < self.options.retry.attempts {
-                events::refused(&self.scope, &id, attempts.count, &error);
-                again.push((id, attempts));
-            } else if let Some(claimed) = records.get(&id) {
-                let (kind, said) = (error.kind().name(), error.chain());
-                let letter = DeadLetter::new(&claimed.record, kind, said, attempts.count, attempts.first_ms, now);
-                dead.push((id, letter));
+        let before = before.into_iter().chain(std::iter::repeat(None));
+        for ((Claimed { id, record, .. }, error), before) in refused.into_iter().zip(before) {
+            let digest = record.digest();
+            // What an older payload was refused for is not counted against this one.
+            let before = before.filter(|before| before.digest == digest);
+            let before = before.unwrap_or(Attempts { first_ms: now, digest, ..Attempts::default() });
+            let counted = Counts { attempts: before.count, deferrals: before.deferrals };
+            let (Counts { attempts, deferrals }, fate) =
+                judge(error.kind(), counted, &self.options.retry, rand::random());
+            let attempts = Attempts { count: attempts, deferrals, ..before };
+            match fate {
+                Fate::Again(wait) => {
+                    events::refused(&self.scope, id, &attempts, wait, &error);
+                    self.counters.refused.add(1);
+                    self.postponed.add(id, record, wait, attempts);
+                    again.push((id.clone(), attempts));
+                }
+                Fate::Dead => {
+                    let (kind, said) = (error.kind().name(), error.chain());
+                    let tries = attempts.count.saturating_add(attempts.deferrals);
+                    dead.push((id.clone(), DeadLetter::new(record, kind, said, tries, attempts.first_ms, now)));
+                }
             }
         }
-        for Unreadable { id, kind, error } in unreadable {
-            if let Some(claimed) = records.get(&id) {
-                let letter = DeadLetter::new(&claimed.record, kind, error, 1, now, now);
-                dead.push((id, letter));
-            }
+        for Unreadable { claimed: Claimed { id, record, .. }, kind, error } in unreadable {
+            let letter = DeadLetter::new(&record, kind, error, 1, now, now);
+            dead.push((id, letter));
         }
         Ok((again, dead))
     }
+}
+
+/// What the steps on one epoch came to.
+struct Tally {
+    epoch: Epoch,
+    over: bool,
+    missing: u64,
 }
 
 /// Wall-clock time for people, in milliseconds since the Unix epoch; nothing is decided by it.

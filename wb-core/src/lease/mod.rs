@@ -16,4 +16,4 @@ mod topology;
 
 pub(crate) use hold::{Leases, Right};
 pub(crate) use keep::{begin, keep};
-pub(crate) use topology::watch;
+pub(crate) use topology::{confirm, watch};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use crate::buffer::BufferErrorKind;
+use crate::buffer::{BufferError, BufferErrorKind};
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::{Lane, Phase, stopped};
@@ -25,15 +25,22 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
             _ = ticks.tick() => {}
             () = stopped(&mut phase) => return,
         }
-        match lane.space.confirm().await {
-            // An outage says nothing about the topology.
-            Err(error) if error.kind() == BufferErrorKind::Topology => {
-                events::topology_changed(&lane.scope, &error);
-                lane.gate.shut(error);
-                lane.leases.leave();
-                return;
-            }
-            _ => {}
+        // An outage says nothing about the topology.
+        if confirm(lane).await.is_err_and(|error| error.kind() == BufferErrorKind::Topology) {
+            return;
         }
     }
+}
+
+/// Looks whether the topology is still this engine's.
+pub(crate) async fn confirm<E: Entity>(lane: &Lane<E>) -> Result<(), BufferError> {
+    let confirmed = lane.space.confirm().await;
+    if let Err(error) = &confirmed
+        && error.kind() == BufferErrorKind::Topology
+        && lane.gate.shut(error.clone())
+    {
+        events::topology_changed(&lane.scope, error);
+        lane.leases.leave();
+    }
+    confirmed
 }

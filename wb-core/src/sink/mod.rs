@@ -21,6 +21,10 @@ use crate::key::Id;
 ///   harmless: an upsert sets a state, a delete of an absent row succeeds.
 /// - `Ok(report)` says that everything is durable in the sink except the records named in
 ///   [`Report::rejected`]. `Err` says that nothing of the batch may be taken as written; some of it may have been.
+/// - [`write`](Sink::write) needs timeouts of its own. One that takes long is reported and waited for, never dropped:
+///   what it does in the database could land later, over newer states.
+/// - A panic is reported and taken for an outage. A batch that makes [`write`](Sink::write) panic again and again is
+///   halved until the record is found; the record is only blamed when others of its batch land.
 /// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do.
 /// - Calls may run concurrently, with disjoint keys.
 #[async_trait]

@@ -30,6 +30,7 @@
 //! Failed checks panic with the step that failed, as tests do.
 
 pub mod buffer;
+pub mod fences;
 pub mod history;
 mod scripted;
 pub mod sink;

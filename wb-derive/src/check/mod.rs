@@ -3,6 +3,7 @@
 mod model;
 mod mongo;
 mod sql;
+mod version;
 
 use syn::LitStr;
 
@@ -27,6 +28,7 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, mistakes: &mut Mistakes) -> Option
         contradictions(field, mistakes);
         survives(input, field, mistakes);
     }
+    let version = version::check(input, mistakes);
     without_sink(input, mistakes);
     let sql = match input.sea {
         SeaStruct::Model => {
@@ -37,7 +39,7 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, mistakes: &mut Mistakes) -> Option
     };
     let mongo = mongo::check(input, &keys, mistakes);
     let format = input.words.format.as_ref().map(|said| said.value).unwrap_or_default();
-    Some(Plan { input, name: name?, format, keys, sql, mongo })
+    Some(Plan { input, name: name?, format, keys, version, sql, mongo })
 }
 
 fn no_fields(input: &Input<'_>, mistakes: &mut Mistakes) {
@@ -118,6 +120,10 @@ fn survives(input: &Input<'_>, field: &Field<'_>, mistakes: &mut Mistakes) {
         );
         return;
     }
+    if field.words.version.is_some() {
+        // Said where versions are checked.
+        return;
+    }
     // A field that serde does not write is in no document either: that is what its user asked for.
     let in_document = input.words.collection.is_some() && field.serde.skip.is_none();
     let in_row = if is_model { !field.sea.ignore } else { input.words.table.is_some() };
@@ -148,8 +154,18 @@ fn contradictions(field: &Field<'_>, mistakes: &mut Mistakes) {
         ),
         ("key", &words.key, "json", &words.json, key),
         ("key", &words.key, "insert_only", &words.insert_only, key),
+        ("key", &words.key, "version", &words.version, "a key never changes, a version does; remove one of the two"),
         ("skip", &words.skip, "json", &words.json, skip),
         ("skip", &words.skip, "insert_only", &words.insert_only, skip),
+        ("skip", &words.skip, "version", &words.version, skip),
+        (
+            "insert_only",
+            &words.insert_only,
+            "version",
+            &words.version,
+            "a version is written with every state; remove one of the two",
+        ),
+        ("json", &words.json, "version", &words.version, "versions are compared as numbers; remove one of the two"),
         ("skip", &words.skip, "native_bson", &words.native_bson, skip),
     ];
     for (one, said_one, other, said_other, advice) in pairs {

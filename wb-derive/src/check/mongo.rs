@@ -25,7 +25,8 @@ pub(super) fn check<'a>(input: &'a Input<'a>, keys: &[&'a Field<'a>], mistakes: 
         check_key(key, mistakes);
     }
     let id = keys.iter().map(|key| (document_name(input, key), key.ty, form(input, key))).collect();
-    Some(Mongo { collection: literal(collection), rules, id })
+    let version = input.versions().next().map(|(field, _)| document_name(input, field));
+    Some(Mongo { collection: literal(collection), rules, version, id })
 }
 
 /// The rule of a field; `None` when its stored form is serde's.

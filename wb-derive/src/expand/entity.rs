@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
-use super::{bounds, key_type};
+use super::{bounds, cast, key_type};
 use crate::attr::Format;
 use crate::plan::Plan;
 
@@ -28,6 +28,14 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         Format::Json => quote!(#core::Format::Json),
         Format::MessagePack => quote!(#core::Format::MessagePack),
     };
+    let version = plan.version.map(|field| {
+        let (version, cast) = (field.ident, cast(field.ty, &quote!(#core::VersionField)));
+        quote! {
+            fn version(&self) -> ::core::option::Option<::core::primitive::i64> {
+                ::core::option::Option::Some(#cast::to_version(&self.#version))
+            }
+        }
+    });
     // At the struct's name: there serde's derives are missing when they are.
     let payload = quote_spanned!(ident.span()=> <Self as #core::codec::Payload>);
     quote! {
@@ -40,6 +48,8 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             fn key(&self) -> Self::Key {
                 #key
             }
+
+            #version
 
             fn encode(&self) -> ::core::result::Result<::std::vec::Vec<::core::primitive::u8>, #core::CodecError> {
                 #payload::to_payload(self, <Self as #core::Entity>::FORMAT)

@@ -97,6 +97,10 @@ pub(crate) fn bounds(input: &Input<'_>, krate: &TokenStream, more: &[TokenStream
             let ty = key.ty;
             clause.push(quote!(#ty: #krate::__private::wb_core::KeyPart));
         }
+        for (version, _) in input.versions().filter(|(version, _)| input.is_generic(version.ty)) {
+            let ty = version.ty;
+            clause.push(quote!(#ty: #krate::__private::wb_core::VersionField));
+        }
         clause.extend(more.iter().cloned());
     }
     if clause.is_empty() { TokenStream::new() } else { quote!(where #(#clause,)*) }

@@ -27,11 +27,16 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
     let bounds = bounds(input, &krate, &[generic, vec![written]].concat());
     let collection = &mongo.collection;
     let rules = rules(mongo, &path);
+    let version = mongo.version.as_ref().map(|name| {
+        let text = quote!(&'static ::core::primitive::str);
+        quote!(const VERSION: ::core::option::Option<#text> = ::core::option::Option::Some(#name);)
+    });
     let id = id(plan, mongo, &path);
     quote! {
         #[automatically_derived]
         impl #impl_generics #path::MongoEntity for #ident #ty_generics #bounds {
             const COLLECTION: &'static ::core::primitive::str = #collection;
+            #version
 
             fn rules() -> &'static [#path::FieldRule<Self>] {
                 #rules

@@ -2,6 +2,7 @@
 
 pub(crate) mod mysql;
 pub(crate) mod postgres;
+pub(crate) mod session;
 pub(crate) mod sqlite;
 
 use crate::entity::{Column, Table};

@@ -139,18 +139,23 @@ pub(crate) fn select(entity: &Table) -> String {
     )
 }
 
-/// A column as SeaORM reads it: enums as text, and `i8`, which it reads from the one-byte type.
+/// A column as SeaORM reads it, which takes the very type only: enums as text, `i8` as the one-byte type, and numbers
+/// in the width of the mapping, whatever the table's.
 fn selected(column: &Column) -> String {
     let plain = name(&column.name);
-    match &column.column_type {
-        ColumnType::Enum { .. } => format!("t.{plain}::text AS {plain}"),
-        ColumnType::Array(items) if matches!(**items, ColumnType::Enum { .. }) => {
-            format!("t.{plain}::text[] AS {plain}")
-        }
-        ColumnType::Array(_) => format!("t.{plain}"),
-        _ if column.array_type == ArrayType::TinyInt => format!("t.{plain}::int4::\"char\" AS {plain}"),
-        _ => format!("t.{plain}"),
-    }
+    let cast = match (&column.column_type, &column.array_type) {
+        (ColumnType::Enum { .. }, _) => "::text",
+        (ColumnType::Array(items), _) if matches!(**items, ColumnType::Enum { .. }) => "::text[]",
+        (ColumnType::Array(_), _) => "",
+        (_, ArrayType::TinyInt) => "::int4::\"char\"",
+        (_, ArrayType::SmallInt) => "::int2",
+        (_, ArrayType::Int) => "::int4",
+        (_, ArrayType::BigInt) => "::int8",
+        (_, ArrayType::Float) => "::float4",
+        (_, ArrayType::Double) => "::float8",
+        _ => return format!("t.{plain}"),
+    };
+    format!("t.{plain}{cast} AS {plain}")
 }
 
 #[cfg(test)]
@@ -190,7 +195,7 @@ mod tests {
         );
         assert_eq!(
             select(&follows()),
-            "SELECT t.\"id\" FROM \"follows\" AS t JOIN UNNEST($1::int8[]) AS k(c0) ON t.\"id\" = k.c0"
+            "SELECT t.\"id\"::int8 AS \"id\" FROM \"follows\" AS t JOIN UNNEST($1::int8[]) AS k(c0) ON t.\"id\" = k.c0"
         );
         assert!(select(&orders()).contains("t.\"kind\"::text AS \"kind\""));
     }

@@ -42,6 +42,7 @@ struct Shelf {
     topology: Topology,
     partitions: Arc<Vec<Mutex<Partition>>>,
     workers: Workers,
+    door: Arc<Mutex<()>>,
 }
 
 impl MemoryBuffer {
@@ -49,6 +50,16 @@ impl MemoryBuffer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Forgets every epoch that is being flushed, as a server does whose data is deleted under its workers.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn lose_closed_epochs(&self) {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        for partition in shelves.values().flat_map(|shelf| shelf.partitions.iter()) {
+            partition::lock(partition).vanish();
+        }
     }
 }
 
@@ -59,8 +70,8 @@ impl Buffer for MemoryBuffer {
         let asked = registration.topology();
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
-            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::default())).collect();
-            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default() }
+            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
+            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default(), door: Arc::default() }
         };
         let key = (scope.namespace.clone(), scope.entity);
         let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
@@ -79,6 +90,8 @@ impl Buffer for MemoryBuffer {
             topology: shelf.topology.clone(),
             pressure: registration.pressure.clone(),
             closed: self.closed.clone(),
+            limit: registration.max_dirty,
+            door: shelf.door.clone(),
         }))
     }
 

@@ -7,9 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::buffer::{Attempts, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Rotation, Status, Step, Token};
+use crate::buffer::{
+    Attempts, Clean, DeadLetter, Done, Holder, Letters, Lookup, Moved, Page, Pending, Replay, Rotation, Status, Step,
+    Token,
+};
 use crate::key::Id;
 use crate::record::Record;
+use crate::sabotage::{Mechanism, Sabotage};
 
 /// What stands at `r:<id>`: bytes, and when they go.
 #[derive(Debug)]
@@ -22,9 +26,11 @@ struct Copy {
 pub(super) struct Partition {
     open: HashMap<Id, Record>,
     flushing: Closed,
+    /// Keys that are in both.
+    both: usize,
     copies: HashMap<Id, Copy>,
     attempts: HashMap<Id, Attempts>,
-    dead: BTreeMap<Id, DeadLetter>,
+    dead: Dead,
     lease: Option<(String, Option<Instant>)>,
     /// Epochs closed so far; the open one is this plus one.
     closed: u64,
@@ -34,6 +40,8 @@ pub(super) struct Partition {
     flushing_at: Option<Instant>,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     swept: usize,
+    /// What a test has switched off.
+    sabotage: Sabotage,
 }
 
 /// The records of the closed epoch. Each has a position from 1 that never changes, so that a page's cursor means the
@@ -62,8 +70,18 @@ impl Closed {
         self.positions.is_empty()
     }
 
+    fn contains(&self, id: &Id) -> bool {
+        self.positions.contains_key(id)
+    }
+
     fn get(&self, id: &Id) -> Option<&Record> {
         self.records.get(self.positions.get(id)?).map(|(_, record)| record)
+    }
+
+    /// Changes what must not change; only a test gets here.
+    fn replace(&mut self, id: &Id, record: &Record) -> bool {
+        let found = self.positions.get(id).and_then(|position| self.records.get_mut(position));
+        found.map(|(_, before)| *before = record.clone()).is_some()
     }
 
     fn remove(&mut self, id: &Id) -> Option<Record> {
@@ -74,6 +92,45 @@ impl Closed {
         let mut rest = self.records.range(cursor..);
         let records = rest.by_ref().take(limit.max(1)).map(|(_, record)| record.clone()).collect();
         Page { cursor: rest.next().map_or(0, |(&position, _)| position), records }
+    }
+}
+
+/// Dead letters, numbered in the order in which they came.
+#[derive(Debug, Default)]
+struct Dead {
+    numbers: HashMap<Id, u64>,
+    letters: BTreeMap<u64, (Id, DeadLetter)>,
+    last: u64,
+}
+
+impl Dead {
+    fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    fn get(&self, id: &Id) -> Option<&DeadLetter> {
+        self.letters.get(self.numbers.get(id)?).map(|(_, letter)| letter)
+    }
+
+    fn insert(&mut self, id: Id, letter: DeadLetter) {
+        self.last += 1;
+        if let Some(before) = self.numbers.insert(id.clone(), self.last) {
+            self.letters.remove(&before);
+        }
+        self.letters.insert(self.last, (id, letter));
+    }
+
+    fn remove(&mut self, id: &Id) -> Option<DeadLetter> {
+        self.letters.remove(&self.numbers.remove(id)?).map(|(_, letter)| letter)
+    }
+
+    /// Newest first, so that letters that come while somebody reads on do not make the reading endless.
+    fn page(&self, cursor: u64, limit: usize) -> Letters {
+        let end = if cursor == 0 { u64::MAX } else { cursor };
+        let mut rest = self.letters.range(..end).rev();
+        let page: Vec<_> = rest.by_ref().take(limit.max(1)).collect();
+        let cursor = rest.next().and(page.last()).map_or(0, |&(&number, _)| number);
+        Letters { cursor, letters: page.into_iter().map(|(_, letter)| letter.clone()).collect() }
     }
 }
 
@@ -88,9 +145,35 @@ pub(super) fn lock(partition: &Mutex<Partition>) -> MutexGuard<'_, Partition> {
 }
 
 impl Partition {
+    pub(super) fn new(sabotage: Sabotage) -> Self {
+        Self { sabotage, ..Self::default() }
+    }
+
     /// Returns whether the key became dirty.
     pub(super) fn put(&mut self, id: Id, record: Record) -> bool {
-        self.open.insert(id, record).is_none()
+        if self.sabotage.lacks(Mechanism::ClosedEpochs) && self.flushing.replace(&id, &record) {
+            return false;
+        }
+        let again = self.flushing.contains(&id);
+        let fresh = self.open.insert(id, record).is_none();
+        self.both += usize::from(fresh && again);
+        fresh
+    }
+
+    pub(super) fn is_dirty(&self, id: &Id) -> bool {
+        self.open.contains_key(id) || self.flushing.contains(id)
+    }
+
+    /// Keys that are dirty, each once.
+    pub(super) fn dirty(&self) -> u64 {
+        (self.open.len() + self.flushing.len() - self.both) as u64
+    }
+
+    /// Takes a record out of the closed epoch.
+    fn remove(&mut self, id: &Id) -> Option<Record> {
+        let record = self.flushing.remove(id)?;
+        self.both -= usize::from(self.open.contains_key(id));
+        Some(record)
     }
 
     pub(super) fn get(&self, id: &Id, now: Instant) -> Lookup {
@@ -195,24 +278,37 @@ impl Partition {
     }
 
     fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
-        self.owned_by(step.owner, now) && self.closed == step.epoch
+        self.sabotage.lacks(Mechanism::AckCheck) || (self.owned_by(step.owner, now) && self.closed == step.epoch)
     }
 
-    fn done(&mut self, step: &Step<'_>) -> Done {
-        if self.flushing.is_empty() {
+    /// `asked` and `records`: how many the step was to move, and how many it has.
+    fn done(&mut self, step: &Step<'_>, asked: usize, records: u64) -> Moved {
+        let done = if !self.flushing.is_empty() {
+            Done::More
+        } else if records < asked as u64 && self.flushed < step.epoch {
+            Done::Gone
+        } else {
             self.flushed = step.epoch;
             Done::Epoch
-        } else {
-            Done::More
-        }
+        };
+        Moved { done, records }
     }
 
-    pub(super) fn ack(&mut self, step: &Step<'_>, ids: &[Id], clean: Clean, now: Instant) -> Done {
+    /// Forgets the epoch that is being flushed, as a server does whose data is deleted.
+    #[cfg(feature = "testing")]
+    pub(super) fn vanish(&mut self) {
+        self.flushing = Closed::default();
+        self.both = 0;
+    }
+
+    pub(super) fn ack(&mut self, step: &Step<'_>, ids: &[Id], clean: Clean, now: Instant) -> Moved {
         if !self.holds(step, now) {
-            return Done::NotOwner;
+            return Moved { done: Done::NotOwner, records: 0 };
         }
+        let mut moved = 0;
         for id in ids {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
+            moved += 1;
             let ttl = if record.is_tombstone() { clean.negative_ttl } else { clean.ttl };
             if clean.ttl.is_zero() || ttl.is_zero() {
                 self.copies.remove(id);
@@ -222,38 +318,42 @@ impl Partition {
             self.attempts.remove(id);
             self.dead.remove(id);
         }
-        self.done(step)
+        self.done(step, ids.len(), moved)
     }
 
-    pub(super) fn back(&mut self, step: &Step<'_>, records: &[(Id, Attempts)], now: Instant) -> Done {
+    pub(super) fn back(&mut self, step: &Step<'_>, records: &[(Id, Attempts)], now: Instant) -> Moved {
         if !self.holds(step, now) {
-            return Done::NotOwner;
+            return Moved { done: Done::NotOwner, records: 0 };
         }
+        let mut moved = 0;
         for (id, attempts) in records {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
+            moved += 1;
             // This moves against the readers' order: one that has looked into `open` already finds the copy.
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
-            if self.open.contains_key(id) {
+            if self.open.contains_key(id) && !self.sabotage.lacks(Mechanism::BackIfAbsent) {
                 self.attempts.remove(id);
             } else {
                 self.open.insert(id.clone(), record);
                 self.attempts.insert(id.clone(), *attempts);
             }
         }
-        self.done(step)
+        self.done(step, records.len(), moved)
     }
 
-    pub(super) fn bury(&mut self, step: &Step<'_>, letters: &[(Id, DeadLetter)], now: Instant) -> Done {
+    pub(super) fn bury(&mut self, step: &Step<'_>, letters: &[(Id, DeadLetter)], now: Instant) -> Moved {
         if !self.holds(step, now) {
-            return Done::NotOwner;
+            return Moved { done: Done::NotOwner, records: 0 };
         }
+        let mut moved = 0;
         for (id, letter) in letters {
-            let Some(record) = self.flushing.remove(id) else { continue };
+            let Some(record) = self.remove(id) else { continue };
+            moved += 1;
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
             self.attempts.remove(id);
             self.dead.insert(id.clone(), letter.clone());
         }
-        self.done(step)
+        self.done(step, letters.len(), moved)
     }
 
     pub(super) fn attempts(&self, id: &Id) -> Option<Attempts> {
@@ -262,6 +362,32 @@ impl Partition {
 
     pub(super) fn letter(&self, id: &Id) -> Option<DeadLetter> {
         self.dead.get(id).cloned()
+    }
+
+    pub(super) fn letters(&self, cursor: u64, limit: usize) -> Letters {
+        self.dead.page(cursor, limit)
+    }
+
+    /// The letter's payload dirty again, if nothing newer is.
+    pub(super) fn replay(&mut self, id: &Id) -> Replay {
+        if self.is_dirty(id) && self.dead.get(id).is_some() {
+            return Replay::Superseded;
+        }
+        let Some(letter) = self.dead.remove(id) else { return Replay::Absent };
+        self.attempts.remove(id);
+        self.open.insert(id.clone(), Record::from_bytes(letter.payload));
+        Replay::Again
+    }
+
+    /// Whether there was a letter.
+    pub(super) fn discard(&mut self, id: &Id) -> bool {
+        let found = self.dead.remove(id).is_some();
+        // A newer state has attempts and a copy of its own.
+        if found && !self.is_dirty(id) {
+            self.attempts.remove(id);
+            self.copies.remove(id);
+        }
+        found
     }
 
     pub(super) fn status(&self) -> Status {

@@ -1,5 +1,6 @@
 //! The verbs on partitions in memory.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Roll,
-    Rotation, Space, Status, Step, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Lookup, Moved, Page, Pending,
+    Replay, Roll, Rotation, Space, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -27,6 +28,10 @@ pub(super) struct MemorySpace {
     pub(super) topology: Topology,
     pub(super) pressure: Arc<Pressure>,
     pub(super) closed: Arc<AtomicBool>,
+    /// Most keys that may be dirty.
+    pub(super) limit: Option<u64>,
+    /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
+    pub(super) door: Arc<Mutex<()>>,
 }
 
 impl MemorySpace {
@@ -39,16 +44,42 @@ impl MemorySpace {
         let cell = self.partitions.get(usize::from(partition)).ok_or_else(|| super::no_such_partition(partition))?;
         Ok(act(&mut lock(cell)))
     }
+
+    /// Refuses writes that would make more keys dirty than are allowed; called with the door locked.
+    fn check(&self, limit: u64, writes: &[Write]) -> Result<(), BufferError> {
+        let mut fresh = HashSet::new();
+        for Write { partition, id, .. } in writes {
+            if !self.on(*partition, |p| p.is_dirty(id))? {
+                fresh.insert((*partition, id));
+            }
+        }
+        // A flush may go on beside it: it only takes away.
+        let dirty: u64 = self.partitions.iter().map(|cell| lock(cell).dirty()).sum();
+        if fresh.is_empty() || dirty + fresh.len() as u64 <= limit {
+            return Ok(());
+        }
+        let full = format!("{dirty} keys are dirty, `max_dirty` allows {limit}");
+        Err(BufferError::new(BufferErrorKind::Full, full))
+    }
 }
 
 #[async_trait]
 impl Space for MemorySpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        // Nothing here waits: without this a loop of writes would keep its thread, and the flusher from it.
+        tokio::task::coop::consume_budget().await;
         if self.closed.load(Ordering::Acquire) {
             return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
         }
-        // Nothing here waits: without this a loop of writes would keep its thread, and the flusher from it.
-        tokio::task::coop::consume_budget().await;
+        let _door = match self.limit {
+            // It guards no data of its own, so a panic under it breaks nothing.
+            Some(limit) => {
+                let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+                self.check(limit, &writes)?;
+                Some(door)
+            }
+            None => None,
+        };
         let mut fresh = 0;
         for Write { partition, id, record } in writes {
             fresh += u64::from(self.on(partition, |p| p.put(id, record))?);
@@ -126,15 +157,15 @@ impl Space for MemorySpace {
         self.on(partition, |p| p.claim(cursor, limit))
     }
 
-    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Done, BufferError> {
+    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.ack(step, ids, clean, Instant::now()))
     }
 
-    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Done, BufferError> {
+    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.back(step, records, Instant::now()))
     }
 
-    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Done, BufferError> {
+    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.bury(step, letters, Instant::now()))
     }
 
@@ -144,6 +175,20 @@ impl Space for MemorySpace {
 
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
         self.on(partition, |p| p.letter(id))
+    }
+
+    async fn letters(&self, partition: u16, cursor: u64, limit: usize) -> Result<Letters, BufferError> {
+        self.on(partition, |p| p.letters(cursor, limit))
+    }
+
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
+        let replays: Vec<Replay> = self.on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
+        self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
+        Ok(replays)
+    }
+
+    async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

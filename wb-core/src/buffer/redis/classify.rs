@@ -9,6 +9,11 @@ pub(super) fn classify(doing: &str, error: RedisError) -> BufferError {
     BufferError::new(kind(&error), doing).with_source(error)
 }
 
+/// The buffer's error for a request that a script was refused, by the code it was refused with.
+pub(super) fn refused(doing: &str, code: &str) -> BufferError {
+    BufferError::new(code_kind(Some(code)), format!("{doing}: Redis says {code}"))
+}
+
 fn kind(error: &RedisError) -> BufferErrorKind {
     match error.kind() {
         // Refused at connect: the request never left.
@@ -33,9 +38,9 @@ fn code_kind(code: Option<&str>) -> BufferErrorKind {
     match code {
         Some("OOM") => BufferErrorKind::Full,
         // MISCONF: the server refuses writes while it cannot save; NOREPLICAS: while it has too few replicas.
-        Some("MISCONF" | "NOREPLICAS" | "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN") => {
-            BufferErrorKind::Unavailable
-        }
+        Some(
+            "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN",
+        ) => BufferErrorKind::Unavailable,
         _ => BufferErrorKind::Misconfigured,
     }
 }
@@ -50,6 +55,7 @@ mod tests {
             ("OOM", BufferErrorKind::Full),
             ("MISCONF", BufferErrorKind::Unavailable),
             ("NOREPLICAS", BufferErrorKind::Unavailable),
+            ("READONLY", BufferErrorKind::Unavailable),
             ("WRONGTYPE", BufferErrorKind::Misconfigured),
             ("NOPERM", BufferErrorKind::Misconfigured),
         ] {

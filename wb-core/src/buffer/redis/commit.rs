@@ -5,24 +5,29 @@
 //!          └─── no ───▶ queue ──▶ task: at most two groups in flight ──▶ pipeline of HSETs ──▶ each caller's result
 //! ```
 //!
+//! An entity with a limit of dirty keys goes out as script calls instead (`limit.rs`); where writes must be durable, one
+//! wait ends each group (`durability.rs`).
+//!
 //! No timer: an idle connection sends at once, a busy one gathers for as long as a round trip takes. The connection
 //! carries requests in order, so a later group never overtakes an earlier one.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use redis::Script;
 use redis::aio::ConnectionManager;
-use redis::{Pipeline, RedisResult};
 use tokio::sync::{Notify, oneshot};
 
 use super::classify::classify;
+use super::durability::Wait;
+use super::group::{Group, Way};
 use super::keys::PartitionKeys;
+use super::limit;
 use crate::buffer::{BufferError, BufferErrorKind};
-use crate::key::Id;
 use crate::pressure::Pressure;
-use crate::record::{Record, Write};
+use crate::record::Write;
 
 /// Round trips under way at most. One would leave the server idle while an answer travels; more than two make
 /// groups smaller and gain nothing.
@@ -38,6 +43,8 @@ pub(super) struct Shelf {
     pub(super) number: u32,
     pub(super) partitions: Vec<PartitionKeys>,
     pub(super) pressure: Arc<Pressure>,
+    /// Most keys that may be dirty; `None`: writes are plain `HSET`s.
+    pub(super) limit: Option<u64>,
 }
 
 impl Shelf {
@@ -71,12 +78,14 @@ struct Queue {
 pub(super) struct Committer {
     queue: Mutex<Queue>,
     wake: Notify,
-    connection: ConnectionManager,
+    way: Way,
 }
 
 impl Committer {
-    pub(super) fn new(connection: ConnectionManager) -> Self {
-        Self { queue: Mutex::default(), wake: Notify::new(), connection }
+    /// Writes leave by this connection; where there is something to wait for, nobody else should use it.
+    pub(super) fn new(connection: ConnectionManager, wait: Option<Wait>) -> Self {
+        let way = Way { connection, limit: Script::new(limit::TEXT), wait };
+        Self { queue: Mutex::default(), wake: Notify::new(), way }
     }
 
     /// No code that can panic runs under the lock, so a poisoned queue is whole.
@@ -116,12 +125,17 @@ impl Committer {
     }
 
     /// The idle path: no task is woken, the caller's own future carries the request.
-    async fn send_one(&self, shelf: &Shelf, write: Write) -> Result<(), BufferError> {
+    async fn send_one(&self, shelf: &Arc<Shelf>, write: Write) -> Result<(), BufferError> {
+        if shelf.limit.is_some() || self.way.wait.is_some() {
+            let mut group = Group::default();
+            let caller = group.add(shelf, vec![write]);
+            return group.send(&self.way).await.of(&caller);
+        }
         let keys = shelf.keys(write.partition)?;
         let mut command = redis::cmd("HSET");
         command.arg(&keys.open).arg(write.id.as_bytes()).arg(write.record.as_bytes());
         let fresh: u64 = command
-            .query_async(&mut self.connection.clone())
+            .query_async(&mut self.way.connection.clone())
             .await
             .map_err(|error| classify("cannot put a record", error))?;
         shelf.pressure.add(fresh);
@@ -177,12 +191,11 @@ impl Committer {
     async fn send(&self, jobs: Vec<Job>) {
         let _slot = Slot(self);
         let mut group = Group::default();
-        let callers: Vec<_> = jobs.into_iter().map(|job| group.add(job)).collect();
-        let results = group.send(&mut self.connection.clone()).await;
-        for caller in callers {
-            let result = results.of(&caller);
+        let callers: Vec<_> = jobs.into_iter().map(|job| (group.add(&job.shelf, job.writes), job.done)).collect();
+        let results = group.send(&self.way).await;
+        for (caller, done) in callers {
             // A caller that has gone away does not want its result.
-            let _ = caller.done.send(result);
+            let _ = done.send(results.of(&caller));
         }
     }
 }
@@ -197,91 +210,5 @@ impl Drop for Slot<'_> {
         if !queue.jobs.is_empty() {
             self.0.wake.notify_one();
         }
-    }
-}
-
-/// Which hash: entity and partition.
-type Hash = (u32, u16);
-
-/// Writes that leave together, by hash; of one id only the last.
-#[derive(Default)]
-struct Group {
-    hashes: BTreeMap<Hash, (Arc<Shelf>, HashMap<Id, Record>)>,
-}
-
-/// Who waits for which hashes.
-struct Caller {
-    first: Option<Hash>,
-    // Empty for a single write: no allocation on the common path.
-    others: Vec<Hash>,
-    done: oneshot::Sender<Result<(), BufferError>>,
-}
-
-impl Group {
-    fn add(&mut self, job: Job) -> Caller {
-        let mut caller = Caller { first: None, others: Vec::new(), done: job.done };
-        for Write { partition, id, record } in job.writes {
-            let hash = (job.shelf.number, partition);
-            self.hashes.entry(hash).or_insert_with(|| (job.shelf.clone(), HashMap::new())).1.insert(id, record);
-            if caller.first.is_none() {
-                caller.first = Some(hash);
-            } else if caller.first != Some(hash) && caller.others.last() != Some(&hash) {
-                caller.others.push(hash);
-            }
-        }
-        caller
-    }
-
-    async fn send(self, connection: &mut ConnectionManager) -> Results {
-        let mut failed = HashMap::new();
-        let mut sent = Vec::with_capacity(self.hashes.len());
-        let mut pipeline = Pipeline::with_capacity(self.hashes.len());
-        pipeline.ignore_errors();
-        for (hash, (shelf, fields)) in &self.hashes {
-            match shelf.keys(hash.1) {
-                Ok(keys) => {
-                    pipeline.cmd("HSET").arg(&keys.open);
-                    for (id, record) in fields {
-                        pipeline.arg(id.as_bytes()).arg(record.as_bytes());
-                    }
-                    sent.push((*hash, shelf));
-                }
-                Err(error) => {
-                    failed.insert(*hash, error);
-                }
-            }
-        }
-        let replies: RedisResult<Vec<RedisResult<u64>>> = pipeline.query_async(connection).await;
-        match replies {
-            Ok(replies) => {
-                for ((hash, shelf), reply) in sent.into_iter().zip(replies) {
-                    match reply {
-                        Ok(fresh) => shelf.pressure.add(fresh),
-                        Err(error) => {
-                            failed.insert(hash, classify("cannot put a record", error));
-                        }
-                    }
-                }
-            }
-            Err(error) => {
-                let error = classify("cannot put a group of records", error);
-                failed.extend(sent.into_iter().map(|(hash, _)| (hash, error.clone())));
-            }
-        }
-        Results { failed }
-    }
-}
-
-struct Results {
-    failed: HashMap<Hash, BufferError>,
-}
-
-impl Results {
-    fn of(&self, caller: &Caller) -> Result<(), BufferError> {
-        if self.failed.is_empty() {
-            return Ok(());
-        }
-        let failure = caller.first.iter().chain(&caller.others).find_map(|hash| self.failed.get(hash));
-        failure.cloned().map_or(Ok(()), Err)
     }
 }

@@ -7,6 +7,7 @@ use redis::io::tcp::TcpSettings;
 use redis::{Client, IntoConnectionInfo};
 use url::Url;
 
+use super::durability::Durability;
 use crate::buffer::{BufferError, BufferErrorKind};
 
 /// What can be set about the connection to Redis.
@@ -16,11 +17,19 @@ pub struct RedisOptions {
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) nodelay: bool,
+    pub(super) durability: Durability,
+    pub(super) durability_timeout: Duration,
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(5), response_timeout: Duration::from_secs(5), nodelay: false }
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(5),
+            nodelay: false,
+            durability: Durability::Memory,
+            durability_timeout: Duration::from_secs(1),
+        }
     }
 }
 
@@ -47,6 +56,28 @@ impl RedisOptions {
         self.nodelay = nodelay;
         self
     }
+
+    /// What a write has survived when it is acknowledged. Anything but [`Durability::Memory`] costs a wait for each
+    /// group of writes, and a connection of its own for them. Default: [`Durability::Memory`].
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long a write waits to become as durable as asked; after that it fails as
+    /// [`BufferErrorKind::NotDurable`], although it is stored. Default: 1 s.
+    pub const fn durability_timeout(mut self, timeout: Duration) -> Self {
+        self.durability_timeout = timeout;
+        self
+    }
+}
+
+/// A connection for the writes of a buffer that waits: the server answers nothing else on it meanwhile.
+pub(super) async fn connect_for_waits(url: &str, options: &RedisOptions) -> Result<ConnectionManager, BufferError> {
+    // Two groups are under way at most, and the second waits for the first.
+    let waits = options.durability_timeout.saturating_mul(2);
+    let options = options.clone().response_timeout(options.response_timeout.saturating_add(waits));
+    connect(url, &options).await
 }
 
 /// Connects within the connect timeout. The manager reconnects by itself after a cut.

@@ -43,12 +43,6 @@ impl PartitionKeys {
         key.extend_from_slice(id.as_bytes());
         key
     }
-
-    /// Pattern of all clean copies of this partition, for `SCAN`.
-    pub(super) fn copies_pattern(&self) -> String {
-        // Namespace and entity are checked words; none of their characters is special in a pattern.
-        format!("{}*", self.copy)
-    }
 }
 
 /// Key of the hash that fixes the topology of every entity of a namespace.
@@ -62,9 +56,37 @@ pub(super) fn workers(namespace: &str) -> String {
     format!("{namespace}:workers")
 }
 
+/// Pattern of all clean copies of an entity, for `SCAN`: it lets some other keys through.
+pub(super) fn copies_pattern(scope: &Scope) -> String {
+    // Namespace and entity are checked words; none of their characters is special in a pattern.
+    format!("{}:{{{}:*}}:r:*", scope.namespace, scope.entity)
+}
+
+/// Whether this is the key of a clean copy of the entity, in whatever partition of whatever layout.
+pub(super) fn is_copy(scope: &Scope, key: &[u8]) -> bool {
+    let rest = key.strip_prefix(format!("{}:{{{}:", scope.namespace, scope.entity).as_bytes());
+    let Some(rest) = rest else { return false };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && rest.get(digits..).is_some_and(|rest| rest.starts_with(b"}:r:"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_are_told_from_other_keys() -> Result<(), crate::key::KeyError> {
+        let scope = Scope::new("blog", "post", 16);
+        let keys = PartitionKeys::new(&scope, 7, 16);
+        for id in ["42", "}:r:", ":open", "*"] {
+            assert!(is_copy(&scope, &keys.copy(&Id::of(&id.to_owned())?)), "{id}");
+        }
+        for key in [keys.open.as_str(), &keys.dead, "blog:{post:x}:r:1", "blog:{posts:07}:r:1", "a:blog:{post:07}:r:1"]
+        {
+            assert!(!is_copy(&scope, key.as_bytes()), "{key}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn keys_are_as_documented() -> Result<(), crate::key::KeyError> {

@@ -3,8 +3,17 @@
 mod classify;
 mod commit;
 mod connect;
+mod durability;
+mod examine;
+mod forget;
+mod group;
 mod keys;
+mod letters;
+mod limit;
+mod lineage;
+mod sabotaged;
 mod scripts;
+mod server;
 mod space;
 mod topology;
 
@@ -17,17 +26,21 @@ use redis::aio::ConnectionManager;
 use tokio::task::JoinHandle;
 
 pub use self::connect::RedisOptions;
+pub use self::durability::Durability;
 
 use self::commit::{Committer, Shelf};
+use self::durability::Wait;
 use self::keys::PartitionKeys;
+use self::lineage::Watch;
 use self::scripts::Scripts;
 use self::space::RedisSpace;
 use super::{Buffer, BufferError, Registration, Space};
+use crate::doctor::Finding;
 
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
 ///
-/// All writes of a buffer share one connection and leave in groups; the verbs of workers share it too. One buffer
-/// belongs to one engine.
+/// All writes of a buffer share one connection and leave in groups; the verbs of workers share it too, unless writes
+/// wait for their [`Durability`]. One buffer belongs to one engine.
 pub struct RedisBuffer {
     connection: ConnectionManager,
     committer: Arc<Committer>,
@@ -56,10 +69,19 @@ impl RedisBuffer {
     /// Connects with these options.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect).
+    /// As [`connect`](Self::connect); and [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when
+    /// the server cannot do the [`Durability`] asked for: [`Durability::Fsync`] needs Redis 7.2 with `appendonly yes`.
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, BufferError> {
+        let wait = Wait::new(options.durability, options.durability_timeout)?;
         let connection = connect::connect(url, &options).await?;
-        let committer = Arc::new(Committer::new(connection.clone()));
+        let writes = match &wait {
+            None => connection.clone(),
+            Some(wait) => {
+                wait.check(&connection).await?;
+                connect::connect_for_waits(url, &options).await?
+            }
+        };
+        let committer = Arc::new(Committer::new(writes, wait));
         let task = tokio::spawn(committer.clone().run());
         Ok(Self {
             connection,
@@ -76,19 +98,29 @@ impl Buffer for RedisBuffer {
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
         topology::register(&self.connection, &self.scripts, &registration).await?;
         let topology = registration.topology();
+        let scope = registration.scope;
         let shelf = Shelf {
             number: self.shelves.fetch_add(1, Ordering::Relaxed),
-            partitions: PartitionKeys::all(&registration.scope, registration.scope.partitions),
+            partitions: PartitionKeys::all(&scope, scope.partitions),
             pressure: registration.pressure,
+            limit: registration.max_dirty,
         };
+        let watch = Watch::default();
+        watch.begin(&self.connection, &self.scripts, &scope, &shelf.keys(0)?.meta).await?;
         Ok(Arc::new(RedisSpace {
             shelf: Arc::new(shelf),
             committer: self.committer.clone(),
             connection: self.connection.clone(),
-            scripts: self.scripts.clone(),
-            scope: registration.scope,
+            scripts: self.scripts.clone().without(registration.sabotage),
+            sabotage: registration.sabotage,
             topology,
+            scope,
+            watch,
         }))
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BufferError> {
+        examine::examine(&self.connection).await
     }
 
     async fn close(&self) {

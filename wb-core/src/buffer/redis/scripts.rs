@@ -17,6 +17,8 @@ pub(super) struct Scripts {
     pub(super) ack: Script,
     pub(super) back: Script,
     pub(super) bury: Script,
+    pub(super) replay: Script,
+    pub(super) discard: Script,
     pub(super) fill: Script,
     pub(super) take: Script,
     pub(super) heartbeat: Script,
@@ -25,6 +27,9 @@ pub(super) struct Scripts {
     pub(super) release: Script,
     pub(super) status: Script,
     pub(super) topology: Script,
+    pub(super) beat: Script,
+    pub(super) adopt: Script,
+    pub(super) forget: Script,
 }
 
 impl Scripts {
@@ -35,6 +40,8 @@ impl Scripts {
             ack: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/ack.lua"))),
             back: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/back.lua"))),
             bury: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/bury.lua"))),
+            replay: Script::new(include_str!("lua/replay.lua")),
+            discard: Script::new(include_str!("lua/discard.lua")),
             fill: Script::new(include_str!("lua/fill.lua")),
             heartbeat: Script::new(include_str!("lua/heartbeat.lua")),
             renew: Script::new(include_str!("lua/renew.lua")),
@@ -43,6 +50,9 @@ impl Scripts {
             release: Script::new(include_str!("lua/release.lua")),
             status: Script::new(include_str!("lua/status.lua")),
             topology: Script::new(include_str!("lua/topology.lua")),
+            beat: Script::new(include_str!("lua/beat.lua")),
+            adopt: Script::new(include_str!("lua/adopt.lua")),
+            forget: Script::new(include_str!("lua/forget.lua")),
         }
     }
 }

@@ -11,14 +11,16 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf};
+use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
-use super::{keys, topology};
+use super::{keys, letters, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Lookup, Page, Pending, Roll, Rotation,
-    Space, Status, Step, Token, Topology,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lineage, Lookup, Moved, Page,
+    Pending, Replay, Roll, Rotation, Space, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
+use crate::sabotage::{Mechanism, Sabotage};
 use crate::sink::Scope;
 
 pub(super) struct RedisSpace {
@@ -28,10 +30,12 @@ pub(super) struct RedisSpace {
     pub(super) scripts: Arc<Scripts>,
     pub(super) scope: Arc<Scope>,
     pub(super) topology: Topology,
+    pub(super) sabotage: Sabotage,
+    pub(super) watch: Watch,
 }
 
 impl RedisSpace {
-    async fn run<T: redis::FromRedisValue>(
+    pub(super) async fn run<T: redis::FromRedisValue>(
         &self,
         doing: &str,
         invocation: &ScriptInvocation<'_>,
@@ -39,7 +43,11 @@ impl RedisSpace {
         invocation.invoke_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
     }
 
-    async fn query<T: redis::FromRedisValue>(&self, doing: &str, pipeline: &Pipeline) -> Result<T, BufferError> {
+    pub(super) async fn query<T: redis::FromRedisValue>(
+        &self,
+        doing: &str,
+        pipeline: &Pipeline,
+    ) -> Result<T, BufferError> {
         pipeline.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
     }
 
@@ -56,16 +64,36 @@ impl RedisSpace {
         call.arg(step.owner).arg(step.epoch);
         Ok(call)
     }
-}
 
-/// What a finishing script says.
-fn done(reply: i64) -> Done {
-    match reply {
-        1 => Done::Epoch,
-        0 => Done::More,
-        _ => Done::NotOwner,
+    /// Runs one call of a finishing script, and adds what it did.
+    async fn step(&self, doing: &str, call: &ScriptInvocation<'_>, moved: &mut Moved) -> Result<Done, BufferError> {
+        let (reply, records): (i64, u64) = self.run(doing, call).await?;
+        let done = match reply {
+            0 => Done::More,
+            1 => Done::Epoch,
+            2 => Done::Gone,
+            _ => Done::NotOwner,
+        };
+        *moved = Moved { done, records: moved.records + records };
+        Ok(done)
+    }
+
+    /// The values of these fields of a hash.
+    pub(super) async fn values(&self, doing: &str, hash: &str, ids: &[Id]) -> Result<Vec<Option<Bytes>>, BufferError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = redis::cmd("HMGET");
+        command.arg(hash);
+        for id in ids {
+            command.arg(id.as_bytes());
+        }
+        command.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
     }
 }
+
+/// What a step of no records does.
+const NOTHING: Moved = Moved { done: Done::More, records: 0 };
 
 /// The longest TTL in milliseconds, a hundred years. Redis refuses one that its clock cannot add up, and an ack that is
 /// refused would hold its epoch up for ever.
@@ -76,7 +104,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(LONGEST_MS).clamp(u64::from(!duration.is_zero()), LONGEST_MS)
 }
 
-fn corrupt(what: &str) -> BufferError {
+pub(super) fn corrupt(what: &str) -> BufferError {
     BufferError::new(BufferErrorKind::Misconfigured, format!("cannot read {what} that Redis holds"))
 }
 
@@ -96,6 +124,9 @@ fn read_pending(partitions: &[u16], found: &[i64]) -> Option<Pending> {
 #[async_trait]
 impl Space for RedisSpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        if self.sabotage.lacks(Mechanism::ClosedEpochs) || self.sabotage.lacks(Mechanism::NoTtl) {
+            return self.put_sabotaged(writes).await;
+        }
         self.committer.put(&self.shelf, writes).await
     }
 
@@ -103,6 +134,9 @@ impl Space for RedisSpace {
         let keys = self.shelf.keys(partition)?;
         if ids.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.sabotage.lacks(Mechanism::ReadOrder) {
+            return self.get_sabotaged(keys, ids).await;
         }
         let mut pipeline = Pipeline::with_capacity(3);
         // In the order in which records move, so that none is missed on its way.
@@ -242,42 +276,40 @@ impl Space for RedisSpace {
         Ok(Page { cursor, records })
     }
 
-    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Done, BufferError> {
+    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
         let keys = self.shelf.keys(step.partition)?;
-        let mut last = Done::More;
+        let mut moved = NOTHING;
         for ids in ids.chunks(MAX_RECORDS) {
             let mut call = self.finish(&self.scripts.ack, step, |keys| &keys.dead)?;
             call.arg(millis(clean.ttl)).arg(millis(clean.negative_ttl));
             for id in ids {
                 call.key(keys.copy(id)).arg(id.as_bytes());
             }
-            last = done(self.run("cannot acknowledge records", &call).await?);
-            if last == Done::NotOwner {
+            if self.step("cannot acknowledge records", &call, &mut moved).await? == Done::NotOwner {
                 break;
             }
         }
-        Ok(last)
+        Ok(moved)
     }
 
-    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Done, BufferError> {
+    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
         let keys = self.shelf.keys(step.partition)?;
-        let mut last = Done::More;
+        let mut moved = NOTHING;
         for records in records.chunks(MAX_RECORDS) {
             let mut call = self.finish(&self.scripts.back, step, |keys| &keys.open)?;
             for (id, attempts) in records {
-                call.key(keys.copy(id)).arg(id.as_bytes()).arg(format!("{} {}", attempts.count, attempts.first_ms));
+                call.key(keys.copy(id)).arg(id.as_bytes()).arg(attempts.to_string());
             }
-            last = done(self.run("cannot put records back", &call).await?);
-            if last == Done::NotOwner {
+            if self.step("cannot put records back", &call, &mut moved).await? == Done::NotOwner {
                 break;
             }
         }
-        Ok(last)
+        Ok(moved)
     }
 
-    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Done, BufferError> {
+    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Moved, BufferError> {
         let keys = self.shelf.keys(step.partition)?;
-        let mut last = Done::More;
+        let mut moved = NOTHING;
         for letters in letters.chunks(MAX_RECORDS) {
             let mut call = self.finish(&self.scripts.bury, step, |keys| &keys.dead)?;
             for (id, letter) in letters {
@@ -286,45 +318,35 @@ impl Space for RedisSpace {
                 })?;
                 call.key(keys.copy(id)).arg(id.as_bytes()).arg(text);
             }
-            last = done(self.run("cannot keep dead letters", &call).await?);
-            if last == Done::NotOwner {
+            if self.step("cannot keep dead letters", &call, &mut moved).await? == Done::NotOwner {
                 break;
             }
         }
-        Ok(last)
+        Ok(moved)
     }
 
     async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError> {
         let keys = self.shelf.keys(partition)?;
-        let mut command = redis::cmd("HMGET");
-        command.arg(&keys.attempts);
-        for id in ids {
-            command.arg(id.as_bytes());
-        }
-        let texts: Vec<Option<String>> = match ids {
-            [] => Vec::new(),
-            _ => command
-                .query_async(&mut self.connection.clone())
-                .await
-                .map_err(|error| classify("cannot read attempts", error))?,
-        };
-        let parse = |text: String| {
-            let (count, first_ms) = text.split_once(' ')?;
-            Some(Attempts { count: count.parse().ok()?, first_ms: first_ms.parse().ok()? })
-        };
+        let texts: Vec<Option<Bytes>> = self.values("cannot read attempts", &keys.attempts, ids).await?;
+        // What is no such text was written by another program; counting starts anew.
+        let parse = |text: Bytes| std::str::from_utf8(&text).ok().and_then(Attempts::parse);
         Ok(texts.into_iter().map(|text| text.and_then(parse)).collect())
     }
 
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut command = redis::cmd("HGET");
-        command.arg(&keys.dead).arg(id.as_bytes());
-        let text: Option<String> = command
-            .query_async(&mut self.connection.clone())
-            .await
-            .map_err(|error| classify("cannot read a dead letter", error))?;
-        text.map(|text| serde_json::from_str(&text).map_err(|source| corrupt("a dead letter").with_source(source)))
-            .transpose()
+        letters::letter(self, partition, id).await
+    }
+
+    async fn letters(&self, partition: u16, cursor: u64, limit: usize) -> Result<Letters, BufferError> {
+        letters::page(self, partition, cursor, limit).await
+    }
+
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
+        letters::replay(self, partition, ids).await
+    }
+
+    async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        letters::discard(self, partition, ids).await
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {
@@ -334,5 +356,10 @@ impl Space for RedisSpace {
         let (open, flushing, dead, open_epoch, flushed_epoch) =
             self.run("cannot read where a partition stands", &call).await?;
         Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
+    }
+
+    async fn lineage(&self) -> Result<Lineage, BufferError> {
+        let meta = &self.shelf.keys(0)?.meta;
+        self.watch.look(&self.connection, &self.scripts, &self.scope, meta).await
     }
 }

@@ -4,6 +4,7 @@ use redis::RedisResult;
 use redis::aio::ConnectionManager;
 
 use super::classify::classify;
+use super::forget::{Copies, forget};
 use super::keys::{self, PartitionKeys};
 use super::scripts::Scripts;
 use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology};
@@ -52,7 +53,8 @@ pub(super) async fn register(
         if dirty > 0 {
             return Err(buffer::topology_mismatch(scope, &stored, &asked, dirty));
         }
-        forget_copies(connection, &partitions).await.map_err(failed)?;
+        // Clean copies of a layout that ends would be old if it came back later.
+        forget(connection, scope, Copies::All).await.map_err(failed)?;
         replaces = stored;
     }
     Err(BufferError::new(BufferErrorKind::Topology, format!("`{key}` changes while this program starts")))
@@ -81,29 +83,4 @@ async fn dirty(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> 
         }
     }
     Ok(dirty)
-}
-
-/// Drops clean copies of the layout that ends: if it came back later, they would be old.
-async fn forget_copies(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> RedisResult<()> {
-    for keys in partitions {
-        let mut cursor = 0_u64;
-        loop {
-            let (next, found): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
-                .arg(cursor)
-                .arg("MATCH")
-                .arg(keys.copies_pattern())
-                .arg("COUNT")
-                .arg(1000)
-                .query_async(&mut connection.clone())
-                .await?;
-            if !found.is_empty() {
-                redis::cmd("UNLINK").arg(found).exec_async(&mut connection.clone()).await?;
-            }
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
-        }
-    }
-    Ok(())
 }

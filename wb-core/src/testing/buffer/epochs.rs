@@ -117,7 +117,7 @@ pub async fn refuses_strangers(buffer: &(impl Buffer + ?Sized)) {
     let first = bench.closed(&[("a", "1")]).await;
     bench.ack(first, &["a"], KEEP).await;
     let epoch = bench.closed(&[("a", "2"), ("b", "2")]).await;
-    let attempts = Attempts { count: 1, first_ms: 5 };
+    let attempts = Attempts { count: 1, first_ms: 5, ..Attempts::default() };
     let letter = DeadLetter::new(&record("2"), "rejected", "no".to_owned(), 1, 5, 5);
     for (who, epoch, why) in
         [(OTHER, epoch, "another owner"), (OWNER, first, "an older epoch"), (OWNER, epoch + 1, "the open epoch")]
@@ -170,7 +170,7 @@ pub async fn counts_where_it_stands(buffer: &(impl Buffer + ?Sized)) {
     stands("after put while flushing", 2, 0, 1, 3, 0).await;
     bench.ack(1, &["a"], KEEP).await;
     stands("after ack", 2, 0, 1, 2, 0).await;
-    let attempts = Attempts { count: 1, first_ms: 5 };
+    let attempts = Attempts { count: 1, first_ms: 5, ..Attempts::default() };
     let done = bench.done("back", bench.space.back(&step(OWNER, 1), &[(id("b"), attempts)]).await);
     assert_eq!(done, Done::More, "{}: one is left", bench.check);
     stands("after back", 2, 0, 2, 1, 0).await;

@@ -83,12 +83,12 @@ pub async fn tokens_fall_to_newer_states(buffer: &(impl Buffer + ?Sized)) {
         let (expected, done) = match key {
             "acked" => (clean("new"), bench.ack(epoch, &[key], KEEP).await),
             "back" => {
-                let attempts = Attempts { count: 1, first_ms: 1 };
-                (dirty("new"), bench.done("back", bench.space.back(&step, &[(id(key), attempts)]).await))
+                let attempts = Attempts { count: 1, first_ms: 1, ..Attempts::default() };
+                (dirty("new"), bench.done("back", bench.space.back(&step, &[(id(key), attempts)]).await).done)
             }
             "buried" => {
                 let letter = DeadLetter::new(&record("new"), "rejected", "no".to_owned(), 1, 1, 1);
-                (clean("new"), bench.done("bury", bench.space.bury(&step, &[(id(key), letter)]).await))
+                (clean("new"), bench.done("bury", bench.space.bury(&step, &[(id(key), letter)]).await).done)
             }
             _ => (Lookup::Absent, bench.ack(epoch, &[key], off).await),
         };

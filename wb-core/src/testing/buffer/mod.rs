@@ -9,6 +9,8 @@
 
 mod epochs;
 mod leases;
+mod letters;
+mod limits;
 mod loads;
 mod settling;
 mod topology;
@@ -33,6 +35,14 @@ pub use self::epochs::{
 };
 pub use self::leases::{
     heartbeats_list_the_living, heartbeats_renew, leases_end, leases_exclude, topology_changes_are_noticed,
+};
+pub use self::letters::{
+    counts_what_steps_move, discards_letters, lists_letters, p3_a_replay_never_overwrites_a_newer_state,
+    replays_letters,
+};
+pub use self::limits::{
+    p7_a_call_gets_in_whole_or_not_at_all, p7_concurrent_writers_stay_within_the_limit,
+    p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
 pub use self::settling::{
@@ -69,6 +79,11 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p9_back_stays_readable(buffer).await;
     bury_keeps_letters(buffer).await;
     late_steps_are_harmless(buffer).await;
+    counts_what_steps_move(buffer).await;
+    lists_letters(buffer).await;
+    replays_letters(buffer).await;
+    p3_a_replay_never_overwrites_a_newer_state(buffer).await;
+    discards_letters(buffer).await;
     tokens_exclude(buffer).await;
     fills_for_the_standing_token_only(buffer).await;
     tokens_fall_to_newer_states(buffer).await;
@@ -78,6 +93,9 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     heartbeats_renew(buffer).await;
     topology_is_fixed_while_dirty(buffer).await;
     topology_changes_are_noticed(buffer).await;
+    p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
+    p7_a_call_gets_in_whole_or_not_at_all(buffer).await;
+    p7_concurrent_writers_stay_within_the_limit(buffer).await;
     closes(buffer).await;
 }
 
@@ -205,7 +223,7 @@ impl Bench {
     }
 
     async fn ack(&self, epoch: u64, keys: &[&str], clean: Clean) -> Done {
-        self.done("ack", self.space.ack(&step(OWNER, epoch), &ids(keys), clean).await)
+        self.done("ack", self.space.ack(&step(OWNER, epoch), &ids(keys), clean).await).done
     }
 
     async fn status(&self) -> Status {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, PATIENCE, clean, dirty, id, ids, record, step};
 use crate::buffer::{Attempts, Buffer, Clean, DeadLetter, Done, Lookup, Operation};
 
-const ONCE: Attempts = Attempts { count: 1, first_ms: 1_700_000_000_123 };
+const ONCE: Attempts = Attempts { count: 1, first_ms: 1_700_000_000_123, deferrals: 7, digest: 0x0123_4567_89ab_cdef };
 
 fn letter(payload: &str) -> DeadLetter {
     DeadLetter::new(&record(payload), "rejected", "column `x`: \"no\"".to_owned(), 5, 1_700_000_000_123, u64::MAX >> 12)
@@ -23,11 +23,11 @@ impl Bench {
     }
 
     async fn back(&self, epoch: u64, key: &str) -> Done {
-        self.done("back", self.space.back(&step(OWNER, epoch), &[(id(key), ONCE)]).await)
+        self.done("back", self.space.back(&step(OWNER, epoch), &[(id(key), ONCE)]).await).done
     }
 
     async fn bury(&self, epoch: u64, key: &str, payload: &str) -> Done {
-        self.done("bury", self.space.bury(&step(OWNER, epoch), &[(id(key), letter(payload))]).await)
+        self.done("bury", self.space.bury(&step(OWNER, epoch), &[(id(key), letter(payload))]).await).done
     }
 }
 

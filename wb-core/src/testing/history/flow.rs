@@ -46,6 +46,10 @@ pub enum Step {
     Takeover,
     /// The worker that lost its lease writes, acknowledges, gives back and buries all it has.
     Wake,
+    /// Somebody replays the dead letter of a key, if there is one.
+    Replay(u8),
+    /// Somebody discards the dead letter of a key, if there is one.
+    Discard(u8),
     /// A reader marks a key as being loaded, and reads the sink.
     Load(u8),
     /// A reader fills in what it has loaded.
@@ -55,7 +59,7 @@ pub enum Step {
 impl Step {
     fn of((kind, n): (u8, u8)) -> Self {
         let key = n % KEYS;
-        match kind % 20 {
+        match kind % 22 {
             0..=3 => Self::Put(key),
             4 => Self::Delete(key),
             5 => Self::PutMany(key),
@@ -69,7 +73,9 @@ impl Step {
             17 => Self::Fill(key),
             18 if n < 128 => Self::Crash,
             18 => Self::Takeover,
-            _ => Self::Wake,
+            19 => Self::Wake,
+            20 => Self::Replay(key),
+            _ => Self::Discard(key),
         }
     }
 }
@@ -219,6 +225,8 @@ impl World {
             Step::Bury(count) => {
                 let records = self.worker.claimed(count);
                 if !records.is_empty() {
+                    // A page may name a record twice; a worker settles it once.
+                    self.worker.claimed.retain(|(id, _)| records.iter().all(|(other, _)| other != id));
                     assert_ne!(self.bury(&self.worker, &records).await, Done::NotOwner, "the owner cannot bury");
                     self.buried.extend((0..KEYS).filter(|key| records.iter().any(|(other, _)| *other == id(*key))));
                 }
@@ -240,6 +248,19 @@ impl World {
                 if let Some(position) = self.loads.iter().position(|load| load.key == key) {
                     let Load { token, found, .. } = self.loads.swap_remove(position);
                     done("fill", self.space.fill(HERE, &id(key), &token, &found, self.clean.ttl).await);
+                }
+            }
+            Step::Replay(key) => {
+                done("replay", self.space.replay(HERE, &[id(key)]).await);
+            }
+            Step::Discard(key) => {
+                let superseded = matches!(self.look(key).await, Lookup::Dirty(_));
+                if done("discard", self.space.discard(HERE, &[id(key)]).await) > 0 && !superseded {
+                    // Given up for good: the sink's row is the state again.
+                    match self.sink.get(&id(key)) {
+                        Some(row) => self.state.insert(key, row.clone()),
+                        None => self.state.remove(&key),
+                    };
                 }
             }
             Step::Claim(_) => {}
@@ -277,15 +298,15 @@ impl World {
     }
 
     async fn back(&self, worker: &Worker, records: &[(Id, Record)]) -> Done {
-        let attempts = Attempts { count: 1, first_ms: 1 };
+        let attempts = Attempts { count: 1, first_ms: 1, ..Attempts::default() };
         let records: Vec<_> = records.iter().map(|(id, _)| (id.clone(), attempts)).collect();
-        done("back", self.space.back(&worker.verb(), &records).await)
+        done("back", self.space.back(&worker.verb(), &records).await).done
     }
 
     async fn bury(&self, worker: &Worker, records: &[(Id, Record)]) -> Done {
         let letter = |record| DeadLetter::new(record, "rejected", "no".to_owned(), 1, 1, 1);
         let letters: Vec<_> = records.iter().map(|(id, record)| (id.clone(), letter(record))).collect();
-        done("bury", self.space.bury(&worker.verb(), &letters).await)
+        done("bury", self.space.bury(&worker.verb(), &letters).await).done
     }
 
     /// A new worker takes the partition, and fences it before it does anything else.
@@ -309,7 +330,7 @@ impl World {
         assert!(ghost.claimed.is_empty() || !self.write(ghost.generation, &ghost.claimed), "a stale worker is fenced");
         let ids: Vec<Id> = ghost.claimed.iter().map(|(id, _)| id.clone()).chain(ghost.written.clone()).collect();
         let steps = [
-            done("ack", self.space.ack(&ghost.verb(), &ids, self.clean).await),
+            done("ack", self.space.ack(&ghost.verb(), &ids, self.clean).await).done,
             self.back(&ghost, &ghost.claimed).await,
             self.bury(&ghost, &ghost.claimed).await,
         ];

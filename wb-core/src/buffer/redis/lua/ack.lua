@@ -1,6 +1,6 @@
 -- Records are in the sink. KEYS 4, 5: attempts, dead. ARGV: owner, epoch, copy TTL in ms (0: no copies), negative TTL in
 -- ms, then the ids.
-if not holds() then return -1 end
+if not holds() then return {-1, 0} end
 local ttl, negative = tonumber(ARGV[3]), tonumber(ARGV[4])
 local refused = redis.call('EXISTS', KEYS[4], KEYS[5]) > 0
 for i = 5, #ARGV do
@@ -21,4 +21,4 @@ for i = 5, #ARGV do
     end
   end
 end
-return finish()
+return finish(#ARGV - 4)

@@ -1,6 +1,5 @@
--- Records must be tried again. KEYS 4, 5: attempts, open. ARGV: owner, epoch, then id and attempts ("count first_ms") in
--- turn.
-if not holds() then return -1 end
+-- Records must be tried again. KEYS 4, 5: attempts, open. ARGV: owner, epoch, then id and attempts in turn.
+if not holds() then return {-1, 0} end
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
   local value = take(id)
@@ -16,4 +15,4 @@ for i = 3, #ARGV, 2 do
     end
   end
 end
-return finish()
+return finish((#ARGV - 2) / 2)

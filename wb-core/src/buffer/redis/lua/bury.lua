@@ -1,5 +1,5 @@
 -- Records become dead letters. KEYS 4, 5: attempts, dead. ARGV: owner, epoch, then id and letter in turn.
-if not holds() then return -1 end
+if not holds() then return {-1, 0} end
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
   local value = take(id)
@@ -9,4 +9,4 @@ for i = 3, #ARGV, 2 do
     redis.call('HDEL', KEYS[4], id)
   end
 end
-return finish()
+return finish((#ARGV - 2) / 2)

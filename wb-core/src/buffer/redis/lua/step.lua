@@ -1,6 +1,7 @@
 -- What ack, back and bury share; it stands before each of them. KEYS: flushing, meta, lease, and two more hashes, then a
 -- clean-copy key per id. ARGV: owner, epoch, then what the step wants.
--- A step returns 1 when the epoch is flushed now, 0 when records are left, -1 when lease or epoch is not the caller's.
+-- A step returns {what became of the epoch, records it took out}: 1 when the epoch is flushed now, 0 when records are left,
+-- 2 when none is left although the step did not find all of its own, -1 when lease or epoch is not the caller's.
 
 -- Whether the epoch is the caller's to finish.
 local function holds()
@@ -15,16 +16,24 @@ end
 
 -- The record of an id, taken out of the epoch; false when it is not there any more. The removal is the first write of a
 -- step: a full Redis refuses a script whose first write needs memory, and could never be emptied.
+local taken = 0
 local function take(id)
   local value = redis.call('HGET', KEYS[1], id)
-  if value then redis.call('HDEL', KEYS[1], id) end
+  if value then
+    redis.call('HDEL', KEYS[1], id)
+    taken = taken + 1
+  end
   return value
 end
 
--- Ends the epoch when nothing of it is left.
-local function finish()
-  if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+-- Ends the epoch when nothing of it is left. One that somebody has deleted does not count as flushed; a step that is
+-- repeated finds its records gone too, but the epoch ended.
+local function finish(asked)
+  if redis.call('EXISTS', KEYS[1]) == 1 then return {0, taken} end
+  if taken < asked and tonumber(redis.call('HGET', KEYS[2], 'flushed') or '0') < tonumber(ARGV[2]) then
+    return {2, taken}
+  end
   redis.call('HSET', KEYS[2], 'flushed', ARGV[2])
-  return 1
+  return {1, taken}
 end
 

@@ -1,0 +1,105 @@
+//! P3 on a standalone server: there is no fence, but an older version never overwrites a newer one.
+
+use mongodb::Database;
+use mongodb::bson::{Document, doc};
+use write_behind::mongo::MongoSink;
+use write_behind::{Scope, Sink};
+
+use crate::entities::{Player, Versioned};
+use crate::server::{batch, on_replica_set, on_standalone, opened};
+
+async fn write(sink: &MongoSink, rows: &[Versioned]) {
+    let report = sink.write(&batch(rows, &[])).await.unwrap();
+    assert!(report.rejected.is_empty(), "{:?}", report.rejected);
+}
+
+async fn loaded(sink: &MongoSink, id: i64) -> Option<Versioned> {
+    Sink::<Versioned>::load(sink, &[id]).await.unwrap().pop()
+}
+
+/// What another program wrote under the version's name.
+async fn set_version(database: &Database, version: Document) {
+    let update = doc! { "$set": version };
+    database.collection::<Document>("versioned").update_one(doc! { "_id": 1_i64 }, update).await.unwrap();
+}
+
+#[tokio::test]
+async fn p3_an_older_version_never_overwrites_a_newer_one_on_a_standalone_server() {
+    on_standalone(|database| async move {
+        let sink = opened::<Versioned>(&database).await;
+        let [first, second, third] = [1, 2, 3].map(|n| Versioned::new(1, n, &format!("{n}")));
+        let other = Versioned::new(2, 1, "other");
+        write(&sink, &[second.clone()]).await;
+        // A batch that was overtaken; the rest of it lands.
+        write(&sink, &[first.clone(), other.clone()]).await;
+        assert_eq!(loaded(&sink, 1).await, Some(second.clone()));
+        assert_eq!(loaded(&sink, 2).await, Some(other));
+        write(&sink, &[third.clone()]).await;
+        assert_eq!(loaded(&sink, 1).await, Some(third.clone()));
+        for late in [second, first, Versioned::new(1, i64::MIN, "least")] {
+            write(&sink, &[late]).await;
+            assert_eq!(loaded(&sink, 1).await, Some(third.clone()));
+        }
+        // Written again because the answer was lost, and written again with another content.
+        write(&sink, &[third.clone()]).await;
+        let same = Versioned { text: "same version".to_owned(), ..third };
+        write(&sink, &[same.clone()]).await;
+        assert_eq!(loaded(&sink, 1).await, Some(same));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_delete_is_not_guarded_and_what_follows_it_is_new() {
+    on_standalone(|database| async move {
+        let sink = opened::<Versioned>(&database).await;
+        let [old, new] = [1, 2].map(|n| Versioned::new(1, n, "text"));
+        write(&sink, &[new]).await;
+        sink.write(&batch(&[], &[old.clone()])).await.unwrap();
+        assert_eq!(loaded(&sink, 1).await, None);
+        write(&sink, &[old.clone()]).await;
+        assert_eq!(loaded(&sink, 1).await, Some(old));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_number_is_no_version_and_is_overwritten() {
+    on_standalone(|database| async move {
+        let sink = opened::<Versioned>(&database).await;
+        let row = Versioned::new(1, 5, "text");
+        for foreign in [doc! { "rowVersion": "9" }, doc! { "rowVersion": null }, doc! { "rowVersion": { "n": 9 } }] {
+            write(&sink, &[row.clone()]).await;
+            set_version(&database, foreign).await;
+            write(&sink, &[row.clone()]).await;
+            assert_eq!(loaded(&sink, 1).await, Some(row.clone()));
+        }
+        // A number of another type is.
+        set_version(&database, doc! { "rowVersion": 6_i32 }).await;
+        write(&sink, &[row]).await;
+        assert_eq!(loaded(&sink, 1).await.map(|row| row.row_version), Some(6));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_standalone_server_issues_no_fence_and_a_replica_set_needs_no_guard() {
+    let fence = async |database: &Database| {
+        let sink = opened::<Player>(database).await;
+        Sink::<Player>::fence(&sink, &Scope::new("test", "players", 16), 0).await.unwrap()
+    };
+    on_standalone(move |database| async move {
+        assert_eq!(fence(&database).await, None);
+        assert_eq!(database.list_collection_names().await.unwrap(), ["players"]);
+    })
+    .await;
+    on_replica_set(move |database| async move {
+        assert!(fence(&database).await.is_some());
+        let sink = opened::<Versioned>(&database).await;
+        write(&sink, &[Versioned::new(1, 2, "second")]).await;
+        let lower = Versioned::new(1, 1, "the last operation wins");
+        write(&sink, &[lower.clone()]).await;
+        assert_eq!(loaded(&sink, 1).await, Some(lower));
+    })
+    .await;
+}

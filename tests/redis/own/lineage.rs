@@ -1,0 +1,233 @@
+//! A Redis that is killed, comes back with old data, or is emptied under a running engine.
+
+use std::time::Duration;
+
+use redis::AsyncCommands;
+use write_behind::testing::ScriptedSink;
+use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RetryPolicy};
+use write_behind_tests::{chain, eventually};
+
+use crate::player::{Player, id};
+use crate::server::Server;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ALWAYS: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+const NOTHING: &[&str] = &["--save", "", "--appendonly", "no"];
+const META: &str = "wb:{player:00}:meta";
+
+struct Bench {
+    sink: ScriptedSink<Player>,
+    engine: Engine,
+    players: Cache<Player>,
+}
+
+impl Bench {
+    async fn start(server: &Server, sink: ScriptedSink<Player>) -> Self {
+        let options = EntityOptions::new()
+            .partitions(4)
+            .flush_every(Duration::from_millis(200))
+            .retry(RetryPolicy::new().attempts(1))
+            .cache_ttl(Duration::from_secs(600));
+        let engine = Engine::builder(RedisBuffer::connect(&server.url()).await.unwrap())
+            .lease(Duration::from_secs(1))
+            .entity::<Player>(sink.clone(), options)
+            .start()
+            .await
+            .unwrap();
+        let players = engine.cache().unwrap();
+        Self { sink, engine, players }
+    }
+
+    /// Until it is stored: the first request on a connection that was cut fails.
+    async fn put(&self, id: u64, score: u64) {
+        eventually("a put", PATIENCE, async || self.players.put(&Player::new(id, score)).await.ok()).await;
+    }
+
+    async fn flushed(&self, id: u64, score: u64) {
+        self.put(id, score).await;
+        eventually("a flush", PATIENCE, async || self.players.flush().await.ok()).await;
+        assert_eq!(self.sink.row(&crate::player::id(id)), Some(Player::new(id, score)));
+    }
+
+    async fn score(&self, id: u64) -> Option<u64> {
+        let found = eventually("a get", PATIENCE, async || self.players.get(&id).await.ok()).await;
+        found.map(|player| player.score)
+    }
+
+    fn breaks(&self) -> u64 {
+        self.engine.stats().get("player").unwrap().lineage_breaks
+    }
+
+    async fn noticed(&self) {
+        eventually("the loss is noticed", PATIENCE, async || (self.breaks() == 1).then_some(())).await;
+    }
+
+    async fn stop(self) {
+        let drained = self.engine.shutdown(PATIENCE).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(drained.remaining, 0);
+    }
+}
+
+/// The clean copy of a key as it stands in Redis, wherever.
+async fn copy(server: &Server, key: u64) -> Option<String> {
+    let mut plain = server.plain().await;
+    for partition in 0..4 {
+        let copy: Option<String> = plain.get(format!("wb:{{player:{partition:02}}}:r:{key}")).await.unwrap();
+        if copy.is_some() {
+            return copy;
+        }
+    }
+    None
+}
+
+/// A field of `meta` once it is another one than `before`.
+async fn changed(server: &Server, field: &str, before: Option<String>) -> String {
+    eventually("a change in meta", PATIENCE, async || {
+        let now: Option<String> = server.plain().await.hget(META, field).await.unwrap();
+        now.filter(|now| Some(now) != before.as_ref())
+    })
+    .await
+}
+
+async fn meta(server: &Server, field: &str) -> Option<String> {
+    server.plain().await.hget(META, field).await.unwrap()
+}
+
+#[tokio::test]
+async fn p1_a_restart_that_keeps_everything_is_no_loss() {
+    let Some(mut server) = Server::start(ALWAYS).await else { return };
+    let bench = Bench::start(&server, ScriptedSink::new()).await;
+    bench.flushed(1, 1).await;
+    bench.sink.hold();
+    bench.put(2, 1).await;
+    let run = meta(&server, "run").await;
+    server.kill().await;
+    assert!(server.restart().await);
+    changed(&server, "run", run).await;
+    assert_eq!(bench.breaks(), 0, "nothing is lost");
+    assert!(copy(&server, 1).await.is_some(), "the copy is as good as before");
+    bench.sink.release();
+    eventually("the dirty one is flushed", PATIENCE, async || bench.sink.row(&id(2))).await;
+    bench.flushed(1, 2).await;
+    assert_eq!(bench.breaks(), 0);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_that_may_have_lost_a_second_drops_copies() {
+    let Some(mut server) = Server::start(&["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]).await
+    else {
+        return;
+    };
+    let bench = Bench::start(&server, ScriptedSink::new()).await;
+    bench.flushed(1, 1).await;
+    let run = meta(&server, "run").await;
+    server.kill().await;
+    assert!(server.restart().await);
+    changed(&server, "run", run).await;
+    // Whether a beat is missing depends on the disk: a slow one keeps the server from writing, and it answers all the same.
+    assert_eq!(copy(&server, 1).await, None, "dropped before the run was written down");
+    assert_eq!(bench.score(1).await, Some(1));
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_without_data_is_reported_and_the_engine_goes_on() {
+    let Some(mut server) = Server::start(NOTHING).await else { return };
+    let bench = Bench::start(&server, ScriptedSink::new()).await;
+    bench.flushed(1, 1).await;
+    server.kill().await;
+    assert!(server.restart().await);
+    bench.noticed().await;
+    bench.flushed(1, 2).await;
+    bench.flushed(2, 1).await;
+    assert_eq!(bench.breaks(), 1, "reported once");
+    bench.stop().await;
+}
+
+/// A server whose data went back to when key 1 had score 1, while the sink has score 2; key 9 is a dead letter.
+async fn gone_back() -> Option<(Server, Bench)> {
+    let mut server = Server::start(NOTHING).await?;
+    let bench = Bench::start(&server, ScriptedSink::new()).await;
+    bench.sink.refuse(|refused| *refused == id(9));
+    bench.put(9, 1).await;
+    bench.flushed(1, 1).await;
+    eventually("a dead letter", PATIENCE, async || {
+        (bench.engine.stats().get("player")?.dead_letters == 1).then_some(())
+    })
+    .await;
+    server.run(&["SAVE"]).await;
+    let (now, aside) = (server.file("dump.rdb"), server.file("aside"));
+    std::fs::copy(&now, &aside).unwrap();
+    let beat = meta(&server, "beat").await;
+    bench.flushed(1, 2).await;
+    changed(&server, "beat", beat).await;
+    server.kill().await;
+    std::fs::copy(&aside, &now).unwrap();
+    Some((server, bench))
+}
+
+#[tokio::test]
+async fn p9_copies_from_an_older_file_are_not_read() {
+    let Some((mut server, bench)) = gone_back().await else { return };
+    assert!(server.restart().await);
+    bench.noticed().await;
+    assert_eq!(copy(&server, 1).await, None, "the old copy is gone");
+    assert_eq!(bench.score(1).await, Some(2), "from the sink");
+    assert!(copy(&server, 9).await.is_some(), "what only Redis has is kept");
+    bench.flushed(1, 3).await;
+    assert_eq!(bench.breaks(), 1, "reported once");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn p9_an_engine_that_starts_after_the_loss_reads_no_old_copies() {
+    let Some((mut server, bench)) = gone_back().await else { return };
+    let Bench { sink, engine, .. } = bench;
+    // The server is away, so that this engine cannot notice anything any more.
+    let _ = engine.shutdown(Duration::from_millis(1)).await;
+    assert!(server.restart().await);
+    assert_eq!(copy(&server, 1).await.as_deref(), Some(r#"{"id":1,"score":1}"#), "an old copy is there");
+    let bench = Bench::start(&server, sink).await;
+    assert_eq!(bench.score(1).await, Some(2), "from the sink");
+    assert!(copy(&server, 9).await.is_some(), "what only Redis has is kept");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn an_epoch_that_vanishes_under_its_flush_is_reported_and_not_flushed() {
+    let Some(server) = Server::start(NOTHING).await else { return };
+    let bench = Bench::start(&server, ScriptedSink::new()).await;
+    for n in 0..20 {
+        bench.flushed(n, 1).await;
+    }
+    bench.sink.hold();
+    bench.put(1, 2).await;
+    bench.sink.waiting(1).await;
+    server.run(&["CONFIG", "RESETSTAT"]).await;
+    let players = bench.players.clone();
+    let flush = tokio::spawn(async move { players.flush().await });
+    // It has looked at each of four partitions, three sizes each, and knows what it waits for.
+    eventually("the flush waits", PATIENCE, async || {
+        let stats: String =
+            redis::cmd("INFO").arg("commandstats").query_async(&mut server.plain().await).await.unwrap();
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hlen:calls="))?;
+        (calls.split(',').next()?.parse::<u64>().ok()? >= 12).then_some(())
+    })
+    .await;
+    server.run(&["FLUSHALL"]).await;
+    let flush = flush.await.unwrap();
+    let lost = |error: &CacheError| matches!(error, CacheError::Buffer(error) if error.kind() == BufferErrorKind::Lost);
+    assert!(flush.as_ref().is_err_and(lost), "{flush:?}");
+    bench.noticed().await;
+    bench.sink.release();
+    for partition in 0..4 {
+        let key = format!("wb:{{player:{partition:02}}}:meta");
+        let flushed: Option<u64> = server.plain().await.hget(key, "flushed").await.unwrap();
+        assert_eq!(flushed, None, "no epoch was flushed since");
+    }
+    bench.flushed(1, 3).await;
+    bench.flushed(2, 3).await;
+    assert_eq!(bench.breaks(), 1, "reported once");
+    bench.stop().await;
+}

@@ -1,0 +1,48 @@
+//! Dropping the clean copies of an entity, all partitions in one scan of the keyspace.
+
+use redis::aio::ConnectionManager;
+use redis::{RedisResult, Script};
+
+use super::keys;
+use super::scripts::MAX_RECORDS;
+use crate::sink::Scope;
+
+/// Which copies go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Copies<'s> {
+    /// All of them, of whatever layout.
+    All,
+    /// Those with a TTL; the others are the readable state of records that the sink has refused. Decided by this script,
+    /// so that a copy cannot lose its TTL in between.
+    WithTtl(&'s Script),
+}
+
+/// Keys that one `SCAN` looks at: some 200 µs.
+const PAGE: usize = 1000;
+
+/// Drops copies, page by page; returns how many.
+pub(super) async fn forget(connection: &ConnectionManager, scope: &Scope, which: Copies<'_>) -> RedisResult<u64> {
+    let (mut cursor, mut dropped) = (0_u64, 0);
+    loop {
+        let (next, mut found): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(keys::copies_pattern(scope))
+            .arg("COUNT")
+            .arg(PAGE)
+            .query_async(&mut connection.clone())
+            .await?;
+        found.retain(|key| keys::is_copy(scope, key));
+        for page in found.chunks(MAX_RECORDS) {
+            let count: u64 = match which {
+                Copies::All => redis::cmd("UNLINK").arg(page).query_async(&mut connection.clone()).await?,
+                Copies::WithTtl(script) => script.key(page).invoke_async(&mut connection.clone()).await?,
+            };
+            dropped += count;
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(dropped);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! put at the limit: where an entity has a `max_dirty`, its writes go out as script calls that look and write in one
+//! step, so that no number of processes together passes it.
+//!
+//! One call looks at all partitions of the entity, which one server allows. A cluster does not: there, each partition
+//! would get its share of the limit and a call of its own. This file and `limit.lua` are all that would change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redis::{Cmd, RedisResult, Script, Value};
+
+use super::classify::{classify, refused};
+use super::commit::Shelf;
+use super::scripts::MAX_RECORDS;
+use crate::buffer::{BufferError, BufferErrorKind};
+use crate::record::{Record, Write};
+
+/// The script.
+pub(super) const TEXT: &str = include_str!("lua/limit.lua");
+
+/// Writes of callers that go out as one script call. A caller is never split, so that it gets in whole or not at all.
+pub(super) struct Call {
+    shelf: Arc<Shelf>,
+    limit: u64,
+    callers: Vec<Vec<Write>>,
+    records: usize,
+}
+
+impl Call {
+    pub(super) fn new(shelf: Arc<Shelf>, limit: u64) -> Self {
+        Self { shelf, limit, callers: Vec::new(), records: 0 }
+    }
+
+    pub(super) fn is_of(&self, shelf: &Shelf) -> bool {
+        self.shelf.number == shelf.number
+    }
+
+    /// Whether so many more writes have room in it.
+    pub(super) fn takes(&self, writes: usize) -> bool {
+        self.records + writes <= MAX_RECORDS
+    }
+
+    /// Adds the writes of a caller; returns its place.
+    pub(super) fn add(&mut self, writes: Vec<Write>) -> usize {
+        self.records += writes.len();
+        self.callers.push(writes);
+        self.callers.len() - 1
+    }
+
+    pub(super) fn command(&self, script: &Script) -> Cmd {
+        let partitions = &self.shelf.partitions;
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(script.get_hash()).arg(2 * partitions.len());
+        for keys in partitions {
+            command.arg(&keys.open);
+        }
+        for keys in partitions {
+            command.arg(&keys.flushing);
+        }
+        command.arg(self.limit).arg(self.records);
+        for writes in &self.callers {
+            command.arg(writes.len());
+            for Write { partition, id, record } in writes {
+                command.arg(partition + 1).arg(id.as_bytes()).arg(record.as_bytes());
+            }
+        }
+        command
+    }
+
+    /// The same failure for each caller.
+    pub(super) fn failed(&self, error: &BufferError) -> Vec<Result<(), BufferError>> {
+        vec![Err(error.clone()); self.callers.len()]
+    }
+
+    /// What became of each caller.
+    pub(super) fn results(&self, reply: RedisResult<Value>) -> Vec<Result<(), BufferError>> {
+        let replies = match reply {
+            Ok(Value::Array(replies)) => replies,
+            Ok(_) => return self.failed(&unreadable()),
+            Err(error) => {
+                return self.failed(&classify("cannot put records within the limit", error));
+            }
+        };
+        let mut replies = replies.into_iter();
+        if let Some(Value::Int(fresh)) = replies.next() {
+            self.shelf.pressure.add(u64::try_from(fresh).unwrap_or(0));
+        }
+        let mut results: Vec<_> = replies.map(|reply| self.result(&reply)).collect();
+        results.resize(self.callers.len(), Err(unreadable()));
+        results
+    }
+
+    fn result(&self, reply: &Value) -> Result<(), BufferError> {
+        match reply {
+            Value::Int(0) => Ok(()),
+            Value::Int(-1) => Err(full(self.limit)),
+            Value::BulkString(code) => Err(refused("cannot put a record", &String::from_utf8_lossy(code))),
+            _ => Err(unreadable()),
+        }
+    }
+}
+
+pub(super) fn unreadable() -> BufferError {
+    BufferError::new(BufferErrorKind::Unknown, "cannot read what Redis says about a write")
+}
+
+fn full(limit: u64) -> BufferError {
+    BufferError::new(BufferErrorKind::Full, format!("{limit} keys are dirty, as many as `max_dirty` allows"))
+}
+
+/// The writes of one caller, of each id only the last; an error when they can never get in, or nowhere.
+pub(super) fn distinct(shelf: &Shelf, limit: u64, writes: Vec<Write>) -> Result<Vec<Write>, BufferError> {
+    for write in &writes {
+        shelf.keys(write.partition)?;
+    }
+    if writes.len() == 1 {
+        return Ok(writes);
+    }
+    let mut last: HashMap<(u16, crate::key::Id), Record> = HashMap::with_capacity(writes.len());
+    for Write { partition, id, record } in writes {
+        last.insert((partition, id), record);
+    }
+    if last.len() as u64 > limit {
+        return Err(full(limit));
+    }
+    Ok(last.into_iter().map(|((partition, id), record)| Write { partition, id, record }).collect())
+}

@@ -1,0 +1,292 @@
+//! Notices a Redis that went back or was emptied.
+//!
+//! In `meta` of the first partition stands whose data this is: a lineage, the run of the server that has it, and a beat
+//! that every process of the entity raises each second. A process remembers what it saw last. Data that were lost come
+//! back with an earlier beat, or with none. (One server has one past; in a cluster each node would need a beat of its own.)
+
+use std::sync::{Mutex, PoisonError};
+
+use redis::RedisError;
+use redis::aio::ConnectionManager;
+
+use super::classify::classify;
+use super::forget::{Copies, forget};
+use super::scripts::Scripts;
+use super::server;
+use crate::buffer::{BufferError, Lineage};
+use crate::sink::Scope;
+
+/// What stands in Redis, or what a process saw there last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    lineage: String,
+    run: String,
+    replid: String,
+    /// The beat at which this run took the data over.
+    base: u64,
+    beat: u64,
+    beat_ms: u64,
+}
+
+/// The server that answers.
+#[derive(Clone, Debug, Default)]
+struct Server {
+    run: String,
+    replid: String,
+    /// What it was a replica of before it was promoted.
+    replid_before: String,
+    aof: bool,
+}
+
+/// What a look says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing was ever there.
+    New,
+    /// The data that are known.
+    Same,
+    /// Another run of the server; every beat that is known is there.
+    Restarted {
+        /// Somebody else has drawn the consequences.
+        handled: bool,
+    },
+    /// Beats are missing.
+    WentBack { handled: bool },
+    /// Everything is missing.
+    Emptied,
+}
+
+/// Compares what this process saw last, what is stored, and who has it.
+fn judge(seen: Option<&Mark>, stored: Option<&Mark>, run: &str) -> Verdict {
+    let (seen, stored) = match (seen, stored) {
+        (None, None) => return Verdict::New,
+        (Some(_), None) => return Verdict::Emptied,
+        (None, Some(stored)) if stored.run == run => return Verdict::Same,
+        (None, Some(_)) => return Verdict::Restarted { handled: false },
+        (Some(seen), Some(stored)) => (seen, stored),
+    };
+    // Whoever writes this run down has dropped the copies before.
+    let handled = stored.run == run;
+    if stored.lineage != seen.lineage {
+        return Verdict::WentBack { handled };
+    }
+    // What this run began with; beats raised since say nothing about what was lost before.
+    let inherited = if handled && seen.run != run { stored.base } else { stored.beat };
+    match (inherited >= seen.beat, seen.run == run && handled) {
+        (false, _) => Verdict::WentBack { handled: false },
+        (true, true) => Verdict::Same,
+        (true, false) => Verdict::Restarted { handled },
+    }
+}
+
+/// The memory of one process about one entity.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: Mutex<Option<Mark>>,
+    /// What was found at start; told at the first look.
+    found: Mutex<Option<Lineage>>,
+}
+
+type Reply = (bool, (String, String, String, String), Vec<Option<String>>);
+
+impl Watch {
+    /// The first look, before anything is served.
+    pub(super) async fn begin(
+        &self,
+        connection: &ConnectionManager,
+        scripts: &Scripts,
+        scope: &Scope,
+        meta: &str,
+    ) -> Result<(), BufferError> {
+        let found = self.look_at(connection, scripts, scope, meta).await?;
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Ok(())
+    }
+
+    /// What became of the data since the last look.
+    pub(super) async fn look(
+        &self,
+        connection: &ConnectionManager,
+        scripts: &Scripts,
+        scope: &Scope,
+        meta: &str,
+    ) -> Result<Lineage, BufferError> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match found {
+            Some(found) => Ok(found),
+            None => self.look_at(connection, scripts, scope, meta).await,
+        }
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, mark: Mark) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+    }
+
+    async fn look_at(
+        &self,
+        connection: &ConnectionManager,
+        scripts: &Scripts,
+        scope: &Scope,
+        meta: &str,
+    ) -> Result<Lineage, BufferError> {
+        let failed = |error: RedisError| classify("cannot look whose data Redis has", error);
+        let seen = self.seen();
+        let mut call = scripts.beat.prepare_invoke();
+        call.key(meta);
+        match &seen {
+            Some(seen) => call.arg(&seen.lineage).arg(&seen.run).arg(seen.beat),
+            None => call.arg("").arg("").arg(0),
+        };
+        let (raised, server, stored): Reply = call.invoke_async(&mut connection.clone()).await.map_err(failed)?;
+        let (server, stored) = (Server::from(server), mark(stored));
+        if let (true, Some(stored)) = (raised, stored.clone()) {
+            self.remember(stored);
+            return Ok(Lineage::Unbroken);
+        }
+        let drop_copies = async || forget(connection, scope, Copies::WithTtl(&scripts.forget)).await.map_err(failed);
+        let since = stored.as_ref().map(|stored| stored.beat_ms);
+        // Copies go before the run is written down: who finds it there relies on that.
+        let (told, keeps_name) = match judge(seen.as_ref(), stored.as_ref(), &server.run) {
+            Verdict::New => (Lineage::Unbroken, false),
+            Verdict::Same => (Lineage::Unbroken, true),
+            Verdict::Restarted { handled: true } => (Lineage::Unbroken, true),
+            Verdict::Restarted { handled: false } => {
+                // Who has seen the last beat knows that it is there; with each write on disk before its answer,
+                // everything after it is there too. Not so on a replica that was promoted.
+                let replica = stored.as_ref().is_some_and(|stored| stored.replid == server.replid_before);
+                let whole = seen.is_some()
+                    && server.aof
+                    && !replica
+                    && server::setting(connection, "appendfsync").await.as_deref() == Some("always");
+                match whole {
+                    true => (Lineage::Restarted { since_ms: None, dropped: 0 }, true),
+                    false => (Lineage::Restarted { since_ms: since, dropped: drop_copies().await? }, true),
+                }
+            }
+            Verdict::WentBack { handled: true } => (Lineage::Broken { since_ms: None, dropped: 0 }, true),
+            Verdict::WentBack { handled: false } => {
+                (Lineage::Broken { since_ms: since, dropped: drop_copies().await? }, false)
+            }
+            Verdict::Emptied => (Lineage::Broken { since_ms: None, dropped: drop_copies().await? }, false),
+        };
+        let name = match &stored {
+            Some(stored) if keeps_name => stored.lineage.clone(),
+            _ => uuid::Uuid::new_v4().simple().to_string(),
+        };
+        let beat = stored.as_ref().map_or(0, |stored| stored.beat);
+        let next = Mark { lineage: name, run: server.run, replid: server.replid, base: beat, beat, beat_ms: 0 };
+        self.adopt(connection, scripts, meta, stored, next).await.map_err(failed)?;
+        Ok(told)
+    }
+
+    /// Writes down that this server has the data now; who comes second remembers what the first one wrote.
+    async fn adopt(
+        &self,
+        connection: &ConnectionManager,
+        scripts: &Scripts,
+        meta: &str,
+        stored: Option<Mark>,
+        next: Mark,
+    ) -> Result<(), RedisError> {
+        if let Some(stored) = stored.clone().filter(|stored| stored.lineage == next.lineage && stored.run == next.run) {
+            self.remember(stored);
+            return Ok(());
+        }
+        let (lineage, run) = stored.map_or_else(Default::default, |stored| (stored.lineage, stored.run));
+        let mut call = scripts.adopt.prepare_invoke();
+        call.key(meta).arg(lineage).arg(run);
+        call.arg(&next.lineage).arg(&next.run).arg(&next.replid).arg(next.beat);
+        if call.invoke_async::<bool>(&mut connection.clone()).await? {
+            self.remember(next);
+            return Ok(());
+        }
+        let fields = ["lineage", "run", "replid", "base", "beat", "beat_ms"];
+        let found: Vec<Option<String>> =
+            redis::cmd("HMGET").arg(meta).arg(&fields).query_async(&mut connection.clone()).await?;
+        if let Some(found) = mark(found) {
+            self.remember(found);
+        }
+        Ok(())
+    }
+}
+
+impl From<(String, String, String, String)> for Server {
+    fn from((run, replid, replid_before, aof): (String, String, String, String)) -> Self {
+        Self { run, replid, replid_before, aof: aof == "1" }
+    }
+}
+
+/// Reads the fields in the order in which the script gives them; `None` when nothing is stored, or nothing readable.
+fn mark(fields: Vec<Option<String>>) -> Option<Mark> {
+    let mut fields = fields.into_iter();
+    let mut next = || fields.next().flatten();
+    let (lineage, run, replid) = (next()?, next()?, next()?);
+    let mut number = || next()?.parse().ok();
+    Some(Mark { lineage, run, replid, base: number()?, beat: number()?, beat_ms: number()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(lineage: &str, run: &str, base: u64, beat: u64) -> Mark {
+        Mark { lineage: lineage.into(), run: run.into(), replid: String::new(), base, beat, beat_ms: 0 }
+    }
+
+    #[test]
+    fn beats_tell_what_became_of_the_data() {
+        let seen = at("l", "one", 0, 100);
+        for (what, seen, stored, run, verdict) in [
+            ("first of all", None, None, "one", Verdict::New),
+            ("joins", None, Some(at("l", "one", 0, 5)), "one", Verdict::Same),
+            ("starts after a restart", None, Some(at("l", "one", 0, 5)), "two", Verdict::Restarted { handled: false }),
+            ("goes on", Some(&seen), Some(at("l", "one", 0, 107)), "one", Verdict::Same),
+            ("emptied", Some(&seen), None, "one", Verdict::Emptied),
+            (
+                "emptied, another began anew",
+                Some(&seen),
+                Some(at("m", "one", 0, 500)),
+                "one",
+                Verdict::WentBack { handled: true },
+            ),
+            (
+                "loaded from an older file",
+                Some(&seen),
+                Some(at("l", "one", 0, 99)),
+                "two",
+                Verdict::WentBack { handled: false },
+            ),
+            (
+                "went back under the same run",
+                Some(&seen),
+                Some(at("l", "one", 0, 99)),
+                "one",
+                Verdict::WentBack { handled: false },
+            ),
+            ("all there", Some(&seen), Some(at("l", "one", 0, 100)), "two", Verdict::Restarted { handled: false }),
+            (
+                "all there, another came first",
+                Some(&seen),
+                Some(at("l", "two", 100, 300)),
+                "two",
+                Verdict::Restarted { handled: true },
+            ),
+            ("a newcomer came first, without a memory", Some(&seen), Some(at("l", "two", 90, 300)), "two", {
+                Verdict::WentBack { handled: false }
+            }),
+            (
+                "back to an older lineage",
+                Some(&seen),
+                Some(at("k", "nil", 0, 900)),
+                "two",
+                Verdict::WentBack { handled: false },
+            ),
+        ] {
+            assert_eq!(judge(seen, stored.as_ref(), run), verdict, "{what}");
+        }
+    }
+}

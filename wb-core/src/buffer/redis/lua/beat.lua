@@ -1,0 +1,26 @@
+-- Looks whether this is still the server and the data that the caller knows, and if so raises the beat. KEYS: meta.
+-- ARGV: the lineage, the run id and the beat that the caller saw last.
+-- Returns 1 when it raised the beat; run id, both replication ids of the server, and whether it has an append-only file;
+-- then what is stored: lineage, run id, replication id, the beat at which this run began, the beat, its time in ms.
+-- INFO may be forbidden: then the server has no name, and only beats tell.
+local function info(section)
+  local reply = redis.pcall('INFO', section)
+  if type(reply) == 'table' then return '' end
+  return reply
+end
+local function fact(text, name) return string.match(text, name .. ':(%w*)') or '' end
+local replication = info('replication')
+local server = {
+  fact(info('server'), 'run_id'), fact(replication, 'master_replid'), fact(replication, 'master_replid2'),
+  fact(info('persistence'), 'aof_enabled'),
+}
+local function stored() return redis.call('HMGET', KEYS[1], 'lineage', 'run', 'replid', 'base', 'beat', 'beat_ms') end
+local before, raised = stored(), 0
+if before[1] == ARGV[1] and before[2] == ARGV[2] and before[2] == server[1] and tonumber(before[5]) >= tonumber(ARGV[3]) then
+  -- A removal comes first, as in ack: a full Redis refuses a script whose first write needs memory.
+  redis.call('HDEL', KEYS[1], 'beat')
+  local time = redis.call('TIME')
+  redis.call('HSET', KEYS[1], 'beat', before[5] + 1, 'beat_ms', time[1] * 1000 + math.floor(time[2] / 1000))
+  before, raised = stored(), 1
+end
+return { raised, server, before }

@@ -1,0 +1,192 @@
+//! The way to the sink: which batch may be written now. The circuit and the pace decide; here callers wait for them.
+
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::circuit::{Circuit, Outage, Pass};
+use crate::pace::Pace;
+use crate::retry::{RetryPolicy, verdict};
+use crate::sink::ErrorKind;
+
+/// Longest wait for a sink that is away once the engine shuts down: its deadline is near, and the sink may be back.
+const HURRY: Duration = Duration::from_secs(1);
+
+/// Who waits looks this often whether its partitions are still its own.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Shared by the concurrent batches of an entity.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    circuit: Circuit,
+    pace: Pace,
+    haste: Haste,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Haste {
+    /// Waits last as long as the policy says.
+    None,
+    /// The engine shuts down: waits are short.
+    Hurry,
+    /// The engine is over: nobody waits.
+    Over,
+}
+
+/// Why a batch is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The engine is over.
+    Over,
+    /// The caller's partitions are not its own any more.
+    NotOwner,
+}
+
+/// The right to one write. Without an answer or a failure, somebody else may probe.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Admission<'a> {
+    passage: &'a Passage,
+    probe: bool,
+}
+
+/// What a failure meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// Failures of the sink in a row.
+    pub(crate) failures: u32,
+    /// Until the next probe.
+    pub(crate) wait: Duration,
+    /// The entity is paused from now on.
+    pub(crate) paused: bool,
+}
+
+impl Passage {
+    pub(crate) fn new(rows_per_second: Option<u32>) -> Self {
+        let state = State { circuit: Circuit::default(), pace: Pace::new(rows_per_second), haste: Haste::None };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until this many rows may go to the sink; `holds` says whether they are still the caller's to write.
+    pub(crate) async fn admit(&self, rows: usize, holds: impl Fn() -> bool) -> Result<Admission<'_>, Refused> {
+        loop {
+            // Before the look: what changes after it wakes.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let until = {
+                let mut state = self.state();
+                let now = Instant::now();
+                if state.haste == Haste::Over {
+                    return Err(Refused::Over);
+                }
+                // An outage may have cost the lease meanwhile. A sink that fences would refuse; others have only this.
+                if !holds() {
+                    return Err(Refused::NotOwner);
+                }
+                let longest = (state.haste == Haste::Hurry).then_some(HURRY);
+                match state.circuit.ask(now, longest) {
+                    Pass::Wait(until) => until,
+                    pass @ (Pass::Go | Pass::Probe) => match state.pace.take(now, rows) {
+                        Ok(()) => return Ok(Admission { passage: self, probe: pass == Pass::Probe }),
+                        Err(free) => {
+                            // Nothing is held over a wait: whoever asks first when the time has come goes.
+                            if pass == Pass::Probe {
+                                state.circuit.abandoned(now);
+                            }
+                            Some(free)
+                        }
+                    },
+                }
+            };
+            let look = Instant::now() + LOOK;
+            let until = until.map_or(look, |until| until.min(look));
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Waits before the same batch is tried again; less when the engine shuts down.
+    pub(crate) async fn pause(&self, wait: Duration) {
+        let until = Instant::now().checked_add(wait);
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let left = until.map_or(LOOK, |until| until.saturating_duration_since(now));
+            let left = match self.state().haste {
+                Haste::None => left,
+                Haste::Hurry => left.min(HURRY),
+                Haste::Over => return,
+            };
+            // Woken for another reason, it waits on; in a hurry, once and not again.
+            if timeout(left, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The engine shuts down: whoever waits for the sink asks it soon.
+    pub(crate) fn hurry(&self) {
+        self.hasten(Haste::Hurry);
+    }
+
+    /// The engine is over: whoever waits gives up.
+    pub(crate) fn end(&self) {
+        self.hasten(Haste::Over);
+    }
+
+    fn hasten(&self, haste: Haste) {
+        let mut state = self.state();
+        state.haste = state.haste.max(haste);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+impl Admission<'_> {
+    /// The sink has answered, whether it took the batch or refused it. Returns the outage that is over.
+    pub(crate) fn answered(mut self) -> Option<Outage> {
+        self.probe = false;
+        let ended = self.passage.state().circuit.answered();
+        if ended.is_some() {
+            self.passage.changed.notify_waiters();
+        }
+        ended
+    }
+
+    /// The sink is away, or cannot work as it is.
+    pub(crate) fn failed(mut self, kind: ErrorKind, policy: &RetryPolicy, chance: f64) -> Failed {
+        let probe = std::mem::take(&mut self.probe);
+        let mut state = self.passage.state();
+        let failures = state.circuit.counting(probe);
+        let (_, wait) = verdict(kind, failures, policy, chance);
+        let paused = state.circuit.failed(Instant::now(), probe, wait, kind == ErrorKind::Misconfigured);
+        drop(state);
+        self.passage.changed.notify_waiters();
+        Failed { failures, wait, paused }
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            self.passage.state().circuit.abandoned(Instant::now());
+            self.passage.changed.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! How transactions begin and end, and how long the server lets their statements take.
+
+use std::time::Duration;
+
+use sea_orm::DbBackend;
+
+/// Begins a transaction and runs `then` in it. `limit` holds for each of its statements.
+///
+/// MySQL has no limits of a transaction: those of the session are lowered, and restored by [`end_mysql`].
+pub(crate) fn begin(backend: DbBackend, limit: Duration, then: &str) -> String {
+    match backend {
+        DbBackend::Postgres => {
+            format!("BEGIN; SET LOCAL statement_timeout = {}; {then}", limit.as_millis().clamp(1, 2_147_483_647))
+        }
+        DbBackend::MySql => {
+            let seconds = whole_seconds(limit);
+            format!(
+                "SET @wb_row_wait = @@innodb_lock_wait_timeout, @wb_table_wait = @@lock_wait_timeout, \
+                 innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {seconds}), \
+                 lock_wait_timeout = LEAST(@@lock_wait_timeout, {seconds}); BEGIN; {then}"
+            )
+        }
+        // The driver has begun it. The connection may know an old schema and miss, say, an index that another one has
+        // made since: it looks again when a statement reads. From here on nobody else changes it.
+        _ => format!("SELECT 1 FROM sqlite_schema LIMIT 0; {then}"),
+    }
+}
+
+/// Ends a transaction of MySQL by `verb` and gives the session its own limits back.
+pub(crate) fn end_mysql(verb: &str) -> String {
+    format!("{verb}; SET innodb_lock_wait_timeout = @wb_row_wait, lock_wait_timeout = @wb_table_wait")
+}
+
+/// How long to wait for a server that was told to take `limit`.
+pub(crate) fn patience(limit: Duration) -> Duration {
+    limit.saturating_add(limit / 10).saturating_add(Duration::from_secs(1))
+}
+
+/// MySQL waits whole seconds, at least one.
+fn whole_seconds(limit: Duration) -> u64 {
+    (limit.as_secs() + u64::from(limit.subsec_nanos() > 0)).clamp(1, 31_536_000)
+}
+
+/// Text as a literal that means the same in every mode of the server.
+pub(crate) fn literal(backend: DbBackend, text: &str) -> String {
+    match backend {
+        DbBackend::Postgres => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
+        DbBackend::MySql => {
+            let hex: String = text.bytes().map(|byte| format!("{byte:02X}")).collect();
+            format!("_utf8mb4 X'{hex}'")
+        }
+        _ => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_cannot_be_left() {
+        let text = "a'b\\'; DROP TABLE x; --";
+        assert_eq!(literal(DbBackend::Postgres, text), "E'a''b\\\\''; DROP TABLE x; --'");
+        assert_eq!(literal(DbBackend::Sqlite, text), "'a''b\\''; DROP TABLE x; --'");
+        assert_eq!(literal(DbBackend::MySql, "a'"), "_utf8mb4 X'6127'");
+    }
+
+    #[test]
+    fn mysql_waits_whole_seconds_and_we_longer_than_the_server() {
+        for (limit, seconds) in [(0, 1), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (30_000, 30)] {
+            let limit = Duration::from_millis(limit);
+            assert_eq!(whole_seconds(limit), seconds);
+            assert!(patience(limit) >= Duration::from_secs(seconds), "{limit:?}");
+        }
+    }
+}

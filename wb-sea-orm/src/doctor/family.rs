@@ -1,0 +1,317 @@
+//! Which types go together. What is not known fits: a finding must be right.
+
+use sea_orm::DbBackend;
+use sea_orm::sea_query::{ArrayType, ColumnType};
+
+use crate::entity::Column;
+
+/// Whether the values of a mapping go into a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    Fits,
+    /// Some values do not.
+    Narrow(String),
+    /// None does, or none comes back; what the mapping has.
+    Clash(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    /// Smallest and largest value.
+    Integer(i128, i128),
+    Float,
+    Decimal,
+    Text,
+    Bytes,
+    Bool,
+    Uuid,
+    Timestamp,
+    TimestampTz,
+    Date,
+    Time,
+    Json,
+    Array,
+    Enum,
+}
+
+const fn signed(bits: u32) -> Family {
+    Family::Integer(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+}
+
+const fn unsigned(bits: u32) -> Family {
+    Family::Integer(0, (1 << bits) - 1)
+}
+
+impl Family {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Integer(..) => "integers",
+            Self::Float => "floating-point numbers",
+            Self::Decimal => "decimal numbers",
+            Self::Text => "text",
+            Self::Bytes => "bytes",
+            Self::Bool => "booleans",
+            Self::Uuid => "UUIDs",
+            Self::Timestamp => "timestamps without time zone",
+            Self::TimestampTz => "timestamps with time zone",
+            Self::Date => "dates",
+            Self::Time => "times",
+            Self::Json => "JSON",
+            Self::Array => "arrays",
+            Self::Enum => "an enumeration",
+        }
+    }
+}
+
+pub(super) fn fit(backend: DbBackend, mapped: &Column, kind: &str) -> Fit {
+    let found = match backend {
+        DbBackend::Postgres => postgres(kind),
+        DbBackend::MySql => mysql(kind),
+        _ => sqlite(kind),
+    };
+    let (Some(wanted), Some(found)) = (wanted(mapped), found) else { return Fit::Fits };
+    if let (Family::Integer(low, high), Family::Integer(least, most)) = (wanted, found) {
+        return match (low < least, high > most) {
+            (false, false) => Fit::Fits,
+            (true, false) => Fit::Narrow(format!("below {least}")),
+            (false, true) => Fit::Narrow(format!("above {most}")),
+            (true, true) => Fit::Narrow(format!("below {least} or above {most}")),
+        };
+    }
+    let fits = wanted == found
+        || match backend {
+            DbBackend::Postgres => on_postgres(wanted, found),
+            DbBackend::MySql => on_mysql(wanted, found),
+            _ => on_sqlite(wanted, found),
+        };
+    if fits { Fit::Fits } else { Fit::Clash(wanted.words()) }
+}
+
+fn wanted(mapped: &Column) -> Option<Family> {
+    match &mapped.column_type {
+        ColumnType::Array(_) => return Some(Family::Array),
+        ColumnType::Enum { .. } => return Some(Family::Enum),
+        // Whoever writes the type himself knows what goes into it.
+        ColumnType::Custom(_) => return None,
+        _ => {}
+    }
+    Some(match &mapped.array_type {
+        ArrayType::Bool => Family::Bool,
+        ArrayType::TinyInt => signed(8),
+        ArrayType::SmallInt => signed(16),
+        ArrayType::Int => signed(32),
+        ArrayType::BigInt => signed(64),
+        ArrayType::TinyUnsigned => unsigned(8),
+        ArrayType::SmallUnsigned => unsigned(16),
+        ArrayType::Unsigned => unsigned(32),
+        ArrayType::BigUnsigned => unsigned(64),
+        ArrayType::Float | ArrayType::Double => Family::Float,
+        ArrayType::String | ArrayType::Char => Family::Text,
+        ArrayType::Enum(_) => Family::Enum,
+        ArrayType::Bytes => Family::Bytes,
+        ArrayType::Json => Family::Json,
+        ArrayType::ChronoDate | ArrayType::TimeDate => Family::Date,
+        ArrayType::ChronoTime | ArrayType::TimeTime => Family::Time,
+        ArrayType::ChronoDateTime | ArrayType::TimeDateTime => Family::Timestamp,
+        ArrayType::ChronoDateTimeUtc
+        | ArrayType::ChronoDateTimeLocal
+        | ArrayType::ChronoDateTimeWithTimeZone
+        | ArrayType::TimeDateTimeWithTimeZone => Family::TimestampTz,
+        ArrayType::Uuid => Family::Uuid,
+        ArrayType::Decimal => Family::Decimal,
+        #[allow(unreachable_patterns, reason = "the application can switch more types of SeaORM on")]
+        _ => return None,
+    })
+}
+
+fn postgres(kind: &str) -> Option<Family> {
+    Some(match kind {
+        "int2" => signed(16),
+        "int4" => signed(32),
+        "int8" => signed(64),
+        "float4" | "float8" => Family::Float,
+        "numeric" => Family::Decimal,
+        "text" | "varchar" | "bpchar" | "name" | "citext" => Family::Text,
+        "bytea" => Family::Bytes,
+        "bool" => Family::Bool,
+        "uuid" => Family::Uuid,
+        "timestamp" => Family::Timestamp,
+        "timestamptz" => Family::TimestampTz,
+        "date" => Family::Date,
+        "time" => Family::Time,
+        "json" | "jsonb" => Family::Json,
+        "enum" => Family::Enum,
+        array if array.starts_with('_') => Family::Array,
+        _ => return None,
+    })
+}
+
+/// The sink casts numbers when it reads; everything else comes back only as the very type that it has.
+fn on_postgres(wanted: Family, found: Family) -> bool {
+    matches!(
+        (wanted, found),
+        (Family::Integer(..) | Family::Float, Family::Integer(..) | Family::Float | Family::Decimal)
+    )
+}
+
+fn mysql(kind: &str) -> Option<Family> {
+    let (name, is_unsigned) = kind.strip_suffix(" unsigned").map_or((kind, false), |name| (name, true));
+    let integer = |bits| if is_unsigned { unsigned(bits) } else { signed(bits) };
+    Some(match name {
+        "tinyint" => integer(8),
+        "smallint" => integer(16),
+        "mediumint" => integer(24),
+        "int" => integer(32),
+        "bigint" => integer(64),
+        "float" | "double" => Family::Float,
+        "decimal" => Family::Decimal,
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => Family::Text,
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Family::Bytes,
+        "datetime" | "timestamp" => Family::Timestamp,
+        "date" => Family::Date,
+        "time" => Family::Time,
+        "json" => Family::Json,
+        "enum" => Family::Enum,
+        _ => return None,
+    })
+}
+
+/// Dates are judged only against what is certainly none.
+fn on_mysql(wanted: Family, found: Family) -> bool {
+    use Family::{Array, Bool, Bytes, Decimal, Enum, Float, Integer, Json, Text, Timestamp, TimestampTz, Uuid};
+    matches!(
+        (wanted, found),
+        // A boolean is a small integer; UUIDs are 16 bytes; MariaDB keeps JSON as text.
+        (Bool, Integer(..))
+            | (Uuid, Bytes)
+            | (Json, Text)
+            | (Text, Json)
+            | (Text, Enum)
+            | (Enum, Text)
+            | (TimestampTz, Timestamp)
+            | (Integer(..) | Float | Decimal, Integer(..) | Float | Decimal)
+            // Refused elsewhere, in better words.
+            | (Array, _)
+    )
+}
+
+/// SQLite's rules of affinity, as far as they lose something.
+fn sqlite(kind: &str) -> Option<Family> {
+    if kind.contains("int") && !kind.contains("point") {
+        return Some(signed(64));
+    }
+    match kind {
+        "text" | "clob" => Some(Family::Text),
+        "real" | "double" | "float" => Some(Family::Float),
+        _ if kind.starts_with("varchar") || kind.starts_with("char") => Some(Family::Text),
+        _ => None,
+    }
+}
+
+fn on_sqlite(wanted: Family, found: Family) -> bool {
+    use Family::{Bool, Bytes, Float, Integer, Text};
+    match found {
+        // `007` would become 7.
+        Integer(..) => !matches!(wanted, Text | Bytes | Float | Family::Uuid | Family::Json | Family::Date),
+        Float => !matches!(wanted, Text | Bytes | Family::Uuid | Family::Json | Family::Date),
+        // A number would come back as text.
+        Text => !matches!(wanted, Integer(..) | Float | Bool),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sea_orm::sea_query::prelude::{DateTime, Decimal, NaiveDateTime, Utc, Uuid};
+
+    fn judged<T: sea_orm::sea_query::ValueType>(backend: DbBackend, kind: &str) -> char {
+        match fit(backend, &Column::of::<T>("c"), kind) {
+            Fit::Fits => 'f',
+            Fit::Narrow(_) => 'n',
+            Fit::Clash(_) => 'c',
+        }
+    }
+
+    #[test]
+    fn postgres_types() {
+        const PG: DbBackend = DbBackend::Postgres;
+        for (kind, i64s, i16s, texts, uuids) in [
+            ("int8", 'f', 'f', 'c', 'c'),
+            ("int4", 'n', 'f', 'c', 'c'),
+            ("numeric", 'f', 'f', 'c', 'c'),
+            ("text", 'c', 'c', 'f', 'c'),
+            ("varchar", 'c', 'c', 'f', 'c'),
+            ("uuid", 'c', 'c', 'c', 'f'),
+            ("bool", 'c', 'c', 'c', 'c'),
+            ("_int8", 'c', 'c', 'c', 'c'),
+            ("hstore", 'f', 'f', 'f', 'f'),
+        ] {
+            let found = (
+                judged::<i64>(PG, kind),
+                judged::<i16>(PG, kind),
+                judged::<String>(PG, kind),
+                judged::<Uuid>(PG, kind),
+            );
+            assert_eq!(found, (i64s, i16s, texts, uuids), "{kind}");
+        }
+        assert_eq!(judged::<NaiveDateTime>(PG, "timestamp"), 'f');
+        assert_eq!(judged::<NaiveDateTime>(PG, "timestamptz"), 'c');
+        assert_eq!(judged::<DateTime<Utc>>(PG, "timestamp"), 'c');
+        assert_eq!(judged::<serde_json::Value>(PG, "json"), 'f');
+        assert_eq!(judged::<u64>(PG, "int8"), 'n');
+        assert_eq!(judged::<Decimal>(PG, "float8"), 'c');
+    }
+
+    #[test]
+    fn mysql_types() {
+        const MY: DbBackend = DbBackend::MySql;
+        for (kind, i64s, u32s, bools, texts, uuids) in [
+            ("bigint", 'f', 'f', 'f', 'c', 'c'),
+            ("int", 'n', 'n', 'f', 'c', 'c'),
+            ("int unsigned", 'n', 'f', 'f', 'c', 'c'),
+            ("bigint unsigned", 'n', 'f', 'f', 'c', 'c'),
+            ("tinyint", 'n', 'n', 'f', 'c', 'c'),
+            ("varchar", 'c', 'c', 'c', 'f', 'c'),
+            ("binary", 'c', 'c', 'c', 'c', 'f'),
+            ("uuid", 'f', 'f', 'f', 'f', 'f'),
+        ] {
+            let found = (
+                judged::<i64>(MY, kind),
+                judged::<u32>(MY, kind),
+                judged::<bool>(MY, kind),
+                judged::<String>(MY, kind),
+                judged::<Uuid>(MY, kind),
+            );
+            assert_eq!(found, (i64s, u32s, bools, texts, uuids), "{kind}");
+        }
+        assert_eq!(judged::<DateTime<Utc>>(MY, "datetime"), 'f');
+        assert_eq!(judged::<serde_json::Value>(MY, "longtext"), 'f');
+        assert_eq!(judged::<DateTime<Utc>>(MY, "int"), 'c');
+    }
+
+    #[test]
+    fn sqlite_types() {
+        const LITE: DbBackend = DbBackend::Sqlite;
+        for (kind, i64s, texts, dates) in [
+            ("integer", 'f', 'c', 'f'),
+            ("bigint", 'f', 'c', 'f'),
+            ("text", 'c', 'f', 'f'),
+            ("varchar(20)", 'c', 'f', 'f'),
+            ("timestamp_text", 'f', 'f', 'f'),
+            ("uuid_text", 'f', 'f', 'f'),
+            ("blob", 'f', 'f', 'f'),
+            ("", 'f', 'f', 'f'),
+        ] {
+            let found = (judged::<i64>(LITE, kind), judged::<String>(LITE, kind), judged::<DateTime<Utc>>(LITE, kind));
+            assert_eq!(found, (i64s, texts, dates), "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_limits_are_named() {
+        let fit = fit(DbBackend::Postgres, &Column::of::<i64>("c"), "int2");
+        assert_eq!(fit, Fit::Narrow("below -32768 or above 32767".into()));
+        assert_eq!(super::fit(DbBackend::MySql, &Column::of::<u8>("c"), "tinyint"), Fit::Narrow("above 127".into()));
+    }
+}

@@ -1,0 +1,144 @@
+//! Finding the rows that the database refuses, so that all others land in the same transaction.
+
+use sea_orm::DbBackend;
+use wb_core::{Batch, ErrorKind, Id, SinkError};
+
+use crate::entity::SqlEntity;
+use crate::plan::{Plan, Row};
+use crate::rows::{Part, Rows};
+use crate::tx::{Pool, Tx};
+use crate::write::{begin, refuses};
+
+/// How often rows that wait for others are tried again, while others land: the depth of a tree whose rows refer to
+/// each other in one batch. What is left comes back with a later batch.
+const PASSES: usize = 4;
+
+/// Sets the savepoint to which a refused statement is rolled back, in place of the last one.
+const MARK: &str = "RELEASE SAVEPOINT wb_rows; SAVEPOINT wb_rows";
+const UNDO: &str = "ROLLBACK TO SAVEPOINT wb_rows";
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Upsert,
+    Delete,
+}
+
+/// Writes all rows but those that the database refuses; returns these, each with its own error.
+///
+/// Rows are tried together and halved when they are refused: a few bad ones among n cost about log2(n) statements
+/// each, and a batch that is bad altogether less than 2n.
+pub(crate) async fn isolate<E: SqlEntity>(
+    pool: &Pool,
+    plan: &Plan,
+    batch: &Batch<E>,
+    rows: Rows<'_>,
+    statements: &mut u64,
+) -> Result<Vec<(Id, SinkError)>, SinkError> {
+    // Constraints that wait for the commit would refuse the batch as a whole.
+    let first = if pool.backend() == DbBackend::Postgres { "SET CONSTRAINTS ALL IMMEDIATE; " } else { "" };
+    let mut tx = begin(pool, batch, first).await?;
+    let mut search = Search { tx: &mut tx, plan, entity: E::NAME, statements };
+    let found = async {
+        search.tx.run("savepoint", "SAVEPOINT wb_rows".to_owned()).await?;
+        let mut refused = search.through(Verb::Upsert, rows.upserts).await?;
+        refused.extend(search.through(Verb::Delete, rows.deletes).await?);
+        Ok(refused)
+    };
+    match found.await {
+        Ok(refused) => {
+            tx.commit().await?;
+            Ok(refused)
+        }
+        Err(error) => {
+            tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+struct Search<'a> {
+    tx: &'a mut Tx,
+    plan: &'a Plan,
+    entity: &'static str,
+    statements: &'a mut u64,
+}
+
+impl Search<'_> {
+    /// Writes what can be written; returns the rest.
+    async fn through(&mut self, verb: Verb, part: Part<'_>) -> Result<Vec<(Id, SinkError)>, SinkError> {
+        let mut refused = Vec::new();
+        let mut todo: Vec<usize> = (0..part.rows.len()).collect();
+        for pass in 1..=PASSES {
+            let Passed { failed, promising } = self.pass(verb, &part, &todo).await?;
+            todo.clear();
+            for (index, error) in failed {
+                if promising && pass < PASSES && error.kind() == ErrorKind::Deferred {
+                    todo.push(index);
+                } else if let Some(id) = part.ids.get(index) {
+                    refused.push(((*id).clone(), error));
+                }
+            }
+            if todo.is_empty() {
+                break;
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Tries these rows once, together where they pass together.
+    async fn pass(&mut self, verb: Verb, part: &Part<'_>, todo: &[usize]) -> Result<Passed, SinkError> {
+        let mut passed = Passed { failed: Vec::new(), promising: false };
+        let mut waits = false;
+        let mut stack = vec![todo];
+        while let Some(some) = stack.pop() {
+            let Err(error) = self.attempt(verb, part, some).await else {
+                self.tx.run("savepoint", MARK.to_owned()).await?;
+                passed.promising |= waits && !some.is_empty();
+                continue;
+            };
+            if !refuses(&error) {
+                return Err(error);
+            }
+            self.tx.run("savepoint", UNDO.to_owned()).await?;
+            if let [index] = some {
+                waits |= error.kind() == ErrorKind::Deferred;
+                passed.failed.push((*index, error));
+            } else {
+                // Powers of two, because the statements of MySQL and SQLite have such sizes.
+                let (first, second) = some.split_at(some.len().next_power_of_two() / 2);
+                stack.extend([second, first]);
+            }
+        }
+        Ok(passed)
+    }
+
+    async fn attempt(&mut self, verb: Verb, part: &Part<'_>, some: &[usize]) -> Result<(), SinkError> {
+        let rows: Vec<Row> = some.iter().filter_map(|&index| part.rows.get(index).cloned()).collect();
+        let mut rows = rows.into_iter();
+        let verbs = if matches!(verb, Verb::Upsert) { "upsert" } else { "delete" };
+        let what = match some {
+            [index] => {
+                let id = part.ids.get(*index).map_or_else(String::new, |id| format!(" `{id}`"));
+                format!("{verbs} of record{id} of entity `{}` in table `{}`", self.entity, self.plan.table.name)
+            }
+            _ => format!("{verbs} of entity `{}` in table `{}`", self.entity, self.plan.table.name),
+        };
+        let next = |rows: &mut std::vec::IntoIter<Row>| match verb {
+            Verb::Upsert => self.plan.upsert(rows),
+            Verb::Delete => self.plan.delete(rows),
+        };
+        while let Some(statement) = next(&mut rows) {
+            *self.statements += 1;
+            self.tx.execute(&what, statement?).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of one pass.
+struct Passed {
+    /// The rows that were refused, each by itself.
+    failed: Vec<(usize, SinkError)>,
+    /// Something landed after a row that waits for others: it may have waited for that.
+    promising: bool,
+}

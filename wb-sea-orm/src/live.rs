@@ -1,0 +1,187 @@
+//! A table as the database has it now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sea_orm::{DbBackend, DbErr, QueryResult, Value};
+use wb_core::SinkError;
+
+use crate::bind::{Args, Statement};
+use crate::classify::from_sea_orm;
+use crate::dialect::postgres;
+use crate::entity::Table;
+use crate::tx::Pool;
+
+/// A table that exists.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) columns: Vec<LiveColumn>,
+    /// Columns of each unique index on which an upsert can be.
+    pub(crate) unique: BTreeMap<String, BTreeSet<String>>,
+    /// A trigger sees rows before they are inserted and may fill in what is missing.
+    pub(crate) prepared: bool,
+}
+
+/// One of its columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LiveColumn {
+    pub(crate) name: String,
+    /// The type's name, in lower case, without its length; of a domain, the type below; `enum` for an enumeration.
+    pub(crate) kind: String,
+    pub(crate) nullable: bool,
+    /// The database knows a value when none is given.
+    pub(crate) fills: bool,
+    /// The database alone sets its value.
+    pub(crate) generated: bool,
+    /// The server numbers new rows by it when it is zero (MySQL).
+    pub(crate) numbers: bool,
+}
+
+/// Asks the database; `None` when there is no such table.
+pub(crate) async fn look(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
+    match pool.backend() {
+        DbBackend::Postgres => on_postgres(pool, table).await,
+        DbBackend::MySql => on_mysql(pool, table).await,
+        _ => on_sqlite(pool, table).await,
+    }
+}
+
+/// Rows of a query about the schema.
+pub(crate) async fn ask<T>(
+    pool: &Pool,
+    text: &'static str,
+    values: Vec<Value>,
+    mut read: impl FnMut(&QueryResult) -> Result<T, DbErr>,
+) -> Result<Vec<T>, SinkError> {
+    let what = "looking at the schema";
+    let rows = pool.fetch(what, Statement { text: Arc::from(text), args: Args::Values(values) }).await?;
+    rows.iter().map(|row| read(row).map_err(|error| from_sea_orm(what, error))).collect()
+}
+
+fn text(row: &QueryResult, name: &str) -> Result<String, DbErr> {
+    row.try_get_by(name)
+}
+
+fn pair(row: &QueryResult) -> Result<(String, String), DbErr> {
+    Ok((text(row, "i")?, text(row, "c")?))
+}
+
+fn grouped(pairs: Vec<(String, String)>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut unique: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (index, column) in pairs {
+        unique.entry(index).or_default().insert(column);
+    }
+    unique
+}
+
+async fn on_postgres(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
+    let name = || vec![Value::from(postgres::table(table))];
+    let query = "SELECT a.attname::text AS c, NOT a.attnotnull AS n, \
+                 (CASE b.typtype WHEN 'e' THEN 'enum' ELSE b.typname END)::text AS t, \
+                 (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS f, \
+                 (a.attgenerated <> '' OR a.attidentity = 'a') AS g \
+                 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                 JOIN pg_type b ON b.oid = COALESCE(NULLIF(t.typbasetype, 0), t.oid) \
+                 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    let columns = ask(pool, query, name(), |row| {
+        Ok(LiveColumn {
+            name: text(row, "c")?,
+            kind: text(row, "t")?.to_lowercase(),
+            nullable: row.try_get_by("n")?,
+            fills: row.try_get_by("f")?,
+            generated: row.try_get_by("g")?,
+            numbers: false,
+        })
+    });
+    let columns = columns.await?;
+    if columns.is_empty() {
+        let query = "SELECT 1 AS x WHERE to_regclass($1) IS NOT NULL";
+        if ask(pool, query, name(), |_| Ok(())).await?.is_empty() {
+            return Ok(None);
+        }
+    }
+    // ON CONFLICT can use neither partial nor deferrable indexes, nor those on expressions.
+    let query = "SELECT i.indexrelid::regclass::text AS i, a.attname::text AS c FROM pg_index i \
+                 JOIN pg_attribute a ON a.attrelid = i.indrelid \
+                 AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
+                 WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate \
+                 AND i.indpred IS NULL AND i.indexprs IS NULL";
+    let unique = grouped(ask(pool, query, name(), pair).await?);
+    // Before, for each row, on insert.
+    let query = "SELECT 1 AS x FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgtype & 7 = 7 LIMIT 1";
+    let prepared = !ask(pool, query, name(), |_| Ok(())).await?.is_empty();
+    Ok(Some(Live { columns, unique, prepared }))
+}
+
+async fn on_mysql(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
+    let name = || [Value::from(table.schema.as_deref()), Value::from(&*table.name)];
+    let query = "SELECT CAST(column_name AS CHAR) AS c, CAST(column_type AS CHAR) AS t, CAST(extra AS CHAR) AS e, \
+                 CAST(is_nullable AS CHAR) AS n, column_default IS NOT NULL AS f FROM information_schema.columns \
+                 WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? ORDER BY ordinal_position";
+    let columns = ask(pool, query, name().into(), |row| {
+        let extra = text(row, "e")?.to_lowercase();
+        let kind = text(row, "t")?.to_lowercase();
+        let unsigned = if kind.contains("unsigned") { " unsigned" } else { "" };
+        let numbers = extra.contains("auto_increment");
+        let base = kind.split(['(', ' ']).next().unwrap_or_default();
+        Ok(LiveColumn {
+            name: text(row, "c")?,
+            kind: format!("{base}{unsigned}"),
+            nullable: text(row, "n")?.eq_ignore_ascii_case("yes"),
+            fills: row.try_get_by::<i64, _>("f")? != 0 || numbers,
+            // Of a default that is an expression, MySQL says `DEFAULT_GENERATED`.
+            generated: extra.contains("virtual") || extra.contains("stored") || extra.contains("persistent"),
+            numbers,
+        })
+    });
+    let columns = columns.await?;
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let query = "SELECT CAST(index_name AS CHAR) AS i, CAST(MAX(column_name) AS CHAR) AS c \
+                 FROM information_schema.statistics \
+                 WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0 \
+                 AND index_name NOT IN (SELECT index_name FROM information_schema.statistics \
+                 WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND sub_part IS NOT NULL) \
+                 GROUP BY index_name, seq_in_index";
+    let unique = grouped(ask(pool, query, name().into_iter().chain(name()).collect(), pair).await?);
+    let query = "SELECT 1 AS x FROM information_schema.triggers \
+                 WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ? \
+                 AND event_manipulation = 'INSERT' AND action_timing = 'BEFORE' LIMIT 1";
+    let prepared = !ask(pool, query, name().into(), |_| Ok(())).await?.is_empty();
+    Ok(Some(Live { columns, unique, prepared }))
+}
+
+async fn on_sqlite(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
+    let schema = table.schema.as_deref().unwrap_or("main");
+    let name = || vec![Value::from(&*table.name), Value::from(schema)];
+    let query = "SELECT name AS c, type AS t, \"notnull\" AS n, dflt_value IS NOT NULL AS f, pk AS k, hidden AS h \
+                 FROM pragma_table_xinfo(?, ?)";
+    let columns = ask(pool, query, name(), |row| {
+        let (number, key) = (|name: &str| row.try_get_by::<i64, _>(name), row.try_get_by::<i64, _>("k")?);
+        let kind = text(row, "t")?.to_lowercase();
+        let column = LiveColumn {
+            name: text(row, "c")?,
+            nullable: number("n")? == 0,
+            // A key of one integer is the row's own number, which the database finds when none is given.
+            fills: number("f")? != 0 || (key > 0 && kind == "integer"),
+            kind,
+            // 1 is a hidden column of a virtual table.
+            generated: number("h")? > 1,
+            numbers: false,
+        };
+        Ok((column, key > 0))
+    });
+    let columns = columns.await?;
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let query = "SELECT l.name AS i, x.name AS c FROM pragma_index_list(?, ?) l, pragma_index_info(l.name) x \
+                 WHERE l.\"unique\" = 1 AND l.partial = 0 AND x.name IS NOT NULL";
+    let mut unique = grouped(ask(pool, query, name(), pair).await?);
+    // A key of one integer has no index.
+    for (column, _) in columns.iter().filter(|(_, key)| *key) {
+        unique.entry(String::new()).or_default().insert(column.name.clone());
+    }
+    Ok(Some(Live { columns: columns.into_iter().map(|(column, _)| column).collect(), unique, prepared: false }))
+}
