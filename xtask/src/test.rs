@@ -53,7 +53,17 @@ pub(crate) fn install_nextest() -> Result<()> {
 
 /// The cargo that runs us, not another one that happens to be first on the PATH.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    // What cargo says about this package is not for its child: build scripts that look at these variables would run
+    // again, and minutes of dependencies be compiled again, whenever a person's own cargo and ours take turns.
+    for (name, _) in std::env::vars_os() {
+        let own =
+            name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        if own {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The exit code of a child as our own.
