@@ -1,5 +1,7 @@
 //! P3 on a standalone server: there is no fence, but an older version never overwrites a newer one.
 
+use std::slice::from_ref;
+
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use write_behind::mongo::MongoSink;
@@ -29,21 +31,21 @@ async fn p3_an_older_version_never_overwrites_a_newer_one_on_a_standalone_server
         let sink = opened::<Versioned>(&database).await;
         let [first, second, third] = [1, 2, 3].map(|n| Versioned::new(1, n, &format!("{n}")));
         let other = Versioned::new(2, 1, "other");
-        write(&sink, &[second.clone()]).await;
+        write(&sink, from_ref(&second)).await;
         // A batch that was overtaken; the rest of it lands.
         write(&sink, &[first.clone(), other.clone()]).await;
         assert_eq!(loaded(&sink, 1).await, Some(second.clone()));
         assert_eq!(loaded(&sink, 2).await, Some(other));
-        write(&sink, &[third.clone()]).await;
+        write(&sink, from_ref(&third)).await;
         assert_eq!(loaded(&sink, 1).await, Some(third.clone()));
         for late in [second, first, Versioned::new(1, i64::MIN, "least")] {
             write(&sink, &[late]).await;
             assert_eq!(loaded(&sink, 1).await, Some(third.clone()));
         }
         // Written again because the answer was lost, and written again with another content.
-        write(&sink, &[third.clone()]).await;
+        write(&sink, from_ref(&third)).await;
         let same = Versioned { text: "same version".to_owned(), ..third };
-        write(&sink, &[same.clone()]).await;
+        write(&sink, from_ref(&same)).await;
         assert_eq!(loaded(&sink, 1).await, Some(same));
     })
     .await;
@@ -55,9 +57,9 @@ async fn a_delete_is_not_guarded_and_what_follows_it_is_new() {
         let sink = opened::<Versioned>(&database).await;
         let [old, new] = [1, 2].map(|n| Versioned::new(1, n, "text"));
         write(&sink, &[new]).await;
-        sink.write(&batch(&[], &[old.clone()])).await.unwrap();
+        sink.write(&batch(&[], from_ref(&old))).await.unwrap();
         assert_eq!(loaded(&sink, 1).await, None);
-        write(&sink, &[old.clone()]).await;
+        write(&sink, from_ref(&old)).await;
         assert_eq!(loaded(&sink, 1).await, Some(old));
     })
     .await;
@@ -69,9 +71,9 @@ async fn what_is_no_number_is_no_version_and_is_overwritten() {
         let sink = opened::<Versioned>(&database).await;
         let row = Versioned::new(1, 5, "text");
         for foreign in [doc! { "rowVersion": "9" }, doc! { "rowVersion": null }, doc! { "rowVersion": { "n": 9 } }] {
-            write(&sink, &[row.clone()]).await;
+            write(&sink, from_ref(&row)).await;
             set_version(&database, foreign).await;
-            write(&sink, &[row.clone()]).await;
+            write(&sink, from_ref(&row)).await;
             assert_eq!(loaded(&sink, 1).await, Some(row.clone()));
         }
         // A number of another type is.
@@ -98,7 +100,7 @@ async fn a_standalone_server_issues_no_fence_and_a_replica_set_needs_no_guard() 
         let sink = opened::<Versioned>(&database).await;
         write(&sink, &[Versioned::new(1, 2, "second")]).await;
         let lower = Versioned::new(1, 1, "the last operation wins");
-        write(&sink, &[lower.clone()]).await;
+        write(&sink, from_ref(&lower)).await;
         assert_eq!(loaded(&sink, 1).await, Some(lower));
     })
     .await;
