@@ -1,6 +1,6 @@
 //! Random histories find what is wrong: with a mechanism of the buffer switched off, one of them breaks a promise. The
 //! same histories hold with all mechanisms in `flow_properties.rs`.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 
