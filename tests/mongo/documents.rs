@@ -78,7 +78,7 @@ async fn opening_creates_the_collection_and_leaves_one_that_is_there_alone() {
         opened::<Player>(&database).await;
         let mut names = database.list_collection_names().await.unwrap();
         names.sort();
-        assert_eq!(names, ["memberships", "players"]);
+        assert_eq!(names, ["memberships", "players", "wb_fence"]);
         let players =
             database.run_command(doc! { "listCollections": 1, "filter": { "name": "players" } }).await.unwrap();
         assert!(Bson::Document(players).to_string().contains("validator"));
