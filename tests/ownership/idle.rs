@@ -13,7 +13,10 @@ use write_behind_tests::eventually;
 use crate::player::{Player, owned};
 
 /// Commands that only scripts send here.
-const INNER: [&str; 9] = ["mget", "pexpire", "pttl", "zadd", "zrem", "zrange", "time", "get", "set"];
+const INNER: [&str; 15] = [
+    "mget", "pexpire", "pttl", "zadd", "zrem", "zrange", "time", "get", "set", "exists", "hlen", "hget", "hset",
+    "hdel", "hmget",
+];
 
 /// A server, or nothing where there is no `redis-server`.
 async fn server() -> Option<(Child, String)> {

@@ -111,12 +111,6 @@ entity! {
 }
 
 entity! {
-    pub(crate) struct Father in "isolate_father" {
-        keys { id: i64 }
-    }
-}
-
-entity! {
     pub(crate) struct Son in "isolate_son" {
         keys { id: i64 }
         father: i64,

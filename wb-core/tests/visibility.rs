@@ -14,6 +14,7 @@ use crate::player::Player;
 
 const EVERY: Duration = Duration::from_secs(1);
 
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 async fn start(sink: &ScriptedSink<Player>) -> (Engine, Cache<Player>) {
     let options = EntityOptions::new().flush_every(EVERY);
     let engine = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options).start().await.unwrap();
