@@ -1,12 +1,13 @@
 //! One partition in memory: the same keys as in Redis, as maps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::paged::{Closed, Dead};
 use crate::buffer::{
     Attempts, Clean, DeadLetter, Done, Holder, Letters, Lookup, Moved, Page, Pending, Replay, Rotation, Stamp, Status,
     Step, Token,
@@ -44,96 +45,6 @@ pub(super) struct Partition {
     swept: usize,
     /// What a test has switched off.
     sabotage: Sabotage,
-}
-
-/// The records of the closed epoch. Each has a position from 1 that never changes, so that a page's cursor means the
-/// same to every reader, whatever was removed in between.
-#[derive(Debug, Default)]
-struct Closed {
-    positions: HashMap<Id, u64>,
-    records: BTreeMap<u64, (Id, Record)>,
-}
-
-impl Closed {
-    fn new(open: HashMap<Id, Record>) -> Self {
-        let mut closed = Self::default();
-        for (position, (id, record)) in (1..).zip(open) {
-            closed.positions.insert(id.clone(), position);
-            closed.records.insert(position, (id, record));
-        }
-        closed
-    }
-
-    fn len(&self) -> usize {
-        self.positions.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.positions.is_empty()
-    }
-
-    fn contains(&self, id: &Id) -> bool {
-        self.positions.contains_key(id)
-    }
-
-    fn get(&self, id: &Id) -> Option<&Record> {
-        self.records.get(self.positions.get(id)?).map(|(_, record)| record)
-    }
-
-    /// Changes what must not change; only a test gets here.
-    fn replace(&mut self, id: &Id, record: &Record) -> bool {
-        let found = self.positions.get(id).and_then(|position| self.records.get_mut(position));
-        found.map(|(_, before)| *before = record.clone()).is_some()
-    }
-
-    fn remove(&mut self, id: &Id) -> Option<Record> {
-        self.records.remove(&self.positions.remove(id)?).map(|(_, record)| record)
-    }
-
-    fn page(&self, cursor: u64, limit: usize) -> Page {
-        let mut rest = self.records.range(cursor..);
-        let records = rest.by_ref().take(limit.max(1)).map(|(_, record)| record.clone()).collect();
-        Page { cursor: rest.next().map_or(0, |(&position, _)| position), records }
-    }
-}
-
-/// Dead letters, numbered in the order in which they came.
-#[derive(Debug, Default)]
-struct Dead {
-    numbers: HashMap<Id, u64>,
-    letters: BTreeMap<u64, (Id, DeadLetter)>,
-    last: u64,
-}
-
-impl Dead {
-    fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
-    fn get(&self, id: &Id) -> Option<&DeadLetter> {
-        self.letters.get(self.numbers.get(id)?).map(|(_, letter)| letter)
-    }
-
-    fn insert(&mut self, id: Id, letter: DeadLetter) {
-        self.last += 1;
-        if let Some(before) = self.numbers.insert(id.clone(), self.last) {
-            self.letters.remove(&before);
-        }
-        self.letters.insert(self.last, (id, letter));
-    }
-
-    fn remove(&mut self, id: &Id) -> Option<DeadLetter> {
-        self.letters.remove(&self.numbers.remove(id)?).map(|(_, letter)| letter)
-    }
-
-    /// Newest first, so that letters that come while somebody reads on do not make the reading endless.
-    fn page(&self, cursor: u64, limit: usize) -> Letters {
-        let end = if cursor == 0 { u64::MAX } else { cursor };
-        let mut rest = self.letters.range(..end).rev();
-        let page: Vec<_> = rest.by_ref().take(limit.max(1)).collect();
-        let cursor = rest.next().and(page.last()).map_or(0, |&(&number, _)| number);
-        Letters { cursor, letters: page.into_iter().map(|(_, letter)| letter.clone()).collect() }
-    }
 }
 
 /// When something ends that lives for `ttl`; `None` when that is beyond what the clock can say.

@@ -1,0 +1,112 @@
+//! One entity's share of a buffer: the verbs of the flow.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::lookup::{Lookup, Token};
+use super::ownership::{Lineage, Roll};
+use super::step::{Attempts, Clean, Moved, Page, Pending, Rotation, Stamp, Status, Step};
+use super::{BufferError, DeadLetter, Letters, Replay};
+use crate::key::Id;
+use crate::record::{Record, Write};
+
+/// One entity's share of a buffer: a method for each verb of the flow.
+///
+/// # Contract
+/// - Every method is one atomic step per partition. A method may be repeated when its outcome is unknown.
+/// - Worker verbs ([`rotate`](Space::rotate), [`ack`](Space::ack), [`back`](Space::back), [`bury`](Space::bury)) do
+///   nothing for a worker that does not hold the partition's lease, and say so.
+/// - What is dirty (in `open` or `flushing`) has no TTL and is never evicted.
+#[async_trait]
+pub trait Space: Send + Sync + 'static {
+    /// Makes these writes the latest state of their keys, in this order. All are acknowledged, or an error says that
+    /// some may not be; repeating is safe.
+    async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError>;
+
+    /// Looks ids of one partition up, in the order `open`, `flushing`, clean copy. One answer per id.
+    async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError>;
+
+    /// Leaves a load token where the clean copy would be, for `ttl`. `false` when something is there.
+    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError>;
+
+    /// Puts a loaded state (a tombstone: "no such row") as the clean copy if `token` still stands there; otherwise, an
+    /// ack came in between and the state may be old. With a zero `ttl` the token is only removed. Returns whether it stood there.
+    async fn fill(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        record: &Record,
+        ttl: Duration,
+    ) -> Result<bool, BufferError>;
+
+    /// Takes or renews the leases of these partitions; says for each whether `owner` holds it now.
+    async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError>;
+
+    /// Says that a worker is alive, until `ttl` from now, and renews the leases that it holds; takes none. Tells who else
+    /// works on this entity, and which leases are free. Only the buffer's clock counts.
+    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError>;
+
+    /// Says that a worker works on this entity no more. Its leases stay as they are.
+    async fn retire(&self, worker: &str) -> Result<(), BufferError>;
+
+    /// Whether the topology is still the one that this space was opened with. Records of another one are looked for
+    /// elsewhere: what is written under the old one is not flushed any more.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Topology`] when it is not, or is gone.
+    async fn confirm(&self) -> Result<(), BufferError>;
+
+    /// Gives leases up.
+    async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError>;
+
+    /// Which of these partitions have anything to flush, how much, and since when.
+    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError>;
+
+    /// Closes the open epoch: `open` becomes `flushing`, in one step, whatever its size. Marks it, or the one that was
+    /// left behind, with `stamp`: steps that carry another one do nothing from now on.
+    async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError>;
+
+    /// A page of the epoch that is being flushed; about `limit` records, some perhaps twice. Cursor 0 starts and ends.
+    async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError>;
+
+    /// These records are in the sink: removes them from the epoch and leaves clean copies. Clears their attempts and
+    /// dead letters. Ends the epoch when it was the last one.
+    async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError>;
+
+    /// These records must be tried again: back to `open` where no newer state is, else dropped (superseded). The
+    /// value stays readable as the clean copy, without TTL.
+    async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError>;
+
+    /// These records are dead letters: out of the epoch, kept with payload and reason, readable as the clean copy
+    /// without TTL.
+    async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Moved, BufferError>;
+
+    /// Attempts that were counted for these ids.
+    async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError>;
+
+    /// The dead letter of an id.
+    async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError>;
+
+    /// A page of the dead letters of a partition; about `limit`, some perhaps twice. Cursor 0 starts and ends.
+    async fn letters(&self, partition: u16, cursor: u64, limit: usize) -> Result<Letters, BufferError>;
+
+    /// Makes the payloads of these dead letters dirty again, with no attempts counted; the letters go. Where a newer state
+    /// is in `open` or `flushing` nothing is done: it decides. A letter proves that nothing newer was flushed since,
+    /// because every ack removes it. One answer per id.
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError>;
+
+    /// Removes these dead letters for good; where no newer state is dirty, their attempts and clean copies too, so that
+    /// readers see the sink's row again. Returns how many there were.
+    async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError>;
+
+    /// Where a partition stands.
+    async fn status(&self, partition: u16) -> Result<Status, BufferError>;
+
+    /// What became of the data since the last call; called about once a second in each process. A buffer that finds its
+    /// data gone back drops the clean copies that may be older than the sink before it answers.
+    async fn lineage(&self) -> Result<Lineage, BufferError> {
+        Ok(Lineage::Unwatched)
+    }
+}

@@ -1,0 +1,175 @@
+//! What the steps of a flush take and say.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::key::Id;
+use crate::record::Record;
+
+/// What a partition has to flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pending {
+    /// The partition.
+    pub partition: u16,
+    /// Records in the open epoch.
+    pub open: u64,
+    /// Records in the epoch that is being flushed.
+    pub flushing: u64,
+    /// How long the oldest epoch that holds any of them has been taking writes, or took them: none of its records has
+    /// been dirty for longer. `None` before the first rotation.
+    pub age: Option<Duration>,
+}
+
+impl Pending {
+    /// Keys that are not in the sink yet (one that is both open and flushing counts twice).
+    #[must_use]
+    pub const fn dirty(&self) -> u64 {
+        self.open + self.flushing
+    }
+}
+
+/// What a rotation found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// This epoch is closed now, or was closed before and is not flushed yet.
+    Epoch(u64),
+    /// Nothing is dirty.
+    Empty,
+    /// The caller does not hold the lease.
+    NotOwner,
+}
+
+/// A page of a closed epoch.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where to go on; 0 at the end.
+    pub cursor: u64,
+    /// The records.
+    pub records: Vec<(Id, Record)>,
+}
+
+/// Who does a step of the flow, and on what.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The partition.
+    pub partition: u16,
+    /// The worker that holds its lease.
+    pub owner: &'a str,
+    /// The epoch that is being flushed.
+    pub epoch: u64,
+    /// What it was marked with when it was rotated.
+    pub stamp: Stamp,
+}
+
+/// Tells one rotation of an epoch from every other. Numbers alone cannot: a buffer that lost its data counts epochs from
+/// anew, and a late step of the old one would be taken for one of the new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stamp(uuid::Uuid);
+
+impl Stamp {
+    /// A stamp that was never used before.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// How clean copies are left.
+#[derive(Clone, Copy, Debug)]
+pub struct Clean {
+    /// TTL of the copy of a row; zero: no copies.
+    pub ttl: Duration,
+    /// TTL of "no such row" after a delete.
+    pub negative_ttl: Duration,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Done; records of the epoch are left.
+    More,
+    /// Done; the epoch is flushed.
+    Epoch,
+    /// Nothing of the epoch is left, but records that the step was to move were not there: somebody has taken them away.
+    /// The epoch does not count as flushed.
+    Gone,
+    /// Nothing was done: the lease or the epoch is not the caller's any more.
+    NotOwner,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What became of the epoch.
+    pub done: Done,
+    /// Records that the step took out of the epoch. Fewer than it was to: it was carried out before, or somebody else has
+    /// taken them away.
+    pub records: u64,
+}
+
+impl PartialEq<Done> for Moved {
+    fn eq(&self, other: &Done) -> bool {
+        self.done == *other
+    }
+}
+
+/// How often a record was refused. Counts belong to a payload: a newer one starts anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Times the sink refused it for its own data.
+    pub count: u32,
+    /// When it was first refused or deferred, in milliseconds since the Unix epoch; for people.
+    pub first_ms: u64,
+    /// Times the sink deferred it: a foreign key's parent was not there.
+    pub deferrals: u32,
+    /// [`Record::digest`] of the payload that was refused.
+    pub digest: u64,
+}
+
+impl Attempts {
+    /// Reads what [`Display`](fmt::Display) writes: `count first_ms deferrals digest`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (count, first_ms) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let deferrals = words.next()?.parse().ok()?;
+        let digest = u64::from_str_radix(words.next()?, 16).ok()?;
+        Some(Self { count, first_ms, deferrals, digest })
+    }
+}
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {:016x}", self.count, self.first_ms, self.deferrals, self.digest)
+    }
+}
+
+/// Where a partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Number of the epoch that writes go to now; the first is 1.
+    pub open_epoch: u64,
+    /// Last epoch that is flushed; 0 before the first.
+    pub flushed_epoch: u64,
+    /// Records in the open epoch.
+    pub open: u64,
+    /// Records in the epoch that is being flushed.
+    pub flushing: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+impl Status {
+    /// Keys that are not in the sink yet (one that is both open and flushing counts twice).
+    #[must_use]
+    pub const fn dirty(&self) -> u64 {
+        self.open + self.flushing
+    }
+}

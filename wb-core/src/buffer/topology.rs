@@ -1,0 +1,101 @@
+//! How an entity is laid out, and what an engine tells the buffer about it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{BufferError, BufferErrorKind};
+use crate::codec::Format;
+use crate::pressure::Pressure;
+use crate::sabotage::Sabotage;
+use crate::sink::Scope;
+
+/// What an engine tells the buffer about an entity.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Registration {
+    /// Namespace, entity, partitions.
+    pub scope: Arc<Scope>,
+    /// Format of the payloads.
+    pub format: Format,
+    /// Counts keys that become dirty through this engine.
+    pub pressure: Arc<Pressure>,
+    /// Most keys that may be dirty at once; `None`: as many as fit.
+    pub max_dirty: Option<u64>,
+    /// What a test has switched off.
+    pub sabotage: Sabotage,
+}
+
+impl Registration {
+    /// A registration; for tests of buffers.
+    #[must_use]
+    pub fn new(scope: Arc<Scope>, format: Format) -> Self {
+        Self { scope, format, pressure: Arc::new(Pressure::new(u64::MAX)), max_dirty: None, sabotage: Sabotage::none() }
+    }
+
+    /// The topology as the buffer records it.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        Topology { layout: LAYOUT, partitions: self.scope.partitions, format: self.format.name().to_owned() }
+    }
+}
+
+/// Version of the Redis data model.
+pub const LAYOUT: u32 = 1;
+
+/// How an entity's records are laid out: fixed while anything is dirty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Topology {
+    /// Version of the data model.
+    pub layout: u32,
+    /// Number of partitions.
+    pub partitions: u16,
+    /// Name of the payload format.
+    pub format: String,
+}
+
+impl Topology {
+    /// Reads what [`Display`](fmt::Display) writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut layout, mut partitions, mut format) = (None, None, None);
+        for word in text.split(' ') {
+            match word.split_once('=')? {
+                ("layout", v) => layout = v.parse().ok(),
+                ("partitions", v) => partitions = v.parse().ok(),
+                ("format", v) => format = Some(v.to_owned()),
+                _ => {}
+            }
+        }
+        Some(Self { layout: layout?, partitions: partitions?, format: format? })
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)
+    }
+}
+
+pub(super) fn topology_mismatch(scope: &Scope, stored: &str, asked: &Topology, dirty: u64) -> BufferError {
+    BufferError::new(
+        BufferErrorKind::Topology,
+        format!(
+            "entity `{}` in namespace `{}` is stored with `{stored}`, this program asks for `{asked}`, and {dirty} \
+             records are not flushed yet; run a worker with the stored topology until nothing is dirty, then change it",
+            scope.entity, scope.namespace,
+        ),
+    )
+}
+
+pub(super) fn topology_changed(scope: &Scope, stored: Option<&str>, own: &Topology) -> BufferError {
+    let stored = stored.map_or_else(|| "without a topology".to_owned(), |stored| format!("with `{stored}`"));
+    BufferError::new(
+        BufferErrorKind::Topology,
+        format!(
+            "entity `{}` in namespace `{}` is stored {stored} now, this program runs with `{own}`; end it, and start it \
+             with the stored topology",
+            scope.entity, scope.namespace,
+        ),
+    )
+}

@@ -1,0 +1,175 @@
+//! What an engine is made of, and how it starts.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::Engine;
+use super::setup::{Context, Described, Setup};
+use crate::buffer::Buffer;
+use crate::doctor::{self, Finding};
+use crate::entity::Entity;
+use crate::error::{ConfigError, StartError};
+use crate::events;
+use crate::lane::Phase;
+use crate::metrics;
+use crate::options::{EntityOptions, Role};
+use crate::sink::Sink;
+
+/// Describes an engine; from [`Engine::builder`].
+#[must_use = "an engine runs after `start`"]
+pub struct EngineBuilder {
+    pub(super) buffer: Arc<dyn Buffer>,
+    pub(super) namespace: String,
+    pub(super) role: Role,
+    pub(super) lease: Duration,
+    pub(super) entities: Vec<Box<dyn Setup>>,
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl EngineBuilder {
+    /// First part of every Redis key: 1 to 64 ASCII letters, digits, `_`, `-` and `.`. Default: `wb`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// What this engine does. Default: [`Role::Both`].
+    pub const fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// How long a worker keeps a partition without renewing: a dead worker's partitions are taken over after this.
+    /// 100 ms to 10 minutes. Default: 10 s.
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Adds entity `T`, flushed to `sink`.
+    pub fn entity<T: Entity>(mut self, sink: impl Sink<T>, options: EntityOptions) -> Self {
+        self.entities.push(Box::new(Described::<T> { sink: Arc::new(sink), options }));
+        self
+    }
+
+    /// Checks the settings, opens the buffer and the sinks, and starts the tasks.
+    ///
+    /// # Errors
+    /// [`StartError`]: senseless settings, an unreachable sink, a topology that disagrees with what the buffer
+    /// holds. Nothing runs then.
+    pub async fn start(self) -> Result<Engine, StartError> {
+        self.check()?;
+        let context = Context {
+            buffer: self.buffer.clone(),
+            namespace: self.namespace,
+            owner: Uuid::new_v4().to_string(),
+            lease: self.lease,
+            flushes: self.role.flushes(),
+        };
+        let unreachable = |source| StartError::Buffer { entity: "(all)", source };
+        let mut findings = self.buffer.examine().await.map_err(unreachable)?;
+        if doctor::fatal(&findings).is_some() {
+            // Not even its topology is written to such a buffer.
+            return Err(StartError::Unfit { findings });
+        }
+        let mut opened = Vec::with_capacity(self.entities.len());
+        for entity in self.entities {
+            let (lane, found) = entity.open(&context).await?;
+            opened.push(lane);
+            findings.extend(found);
+        }
+        if doctor::fatal(&findings).is_some() {
+            return Err(StartError::Unfit { findings });
+        }
+        findings.iter().for_each(events::found);
+        if context.flushes {
+            // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
+            futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
+        }
+        metrics::describe();
+        let (phase, _) = watch::channel(Phase::Running);
+        let mut engine = Engine {
+            buffer: self.buffer,
+            lanes: Vec::new(),
+            typed: HashMap::new(),
+            tasks: JoinSet::new(),
+            phase,
+            findings,
+            over: false,
+        };
+        for lane in opened {
+            lane.join(&mut engine, context.flushes);
+        }
+        Ok(engine)
+    }
+
+    /// Looks at the buffer and every sink as [`start`](Self::start) does, starts nothing, and says everything that it
+    /// finds; what `start` would fail with is a fatal finding.
+    pub async fn doctor(self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let failed = |error: &StartError| Finding::fatal("start", "engine", crate::error::chain(error));
+        if let Err(error) = self.check() {
+            return vec![failed(&error.into())];
+        }
+        match self.buffer.examine().await {
+            Ok(found) => findings.extend(found),
+            Err(source) => findings.push(failed(&StartError::Buffer { entity: "(all)", source })),
+        }
+        let context = Context {
+            buffer: self.buffer.clone(),
+            namespace: self.namespace,
+            owner: Uuid::new_v4().to_string(),
+            lease: self.lease,
+            flushes: false,
+        };
+        for entity in self.entities {
+            match entity.open(&context).await {
+                Ok((_, found)) => findings.extend(found),
+                Err(error) => findings.push(failed(&error)),
+            }
+        }
+        self.buffer.close().await;
+        findings
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if !is_word(&self.namespace) {
+            return Err(ConfigError::Namespace { namespace: self.namespace.clone() });
+        }
+        if self.lease < Duration::from_millis(100) || self.lease > Duration::from_secs(600) {
+            return Err(ConfigError::Lease);
+        }
+        if self.entities.is_empty() {
+            return Err(ConfigError::NoEntity);
+        }
+        let mut names = Vec::new();
+        for entity in &self.entities {
+            let name = entity.name();
+            if !is_word(name) {
+                return Err(ConfigError::EntityName { entity: name });
+            }
+            if names.contains(&name) {
+                return Err(ConfigError::DuplicateEntity { entity: name });
+            }
+            names.push(name);
+            entity.check()?;
+        }
+        Ok(())
+    }
+}
+
+/// Words that can stand in Redis keys and hash tags without changing their meaning.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}

@@ -1,0 +1,183 @@
+//! The engine: entities with their sinks over one buffer, and the tasks that flush them.
+
+mod builder;
+mod setup;
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use self::builder::EngineBuilder;
+use crate::buffer::{Buffer, BufferError};
+use crate::cache::Cache;
+use crate::dead_letters::DeadLetters;
+use crate::doctor::Finding;
+use crate::entity::Entity;
+use crate::error::UnknownEntity;
+use crate::events;
+use crate::lane::{AnyLane, Lane, NEVER, Phase};
+use crate::options::Role;
+use crate::stats::EntityStats;
+
+/// A running engine. End it with [`shutdown`](Engine::shutdown).
+pub struct Engine {
+    buffer: Arc<dyn Buffer>,
+    lanes: Vec<Arc<dyn AnyLane>>,
+    typed: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    tasks: JoinSet<()>,
+    phase: watch::Sender<Phase>,
+    findings: Vec<Finding>,
+    over: bool,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entities: Vec<_> = self.lanes.iter().map(|lane| lane.entity()).collect();
+        f.debug_struct("Engine").field("entities", &entities).finish_non_exhaustive()
+    }
+}
+
+/// What a shutdown left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Records that reached the sink since the shutdown began.
+    pub flushed: u64,
+    /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
+    pub remaining: u64,
+    /// The same by entity.
+    pub by_entity: BTreeMap<&'static str, DrainedEntity>,
+}
+
+/// What a shutdown left of one entity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainedEntity {
+    /// Records that reached the sink since the shutdown began.
+    pub flushed: u64,
+    /// Records that are not in the sink.
+    pub remaining: u64,
+}
+
+impl Engine {
+    /// Starts to describe an engine over `buffer`.
+    pub fn builder(buffer: impl Buffer) -> EngineBuilder {
+        EngineBuilder {
+            buffer: Arc::new(buffer),
+            namespace: "wb".to_owned(),
+            role: Role::Both,
+            lease: Duration::from_secs(10),
+            entities: Vec::new(),
+        }
+    }
+
+    /// Writes and reads of entity `T`.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn cache<T: Entity>(&self) -> Result<Cache<T>, UnknownEntity> {
+        self.lane().map(Cache::new)
+    }
+
+    /// Records of entity `T` that its sink refuses: listed, replayed, discarded. Works in any process, a writer's too.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn dead_letters<T: Entity>(&self) -> Result<DeadLetters<T>, UnknownEntity> {
+        self.lane().map(DeadLetters::new)
+    }
+
+    fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {
+        let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
+        lane.ok_or(UnknownEntity { entity: T::NAME })
+    }
+
+    /// Figures of every entity since the start, in this process.
+    #[must_use]
+    pub fn stats(&self) -> BTreeMap<&'static str, EntityStats> {
+        self.lanes.iter().map(|lane| (lane.entity(), lane.stats())).collect()
+    }
+
+    /// What was found at start: nothing fatal, but perhaps warnings.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Partitions that this engine flushes now, by entity. Workers share the partitions evenly; a sum over all workers of
+    /// less than all of them means that some are between two owners.
+    #[must_use]
+    pub fn owned(&self) -> BTreeMap<&'static str, Vec<u16>> {
+        self.lanes.iter().map(|lane| (lane.entity(), lane.owned())).collect()
+    }
+
+    /// Stops flushing here, for a rolling deploy: what is in flight is settled, then this engine's partitions are given up
+    /// and it counts as a worker no more. Other workers take them within a third of a lease, or at their next start.
+    /// Writes and reads go on; [`shutdown`](Self::shutdown) afterwards has nothing left to flush.
+    ///
+    /// Returns when everything is given up. That takes as long as the batches that are on their way: with a sink that is
+    /// down about a lease, and until it is back where the sink does not fence. With a buffer that is down it waits, too.
+    /// Dropping the future does not take the request back; calling it again waits again. A [`Role::Writer`] has nothing
+    /// to hand over.
+    pub async fn handover(&self) {
+        futures::future::join_all(self.lanes.iter().map(|lane| lane.hand_over())).await;
+    }
+
+    /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
+    /// partitions up.
+    ///
+    /// # Errors
+    /// When the buffer cannot say what is left. The engine is over all the same.
+    pub async fn shutdown(mut self, deadline: Duration) -> Result<Drained, BufferError> {
+        self.over = true;
+        // "However long it takes" is a deadline too.
+        let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
+        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
+        for lane in &self.lanes {
+            lane.close();
+        }
+        futures::future::join_all(self.lanes.iter().map(|lane| lane.drain(until))).await;
+        let owned: Vec<Vec<u16>> = self.lanes.iter().map(|lane| lane.owned()).collect();
+        self.phase.send_replace(Phase::Stopped);
+        // A task that is in the middle of a retry does not hear; it is cut off at the deadline, which is harmless: what
+        // was not acknowledged is still dirty.
+        if tokio::time::timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        let mut drained = Drained::default();
+        let mut failed = None;
+        for ((lane, owned), before) in self.lanes.iter().zip(&owned).zip(before) {
+            let remaining = lane.remaining(owned).await;
+            let released = lane.release().await;
+            match (remaining, released) {
+                (Ok(remaining), Ok(())) => {
+                    let flushed = lane.stats().flushed.saturating_sub(before);
+                    drained.flushed += flushed;
+                    drained.remaining += remaining;
+                    drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
+                }
+                (Err(error), _) | (_, Err(error)) => failed = Some(error),
+            }
+            lane.close_sink().await;
+        }
+        self.buffer.close().await;
+        failed.map_or(Ok(drained), Err)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.over {
+            events::dropped();
+            for lane in &self.lanes {
+                lane.close();
+            }
+        }
+    }
+}

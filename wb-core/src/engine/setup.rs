@@ -1,0 +1,134 @@
+//! An entity on its way into an engine: described, opened, running.
+
+use std::any::TypeId;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, watch};
+
+use super::Engine;
+use crate::backlog::{self, Backlog};
+use crate::buffer::{Buffer, Registration};
+use crate::doctor::Finding;
+use crate::entity::Entity;
+use crate::error::{ConfigError, StartError};
+use crate::events;
+use crate::flow;
+use crate::gate::Gate;
+use crate::lane::{LOOKING_FOR_ROOM, Lane};
+use crate::lease::{self, Leases};
+use crate::lineage;
+use crate::loads::Loads;
+use crate::options::EntityOptions;
+use crate::passage::Passage;
+use crate::postponed::Postponed;
+use crate::pressure::Pressure;
+use crate::sink::{Scope, Sink};
+use crate::stats::Counters;
+
+/// What all entities of an engine share.
+pub(super) struct Context {
+    pub(super) buffer: Arc<dyn Buffer>,
+    pub(super) namespace: String,
+    pub(super) owner: String,
+    pub(super) lease: Duration,
+    pub(super) flushes: bool,
+}
+
+/// An entity that the builder was given, whatever its type.
+#[async_trait]
+pub(super) trait Setup: Send {
+    fn name(&self) -> &'static str;
+    fn check(&self) -> Result<(), ConfigError>;
+    async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
+}
+
+/// An entity that is ready to run.
+#[async_trait]
+pub(super) trait Opened: Send + Sync {
+    /// Takes the partitions that are free.
+    async fn begin(&self);
+    /// Spawns the tasks.
+    fn join(self: Box<Self>, engine: &mut Engine, flushes: bool);
+}
+
+pub(super) struct Described<T: Entity> {
+    pub(super) sink: Arc<dyn Sink<T>>,
+    pub(super) options: EntityOptions,
+}
+
+#[async_trait]
+impl<T: Entity> Setup for Described<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.options.check(T::NAME)
+    }
+
+    async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError> {
+        let Self { sink, options } = *self;
+        let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
+        let pressure = Arc::new(Pressure::new(options.flush_at));
+        let registration = Registration {
+            scope: scope.clone(),
+            format: T::FORMAT,
+            pressure: pressure.clone(),
+            max_dirty: options.max_dirty.map(|limit| limit.keys),
+            sabotage: options.sabotage,
+        };
+        let leases = Leases::new(context.owner.clone(), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
+        let entity = T::NAME;
+        let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
+        sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let lane = Lane {
+            passage: Passage::new(options.rate_limit),
+            postponed: Postponed::default(),
+            scope,
+            options,
+            space,
+            sink,
+            pressure,
+            counters: Counters::default(),
+            backlog: Backlog::default(),
+            leases,
+            gate: Gate::new(),
+            loads: Loads::default(),
+            room: Semaphore::new(LOOKING_FOR_ROOM),
+            cycles: watch::channel(0).0,
+        };
+        Ok((Box::new(Arc::new(lane)), findings))
+    }
+}
+
+#[async_trait]
+impl<T: Entity> Opened for Arc<Lane<T>> {
+    async fn begin(&self) {
+        lease::begin(self).await;
+    }
+
+    fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
+        let lane = *self;
+        events::started(&lane.scope, flushes);
+        let (watched, over) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { lineage::watch(&watched, over).await });
+        let (watched, over) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { lease::watch(&watched, over).await });
+        let (watched, over) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { backlog::watch(&watched, over).await });
+        if flushes {
+            let (worker, over) = (lane.clone(), engine.phase.subscribe());
+            engine.tasks.spawn(async move { flow::run(&worker, over).await });
+            let (keeper, over) = (lane.clone(), engine.phase.subscribe());
+            engine.tasks.spawn(async move { lease::keep(&keeper, over).await });
+        }
+        engine.lanes.push(lane.clone());
+        engine.typed.insert(TypeId::of::<T>(), lane);
+    }
+}
