@@ -1,14 +1,11 @@
 //! What an engine costs Redis that has nothing to do. On a server of its own, because the server counts.
 
-use std::net::TcpListener;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use write_behind::testing::ScriptedSink;
 use write_behind::{Engine, EntityOptions, RedisBuffer};
-use write_behind_tests::eventually;
+use write_behind_tests::OwnRedis;
 
 use crate::player::{Player, owned};
 
@@ -17,24 +14,6 @@ const INNER: [&str; 15] = [
     "mget", "pexpire", "pttl", "zadd", "zrem", "zrange", "time", "get", "set", "exists", "hlen", "hget", "hset",
     "hdel", "hmget",
 ];
-
-/// A server, or nothing where there is no `redis-server`.
-async fn server() -> Option<(Child, String)> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    match command.spawn() {
-        Ok(server) => Some((server, format!("redis://127.0.0.1:{port}/"))),
-        Err(error) => {
-            // Where servers are required, this one is too.
-            let required = |name| std::env::var(name).is_ok_and(|value| value == "1" || value == "true");
-            assert!(!required("WB_REQUIRE_SERVERS") && !required("CI"), "redis-server does not start: {error}");
-            eprintln!("skipped: redis-server does not start: {error}");
-            None
-        }
-    }
-}
 
 /// How often each command ran since the last reset, and whether a script may have sent it.
 fn calls(info: &str) -> Vec<(String, u64)> {
@@ -47,12 +26,10 @@ fn calls(info: &str) -> Vec<(String, u64)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_engine_sends_at_most_twenty_commands_a_second() {
-    let Some((_server, url)) = server().await else { return };
+    let Some(server) = OwnRedis::start(&["--save", "", "--appendonly", "no"]).await else { return };
+    let url = server.url();
     let wait = Duration::from_secs(20);
-    let mut admin = eventually("the server answers", wait, async || {
-        redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.ok()
-    })
-    .await;
+    let mut admin = server.plain().await;
     // Each with its partitions and its lease in milliseconds; the last is the default lease.
     for (partitions, lease) in [(16, 500), (64, 1_000), (64, 10_000)] {
         let lease = Duration::from_millis(lease);

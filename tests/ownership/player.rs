@@ -2,33 +2,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use write_behind::testing::ScriptedSink;
-use write_behind::{CodecError, Engine, Entity, EntityOptions, Format, RedisBuffer, RetryPolicy, codec};
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Player {
-    pub(crate) id: u64,
-    pub(crate) score: u64,
-}
-
-impl Entity for Player {
-    type Key = u64;
-    const NAME: &'static str = "player";
-    const FORMAT: Format = Format::Json;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
+use write_behind::{Engine, Entity, EntityOptions, RedisBuffer, RetryPolicy};
+pub(crate) use write_behind_tests::Player;
 
 /// Where engines run.
 #[derive(Clone)]

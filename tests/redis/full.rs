@@ -1,51 +1,18 @@
 //! A Redis that is full refuses writes, and workers empty it all the same. On a server of its own, which is small.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
 use write_behind::buffer::{
     Attempts, Clean, DeadLetter, Done, Holder, Lineage, Lookup, Registration, Rotation, Stamp, Step,
 };
 use write_behind::{Buffer, BufferErrorKind, Format, Id, Record, RedisBuffer, Scope, Write};
-
-/// A small server, or nothing where there is no `redis-server`.
-async fn small() -> Option<(Child, String)> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    match command.spawn() {
-        Ok(server) => Some((server, format!("redis://127.0.0.1:{port}/"))),
-        Err(error) => {
-            // Where servers are required, this one is too.
-            let required = |name| std::env::var(name).is_ok_and(|value| value == "1" || value == "true");
-            assert!(!required("WB_REQUIRE_SERVERS") && !required("CI"), "redis-server does not start: {error}");
-            eprintln!("skipped: redis-server does not start: {error}");
-            None
-        }
-    }
-}
-
-async fn connect(url: &str) -> RedisBuffer {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match RedisBuffer::connect(url).await {
-            Ok(buffer) => return buffer,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-}
+use write_behind_tests::OwnRedis;
 
 #[tokio::test]
 async fn p7_a_full_redis_is_emptied_by_its_workers() {
-    let Some((_server, url)) = small().await else { return };
-    let buffer = connect(&url).await;
+    let Some(server) = OwnRedis::start(&["--save", "", "--appendonly", "no"]).await else { return };
+    let buffer = RedisBuffer::connect(&server.url()).await.unwrap();
     let scope = Arc::new(Scope::new("small", "specimen", 1));
     let space = buffer.space(Registration::new(scope, Format::Json)).await.unwrap();
     let mut registration = Registration::new(Arc::new(Scope::new("small", "limited", 1)), Format::Json);
@@ -56,8 +23,7 @@ async fn p7_a_full_redis_is_emptied_by_its_workers() {
     for n in 0..1_000 {
         space.put(vec![write(n)]).await.unwrap();
     }
-    let client = redis::Client::open(url.as_str()).unwrap();
-    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let mut admin = server.plain().await;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb").exec_async(&mut admin).await.unwrap();
     let refused = space.put(vec![write(1_001)]).await.unwrap_err();
     assert_eq!(refused.kind(), BufferErrorKind::Full, "{refused}");

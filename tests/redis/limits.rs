@@ -8,41 +8,13 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use write_behind::testing::ScriptedSink;
-use write_behind::{
-    BufferErrorKind, Cache, CacheError, CodecError, Engine, Entity, EntityOptions, Format, Id, Overflow, RedisBuffer,
-    Role, codec,
-};
-use write_behind_tests::{eventually, redis_url, unique};
+use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, Id, Overflow, RedisBuffer, Role};
+use write_behind_tests::{Player, eventually, redis_url, unique};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: u16 = 4;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Player {
-    id: u64,
-    score: u64,
-}
-
-impl Entity for Player {
-    type Key = u64;
-    const NAME: &'static str = "player";
-    const FORMAT: Format = Format::Json;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
 
 async fn engine(
     namespace: &str,

@@ -6,45 +6,9 @@
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use serde::{Deserialize, Serialize};
-use write_behind::testing::Specimen;
+use write_behind::RedisBuffer;
 use write_behind::testing::history::{engine, flow};
-use write_behind::{CodecError, Entity, Format, RedisBuffer, codec};
-use write_behind_tests::redis_url;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Player {
-    id: u64,
-    score: u64,
-}
-
-impl Entity for Player {
-    type Key = u64;
-    const NAME: &'static str = "player";
-    const FORMAT: Format = Format::Json;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
-
-impl Specimen for Player {
-    fn specimen(n: u64) -> Self {
-        Self { id: n, score: 0 }
-    }
-
-    fn revise(&self, round: u64) -> Self {
-        Self { id: self.id, score: round }
-    }
-}
+use write_behind_tests::{Player, redis_url};
 
 /// A runner whose cases come from `WB_SEED`, or from a new seed that is printed.
 fn runner(cases: u32) -> TestRunner {

@@ -1,12 +1,21 @@
 //! Support for the integration tests: servers, names of their own, and waiting without sleeping for luck.
-#![expect(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and says what it skips")]
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and says what it skips"
+)]
 
+mod own_redis;
+mod player;
 mod wire;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use own_redis::OwnRedis;
+pub use player::Player;
 pub use wire::Wire;
 
 /// URL of a server from the environment, as `cargo xtask test` sets it. `None` skips the test with a line that says so;
@@ -16,10 +25,15 @@ pub fn server(variable: &str) -> Option<String> {
     if let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) {
         return Some(url);
     }
-    let required = |name| std::env::var(name).is_ok_and(|value| value == "1" || value == "true");
-    assert!(!required("WB_REQUIRE_SERVERS") && !required("CI"), "{variable} is not set, and servers are required");
+    assert!(!required(), "{variable} is not set, and servers are required");
     eprintln!("skipped: {variable} is not set; `cargo xtask test` starts the servers");
     None
+}
+
+/// Whether a missing server is a failure, as it is in CI.
+fn required() -> bool {
+    let says = |name| std::env::var(name).is_ok_and(|value| value == "1" || value == "true");
+    says("WB_REQUIRE_SERVERS") || says("CI")
 }
 
 /// The Redis that the tests may use; see [`server`].

@@ -2,10 +2,9 @@
 
 use write_behind::testing::ScriptedSink;
 use write_behind::{Engine, EngineBuilder, EntityOptions, Finding, RedisBuffer, Severity, StartError};
-use write_behind_tests::refused;
+use write_behind_tests::{OwnRedis, refused};
 
 use crate::player::Player;
-use crate::server::Server;
 
 const SOUND: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
@@ -20,7 +19,7 @@ fn about_redis(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
 
 #[tokio::test]
 async fn p10_a_redis_that_could_evict_dirty_records_is_refused() {
-    let Some(server) = Server::start(SOUND).await else { return };
+    let Some(server) = OwnRedis::start(SOUND).await else { return };
     assert_eq!(about_redis(&builder(&server.url()).await.doctor().await), [], "a sound one");
     server.run(&["CONFIG", "SET", "maxmemory", "100mb"]).await;
     for policy in ["noeviction", "volatile-lru", "volatile-ttl"] {
@@ -46,7 +45,7 @@ async fn p10_a_redis_that_could_evict_dirty_records_is_refused() {
 
 #[tokio::test]
 async fn what_a_restart_would_lose_is_said() {
-    let Some(server) = Server::start(&["--save", "", "--appendonly", "no"]).await else { return };
+    let Some(server) = OwnRedis::start(&["--save", "", "--appendonly", "no"]).await else { return };
     let findings = builder(&server.url()).await.doctor().await;
     assert_eq!(about_redis(&findings), [("persistence", Severity::Warning)]);
     assert!(findings.iter().any(|found| found.text.contains("everything that has not")), "{findings:?}");
@@ -60,10 +59,10 @@ async fn what_a_restart_would_lose_is_said() {
 
 #[tokio::test]
 async fn a_replica_and_a_cluster_are_refused() {
-    let Some(master) = Server::start(SOUND).await else { return };
+    let Some(master) = OwnRedis::start(SOUND).await else { return };
     let replica_of = format!("127.0.0.1 {}", master.port);
-    let replica = Server::start(&[SOUND, &["--replicaof", &replica_of][..]].concat()).await.unwrap();
-    let cluster = Server::start(&[SOUND, &["--cluster-enabled", "yes"][..]].concat()).await.unwrap();
+    let replica = OwnRedis::start(&[SOUND, &["--replicaof", &replica_of][..]].concat()).await.unwrap();
+    let cluster = OwnRedis::start(&[SOUND, &["--cluster-enabled", "yes"][..]].concat()).await.unwrap();
     for (server, code) in [(&replica, "replica"), (&cluster, "cluster")] {
         let StartError::Unfit { findings } = refused(builder(&server.url()).await.start().await) else {
             panic!("{code}: another error")
@@ -74,7 +73,7 @@ async fn a_replica_and_a_cluster_are_refused() {
 
 #[tokio::test]
 async fn p10_the_policy_is_found_where_settings_may_not_be_asked() {
-    let Some(server) = Server::start(SOUND).await else { return };
+    let Some(server) = OwnRedis::start(SOUND).await else { return };
     server.run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
     server.run(&["CONFIG", "SET", "maxmemory", "100mb"]).await;
     server.run(&["ACL", "SETUSER", "managed", "on", ">secret", "~*", "&*", "+@all", "-config"]).await;

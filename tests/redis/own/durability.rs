@@ -9,17 +9,16 @@ use write_behind::buffer::{Lookup, Registration};
 use write_behind::{
     Buffer, BufferError, BufferErrorKind, Durability, Format, Record, RedisBuffer, RedisOptions, Scope, Space, Write,
 };
-use write_behind_tests::{eventually, refused};
+use write_behind_tests::{OwnRedis, eventually, refused};
 
 use crate::player::id;
-use crate::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For what must not arrive; and for what must, however busy the machine is.
 const SHORT: Duration = Duration::from_millis(300);
 const NOTHING: &[&str] = &["--save", "", "--appendonly", "no"];
 
-async fn connect(server: &Server, durability: Durability, timeout: Duration) -> Result<RedisBuffer, BufferError> {
+async fn connect(server: &OwnRedis, durability: Durability, timeout: Duration) -> Result<RedisBuffer, BufferError> {
     let options = RedisOptions::new().durability(durability).durability_timeout(timeout);
     RedisBuffer::connect_with(&server.url(), options).await
 }
@@ -45,9 +44,9 @@ async fn put_all(space: &Arc<dyn Space>, payload: &str) -> Vec<Result<(), Buffer
 
 #[tokio::test]
 async fn p1_an_acknowledged_write_is_on_as_many_replicas_as_asked() {
-    let Some(master) = Server::start(NOTHING).await else { return };
+    let Some(master) = OwnRedis::start(NOTHING).await else { return };
     let replica_of = format!("127.0.0.1 {}", master.port);
-    let mut replica = Server::start(&[NOTHING, &["--replicaof", &replica_of][..]].concat()).await.unwrap();
+    let mut replica = OwnRedis::start(&[NOTHING, &["--replicaof", &replica_of][..]].concat()).await.unwrap();
     let buffer = connect(&master, Durability::Replicas(1), PATIENCE).await.unwrap();
     let impatient = connect(&master, Durability::Replicas(1), SHORT).await.unwrap();
     let (spaces, hasty) = (spaces(&buffer).await, spaces(&impatient).await);
@@ -86,7 +85,7 @@ async fn p1_an_acknowledged_write_is_on_as_many_replicas_as_asked() {
 
 #[tokio::test]
 async fn p1_durability_that_the_server_cannot_give_is_refused_at_connect() {
-    let Some(server) = Server::start(&["--save", "", "--appendonly", "yes"]).await else { return };
+    let Some(server) = OwnRedis::start(&["--save", "", "--appendonly", "yes"]).await else { return };
     let info: String = redis::cmd("INFO").arg("server").query_async(&mut server.plain().await).await.unwrap();
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap().to_owned();
     let (major, minor) = version.split_once('.').map(|(a, b)| (a, b.split('.').next().unwrap())).unwrap();

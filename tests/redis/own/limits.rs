@@ -6,14 +6,15 @@ use futures::future::join_all;
 use write_behind::testing::ScriptedSink;
 use write_behind::{Engine, EntityOptions, Overflow, RedisBuffer};
 
+use write_behind_tests::OwnRedis;
+
 use crate::player::Player;
-use crate::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn p7_a_script_that_the_server_forgot_is_loaded_again() {
-    let Some(server) = Server::start(&["--save", "", "--appendonly", "no"]).await else { return };
+    let Some(server) = OwnRedis::start(&["--save", "", "--appendonly", "no"]).await else { return };
     let sink = ScriptedSink::new();
     // No cycle of the worker in between: other scripts are forgotten too.
     let options = EntityOptions::new().flush_every(Duration::from_secs(3_600)).max_dirty(10_000, Overflow::Reject);

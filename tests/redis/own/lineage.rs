@@ -5,10 +5,9 @@ use std::time::Duration;
 use redis::AsyncCommands;
 use write_behind::testing::ScriptedSink;
 use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RetryPolicy};
-use write_behind_tests::eventually;
+use write_behind_tests::{OwnRedis, eventually};
 
 use crate::player::{Player, id};
-use crate::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ALWAYS: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
@@ -22,7 +21,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(server: &Server, sink: ScriptedSink<Player>) -> Self {
+    async fn start(server: &OwnRedis, sink: ScriptedSink<Player>) -> Self {
         let options = EntityOptions::new()
             .partitions(4)
             .flush_every(Duration::from_millis(200))
@@ -69,7 +68,7 @@ impl Bench {
 }
 
 /// The clean copy of a key as it stands in Redis, wherever.
-async fn copy(server: &Server, key: u64) -> Option<String> {
+async fn copy(server: &OwnRedis, key: u64) -> Option<String> {
     let mut plain = server.plain().await;
     for partition in 0..4 {
         let copy: Option<String> = plain.get(format!("wb:{{player:{partition:02}}}:r:{key}")).await.unwrap();
@@ -81,7 +80,7 @@ async fn copy(server: &Server, key: u64) -> Option<String> {
 }
 
 /// A field of `meta` once it is another one than `before`.
-async fn changed(server: &Server, field: &str, before: Option<String>) -> String {
+async fn changed(server: &OwnRedis, field: &str, before: Option<String>) -> String {
     eventually("a change in meta", PATIENCE, async || {
         let now: Option<String> = server.plain().await.hget(META, field).await.unwrap();
         now.filter(|now| Some(now) != before.as_ref())
@@ -89,13 +88,13 @@ async fn changed(server: &Server, field: &str, before: Option<String>) -> String
     .await
 }
 
-async fn meta(server: &Server, field: &str) -> Option<String> {
+async fn meta(server: &OwnRedis, field: &str) -> Option<String> {
     server.plain().await.hget(META, field).await.unwrap()
 }
 
 #[tokio::test]
 async fn p1_a_restart_that_keeps_everything_is_no_loss() {
-    let Some(mut server) = Server::start(ALWAYS).await else { return };
+    let Some(mut server) = OwnRedis::start(ALWAYS).await else { return };
     let bench = Bench::start(&server, ScriptedSink::new()).await;
     bench.flushed(1, 1).await;
     bench.sink.hold();
@@ -115,7 +114,7 @@ async fn p1_a_restart_that_keeps_everything_is_no_loss() {
 
 #[tokio::test]
 async fn a_restart_that_may_have_lost_a_second_drops_copies() {
-    let Some(mut server) = Server::start(&["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]).await
+    let Some(mut server) = OwnRedis::start(&["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]).await
     else {
         return;
     };
@@ -133,7 +132,7 @@ async fn a_restart_that_may_have_lost_a_second_drops_copies() {
 
 #[tokio::test]
 async fn a_restart_without_data_is_reported_and_the_engine_goes_on() {
-    let Some(mut server) = Server::start(NOTHING).await else { return };
+    let Some(mut server) = OwnRedis::start(NOTHING).await else { return };
     let bench = Bench::start(&server, ScriptedSink::new()).await;
     bench.flushed(1, 1).await;
     server.kill().await;
@@ -146,8 +145,8 @@ async fn a_restart_without_data_is_reported_and_the_engine_goes_on() {
 }
 
 /// A server whose data went back to when key 1 had score 1, while the sink has score 2; key 9 is a dead letter.
-async fn gone_back() -> Option<(Server, Bench)> {
-    let mut server = Server::start(NOTHING).await?;
+async fn gone_back() -> Option<(OwnRedis, Bench)> {
+    let mut server = OwnRedis::start(NOTHING).await?;
     let bench = Bench::start(&server, ScriptedSink::new()).await;
     bench.sink.refuse(|refused| *refused == id(9));
     bench.put(9, 1).await;
@@ -196,7 +195,7 @@ async fn p9_an_engine_that_starts_after_the_loss_reads_no_old_copies() {
 
 #[tokio::test]
 async fn an_epoch_that_vanishes_under_its_flush_is_reported_and_not_flushed() {
-    let Some(server) = Server::start(NOTHING).await else { return };
+    let Some(server) = OwnRedis::start(NOTHING).await else { return };
     let bench = Bench::start(&server, ScriptedSink::new()).await;
     for n in 0..20 {
         bench.flushed(n, 1).await;

@@ -1,10 +1,9 @@
 //! What needs a Redis of its own: one that is killed, goes back, is full of settings, or has replicas.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it skips")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod doctor;
 mod durability;
 mod limits;
 mod lineage;
 mod player;
-mod server;
 mod stamp;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use write_behind::buffer::{Clean, Done, Registration, Rotation, Stamp, Step};
 use write_behind::{Buffer, Format, Record, RedisBuffer, Scope, Space, Write};
 
+use write_behind_tests::OwnRedis;
+
 use crate::player::id;
-use crate::server::Server;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -22,7 +23,7 @@ async fn take(space: &Arc<dyn Space>, owner: &str) {
 
 #[tokio::test]
 async fn p1_a_late_ack_of_a_lost_epoch_takes_no_newer_record() {
-    let Some(server) = Server::start(&["--save", "", "--appendonly", "no"]).await else { return };
+    let Some(server) = OwnRedis::start(&["--save", "", "--appendonly", "no"]).await else { return };
     let buffer = RedisBuffer::connect(&server.url()).await.unwrap();
     let scope = Arc::new(Scope::new("wb", "player", 1));
     let space = buffer.space(Registration::new(scope, Format::Json)).await.unwrap();

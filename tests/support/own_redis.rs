@@ -8,21 +8,28 @@ use std::time::Duration;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use tokio::process::{Child, Command};
-use write_behind_tests::{eventually, unique};
+
+use crate::{eventually, required, unique};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) struct Server {
+/// A Redis that belongs to one test. It is killed, and its folder removed, when it is dropped.
+#[derive(Debug)]
+pub struct OwnRedis {
     process: Option<Child>,
-    pub(crate) port: u16,
+    /// Its port on loopback.
+    pub port: u16,
     folder: PathBuf,
     settings: Vec<String>,
 }
 
-impl Server {
+impl OwnRedis {
     /// Starts a server with these settings (`["--appendonly", "yes"]`); `None` where there is no `redis-server`, and
     /// servers are not required.
-    pub(crate) async fn start(settings: &[&str]) -> Option<Self> {
+    ///
+    /// # Panics
+    /// When it does not start where servers are required, or does not answer.
+    pub async fn start(settings: &[&str]) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = std::env::temp_dir().join(unique(&format!("wb_redis_{port}")));
         std::fs::create_dir_all(&folder).unwrap();
@@ -32,7 +39,7 @@ impl Server {
     }
 
     /// Starts it again in the same folder; whether there is a program to start.
-    pub(crate) async fn restart(&mut self) -> bool {
+    pub async fn restart(&mut self) -> bool {
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(&self.folder);
         command.args(&self.settings);
@@ -40,9 +47,7 @@ impl Server {
         match command.spawn() {
             Ok(process) => self.process = Some(process),
             Err(error) => {
-                // Where servers are required, this one is too.
-                let required = |name| std::env::var(name).is_ok_and(|value| value == "1" || value == "true");
-                assert!(!required("WB_REQUIRE_SERVERS") && !required("CI"), "redis-server does not start: {error}");
+                assert!(!required(), "redis-server does not start: {error}");
                 eprintln!("skipped: redis-server does not start: {error}");
                 return false;
             }
@@ -56,18 +61,21 @@ impl Server {
     }
 
     /// `kill -9`.
-    pub(crate) async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().await.unwrap();
         }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
     /// A file in its folder.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -79,18 +87,18 @@ impl Server {
     }
 
     /// A connection past the framework.
-    pub(crate) async fn plain(&self) -> MultiplexedConnection {
+    pub async fn plain(&self) -> MultiplexedConnection {
         self.try_plain().await.unwrap()
     }
 
     /// A command whose answer does not matter.
-    pub(crate) async fn run(&self, words: &[&str]) {
+    pub async fn run(&self, words: &[&str]) {
         let (name, arguments) = words.split_first().unwrap();
         redis::cmd(name).arg(arguments).exec_async(&mut self.plain().await).await.unwrap();
     }
 }
 
-impl Drop for Server {
+impl Drop for OwnRedis {
     fn drop(&mut self) {
         // The process is killed by its own handle.
         let _ = std::fs::remove_dir_all(&self.folder);
