@@ -16,13 +16,13 @@ use crate::fences::{fence, fenced_write, waits_for_a_lock};
 /// MySQL counts whole seconds.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A wire on which everything waits while it is held, as before a process that is stopped.
-struct Wire {
+/// A pipe in which everything waits while it is held, as before a process that is stopped.
+struct Valve {
     url: String,
     held: watch::Sender<bool>,
 }
 
-impl Wire {
+impl Valve {
     async fn before(url: &str) -> Self {
         let (scheme, rest) = url.split_once("://").unwrap();
         let (login, rest) = rest.split_once('@').unwrap();
@@ -76,10 +76,10 @@ async fn p3_an_owner_silent_in_its_transaction_is_given_up(database: Database) {
     };
     create::<Silent>(sink).await;
     Sink::<Silent>::open(sink, &scope::<Silent>()).await.unwrap();
-    let wire = Wire::before(&crate::databases::server(variable).unwrap()).await;
+    let valve = Valve::before(&crate::databases::server(variable).unwrap()).await;
     // One connection: the one that the database closes must not come back.
     let options = SqlOptions::new().max_rows(1).max_connections(1).idle_in_transaction_timeout(IDLE);
-    let stopped = SqlSink::connect_with(&wire.url, options).await.unwrap();
+    let stopped = SqlSink::connect_with(&valve.url, options).await.unwrap();
     let old = fence::<Silent>(&stopped, 1).await;
     fenced_write(&stopped, &[old], &rows(0), &[]).await.unwrap();
 
@@ -91,7 +91,7 @@ async fn p3_an_owner_silent_in_its_transaction_is_given_up(database: Database) {
         async move { fenced_write(&stopped, &[old], &rows(1), &[]).await }
     });
     waits_for_a_lock(sink, "silent_owner", 1).await;
-    wire.held.send_replace(true);
+    valve.held.send_replace(true);
     let start = Instant::now();
     other.rollback().await.unwrap();
 
@@ -105,7 +105,7 @@ async fn p3_an_owner_silent_in_its_transaction_is_given_up(database: Database) {
 
     // It goes on: first with its commit, then with another try.
     assert!(!under_way.is_finished());
-    wire.held.send_replace(false);
+    valve.held.send_replace(false);
     let error = under_way.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
     let error = fenced_write(&stopped, &[old], &rows(1), &[]).await.unwrap_err();
