@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
 use write_behind::testing::{Specimen, fences};
-use write_behind::{Batch, Delete, Entity, ErrorKind, Fence, Id, Report, Scope, Sink, SinkError, SqlSink, Upsert};
+use write_behind::{
+    Batch, Delete, Engine, Entity, EntityOptions, ErrorKind, Fence, Id, MemoryBuffer, Report, Scope, Sink, SinkError,
+    SqlSink, Upsert,
+};
 
 use crate::databases::Database;
 use crate::entities::{create, load, scope};
@@ -31,14 +34,14 @@ fn another(sink: &SqlSink) -> SqlSink {
     SqlSink::new(sink.db().clone())
 }
 
-async fn fence<E: Entity>(sink: &SqlSink, partition: u16) -> Fence
+pub(crate) async fn fence<E: Entity>(sink: &SqlSink, partition: u16) -> Fence
 where
     SqlSink: Sink<E>,
 {
     Sink::<E>::fence(sink, &scope::<E>(), partition).await.unwrap().unwrap()
 }
 
-async fn fenced_write<E: Entity + Clone>(
+pub(crate) async fn fenced_write<E: Entity + Clone>(
     sink: &SqlSink,
     fences: &[Fence],
     upserts: &[E],
@@ -99,12 +102,12 @@ async fn p3_a_fence_waits_for_the_batch_under_way(database: Database) {
         let sink = sink.clone();
         async move { fenced_write(&sink, &[old], &[Held { id: 1, round: 1 }, Held { id: 2, round: 1 }], &[]).await }
     });
-    waits_for_a_lock(sink, 1).await;
+    waits_for_a_lock(sink, "fence_held", 1).await;
     let mut taking = tokio::spawn({
         let sink = another(sink);
         async move { fence::<Held>(&sink, 1).await }
     });
-    waits_for_a_lock(sink, 2).await;
+    waits_for_a_lock(sink, "fence_held", 2).await;
     // Another partition is nobody's concern.
     fence::<Held>(sink, 2).await;
     assert!(tokio::time::timeout(Duration::from_millis(300), &mut taking).await.is_err(), "the fence did not wait");
@@ -128,23 +131,24 @@ entity! {
     }
 }
 
-/// Looks until so many transactions wait for a lock in the tables of this test.
-async fn waits_for_a_lock(sink: &SqlSink, count: i64) {
+/// Looks until so many transactions wait for a lock in a table, or in the fences of its entity.
+pub(crate) async fn waits_for_a_lock(sink: &SqlSink, table: &str, count: i64) {
     let backend = sink.db().get_database_backend();
     let text = match backend {
-        DbBackend::Postgres => {
+        DbBackend::Postgres => format!(
             "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-             AND (query LIKE '%fence_held%' OR query LIKE '%wb_fence%' AND query LIKE '%''fence_held''%')"
-        }
+             AND (query LIKE '%{table}%' OR query LIKE '%wb_fence%' AND query LIKE '%''{table}''%')"
+        ),
         // One that runs for so long does nothing but wait.
-        _ => {
+        _ => format!(
             "SELECT COUNT(*) AS n FROM information_schema.processlist \
              WHERE command IN ('Execute', 'Query') AND time_ms > 200 AND id <> CONNECTION_ID() \
-             AND (info LIKE '%fence_held%' OR info LIKE CONCAT('%wb_fence%', HEX('fence_held'), '%'))"
-        }
+             AND (info LIKE '%{table}%' OR info LIKE CONCAT('%wb_fence%', HEX('{table}'), '%'))"
+        ),
     };
     write_behind_tests::eventually("a transaction waits for a lock", Duration::from_secs(10), async || {
-        let row = sink.db().query_one_raw(sea_orm::Statement::from_string(backend, text)).await.unwrap().unwrap();
+        let statement = sea_orm::Statement::from_string(backend, text.clone());
+        let row = sink.db().query_one_raw(statement).await.unwrap().unwrap();
         (row.try_get::<i64>("", "n").unwrap() >= count).then_some(())
     })
     .await;
@@ -218,10 +222,67 @@ entity! {
     }
 }
 
+/// Somebody drops the table while a worker runs: its batch lands no more, and the next generation goes on.
+async fn p3_a_table_of_fences_that_is_dropped_comes_back(database: Database) {
+    let sink = on_its_own(&database.sink, "wb_fence_dropped").await;
+    create::<Dropped>(&sink).await;
+    Sink::<Dropped>::open(&sink, &scope::<Dropped>()).await.unwrap();
+    let row = |round| Dropped { id: 1, round };
+    let drop = async || {
+        sink.db().execute_unprepared("DROP TABLE wb_fence").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let first = fence::<Dropped>(&sink, 1).await;
+    fenced_write(&sink, &[first], &[row(0)], &[]).await.unwrap();
+
+    drop().await;
+    let error = fenced_write(&sink, &[first], &[row(1)], &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.chain());
+    let second = fence::<Dropped>(&sink, 1).await;
+    assert!(second.generation > first.generation);
+    fenced_write(&sink, &[second], &[row(2)], &[]).await.unwrap();
+
+    drop().await;
+    let third = fence::<Dropped>(&sink, 1).await;
+    assert!(third.generation > second.generation);
+    let error = fenced_write(&sink, &[second], &[row(3)], &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.chain());
+    assert_eq!(load::<Dropped>(&sink, &[1]).await, [row(2)]);
+}
+
+entity! {
+    pub(crate) struct Dropped in "fence_dropped" {
+        keys { id: i64 }
+        round: i64,
+    }
+}
+
+/// A whole engine does it by itself, without waiting as long as for a table that is not as it should be (30 s).
+async fn an_engine_goes_on_when_its_table_of_fences_is_dropped(database: Database) {
+    let sink = on_its_own(&database.sink, "wb_fence_engine").await;
+    create::<Dropped>(&sink).await;
+    let options = EntityOptions::new().partitions(4).flush_every(Duration::from_millis(10));
+    let builder = Engine::builder(MemoryBuffer::new()).lease(Duration::from_secs(1));
+    let engine = builder.entity::<Dropped>(sink.clone(), options).start().await.unwrap();
+    let cache = engine.cache::<Dropped>().unwrap();
+    for round in 0..3 {
+        for id in 0..20 {
+            cache.put(&Dropped { id, round }).await.unwrap();
+        }
+        write_behind_tests::eventually("everything is written", Duration::from_secs(10), async || {
+            let rows = load::<Dropped>(&sink, &(0..20).collect::<Vec<_>>()).await;
+            (rows.len() == 20 && rows.iter().all(|row| row.round == round)).then_some(())
+        })
+        .await;
+        sink.db().execute_unprepared("DROP TABLE wb_fence").await.unwrap();
+    }
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
 /// Engines that start at the same moment make one table between them.
 async fn engines_that_start_together_make_one_table(database: Database) {
     let sink = &database.sink;
-    let apart = on_its_own(sink).await;
+    let apart = on_its_own(sink, "wb_fence_apart").await;
     create::<Guarded>(&apart).await;
     for _ in 0..5 {
         apart.db().execute_unprepared("DROP TABLE IF EXISTS wb_fence").await.unwrap();
@@ -239,10 +300,10 @@ async fn engines_that_start_together_make_one_table(database: Database) {
 }
 
 /// A sink on a database of its own, where the table of fences may be dropped.
-async fn on_its_own(sink: &SqlSink) -> SqlSink {
-    let (variable, name) = match sink.db().get_database_backend() {
-        DbBackend::Postgres => ("WB_POSTGRES_URL", "wb_fence_apart"),
-        DbBackend::MySql => ("WB_MYSQL_URL", "wb_fence_apart"),
+async fn on_its_own(sink: &SqlSink, name: &str) -> SqlSink {
+    let variable = match sink.db().get_database_backend() {
+        DbBackend::Postgres => "WB_POSTGRES_URL",
+        DbBackend::MySql => "WB_MYSQL_URL",
         _ => return sink.clone(),
     };
     sink.db().execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
@@ -296,5 +357,7 @@ on_every_database!(
     p3_a_fence_waits_for_the_batch_under_way,
     p3_a_stream_of_batches_does_not_keep_the_next_owner_out,
     p3_a_stale_batch_with_a_bad_row_writes_nothing,
+    p3_a_table_of_fences_that_is_dropped_comes_back,
+    an_engine_goes_on_when_its_table_of_fences_is_dropped,
     engines_that_start_together_make_one_table,
 );

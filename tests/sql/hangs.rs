@@ -211,7 +211,7 @@ async fn the_limits_of_a_shared_connection_stay() {
     if let Some(url) = crate::databases::server("WB_MYSQL_URL") {
         let sink = SqlSink::connect_with(&url, options()).await.unwrap();
         create::<Shared>(&sink).await;
-        let limits = "SELECT CONCAT(@@innodb_lock_wait_timeout, ' ', @@lock_wait_timeout) AS t";
+        let limits = "SELECT CONCAT_WS(' ', @@innodb_lock_wait_timeout, @@lock_wait_timeout, @@wait_timeout) AS t";
         let before = text(&sink, limits).await;
         write(&sink, &[Shared { id: 1 }], &[]).await;
         Sink::<Shared>::fence(&sink, &scope::<Shared>(), 1).await.ok();
@@ -220,9 +220,11 @@ async fn the_limits_of_a_shared_connection_stay() {
     if let Some(url) = crate::databases::server("WB_POSTGRES_URL") {
         let sink = SqlSink::connect_with(&url, options()).await.unwrap();
         create::<Shared>(&sink).await;
-        let before = text(&sink, "SELECT current_setting('statement_timeout') AS t").await;
+        let limits = "SELECT concat_ws(' ', current_setting('statement_timeout'), \
+                      current_setting('idle_in_transaction_session_timeout')) AS t";
+        let before = text(&sink, limits).await;
         write(&sink, &[Shared { id: 1 }], &[]).await;
-        assert_eq!(text(&sink, "SELECT current_setting('statement_timeout') AS t").await, before);
+        assert_eq!(text(&sink, limits).await, before);
     }
 }
 

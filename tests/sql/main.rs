@@ -24,5 +24,6 @@ mod hangs;
 mod isolation;
 mod postgres_types;
 mod refusals;
+mod silent;
 mod speed;
 mod zoo;

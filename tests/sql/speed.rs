@@ -144,7 +144,7 @@ async fn upserts() {
     }
 }
 
-/// The same batches with the fences of 16 partitions and with none, in turns; the medians of single batches.
+/// By hand, by the sink without fences, and with the fences of 16 partitions, in turns; the medians of single batches.
 #[tokio::test]
 #[ignore = "prints figures"]
 async fn fences() {
@@ -160,32 +160,50 @@ async fn fences() {
             for partition in 0..16 {
                 fences.push(Sink::<Fast>::fence(sink, &scope, partition).await.unwrap().unwrap());
             }
-            let batch = |round, fences: &[Fence]| {
-                let rows = batch_of(round, size).into_iter().map(|row| Upsert::new(Id::of(&row.id).unwrap(), row));
+            let batch = |rows: Vec<Fast>, fences: &[Fence]| {
+                let rows = rows.into_iter().map(|row| Upsert::new(Id::of(&row.id).unwrap(), row));
                 Batch::new(scope.clone(), fences.to_vec(), rows.collect(), Vec::new())
             };
-            let mut times = [Vec::new(), Vec::new()];
+            let backend = sink.db().get_database_backend();
+            let mut times = [Vec::new(), Vec::new(), Vec::new()];
             for round in 0..rounds + 4 {
-                for (half, turn) in [round % 2, (round + 1) % 2].into_iter().enumerate() {
+                for place in 0..3 {
+                    let turn = (round + place) % 3;
                     // Never the same rows twice: the second time, nothing would change.
-                    let batch = batch(round * 2 + half as i64, if turn == 0 { &[] } else { &fences });
-                    let start = Instant::now();
-                    sink.write(&batch).await.unwrap();
+                    let rows = batch_of(round * 3 + place, size);
+                    let start = match turn {
+                        0 => {
+                            let start = Instant::now();
+                            match backend {
+                                sea_orm::DbBackend::Postgres => {
+                                    by_hand(sink.db().get_postgres_connection_pool(), &rows).await;
+                                }
+                                _ => by_hand_listed(sink, &rows).await,
+                            }
+                            start
+                        }
+                        _ => {
+                            let batch = batch(rows, if turn == 1 { &[] } else { &fences });
+                            let start = Instant::now();
+                            sink.write(&batch).await.unwrap();
+                            start
+                        }
+                    };
                     if round >= 4 {
                         times[turn as usize].push(start.elapsed());
                     }
                 }
             }
-            let [without, with] = times.map(|mut times| {
+            let [by_hand, without, with] = times.map(|mut times| {
                 times.sort_unstable();
                 times[times.len() / 2]
             });
+            let ratio = |time: Duration| by_hand.as_secs_f64() / time.as_secs_f64();
             eprintln!(
-                "{:?} batch {size}: without {without:?} ({:.0} rows/s), with 16 fences {with:?} ({:.0} rows/s), +{:.1} %",
-                sink.db().get_database_backend(),
-                size as f64 / without.as_secs_f64(),
-                size as f64 / with.as_secs_f64(),
-                (with.as_secs_f64() / without.as_secs_f64() - 1.0) * 100.0,
+                "{backend:?} batch {size}: by hand {by_hand:?}, without fences {without:?} ({:.2} of its speed), with 16 \
+                 {with:?} ({:.2})",
+                ratio(without),
+                ratio(with),
             );
         }
     }

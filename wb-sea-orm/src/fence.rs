@@ -81,6 +81,11 @@ pub(crate) async fn issue(pool: &Pool, scope: &Scope, partition: u16) -> Result<
         match issued(pool, &what, &text).await {
             Ok(generation) => return Ok(Fence::new(partition, generation)),
             Err(error) if error.kind() == ErrorKind::Transient && tries < TRIES => tries += 1,
+            // Dropped while the worker runs. A new table issues no generation twice, because of the clock.
+            Err(error) if error.kind() == ErrorKind::Misconfigured && tries < TRIES => {
+                prepare(pool).await?;
+                tries = TRIES;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::dialect::session::Limits;
+
 /// Settings of a [`SqlSink`](crate::SqlSink). A zero counts as one.
 ///
 /// ```
@@ -16,6 +18,7 @@ pub struct SqlOptions {
     pub(crate) max_bytes: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) statement_timeout: Duration,
+    pub(crate) idle_in_transaction_timeout: Duration,
     pub(crate) max_connections: u32,
 }
 
@@ -28,6 +31,7 @@ impl SqlOptions {
             max_bytes: 8 * 1024 * 1024,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
+            idle_in_transaction_timeout: Duration::from_secs(10),
             max_connections: 8,
         }
     }
@@ -67,6 +71,29 @@ impl SqlOptions {
     pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
         self
+    }
+
+    /// How long a worker may be silent inside a transaction before the database ends it. Default: 10 s; below 1 ms
+    /// counts as 1 ms.
+    ///
+    /// A worker whose process is stopped or whose host is lost in the middle of a batch keeps the locks of its rows and
+    /// of its fences for that long, and the next owner waits. It should be shorter than
+    /// [`statement_timeout`](Self::statement_timeout), which is how long the next owner waits at a time. Nothing of the
+    /// ended transaction is written; the worker finds its connection closed
+    /// ([`Unavailable`](wb_core::ErrorKind::Unavailable)) and takes another one.
+    ///
+    /// PostgreSQL gets it as `idle_in_transaction_session_timeout`; MySQL and MariaDB as `wait_timeout`, in whole
+    /// seconds, unless the session's own is lower (on MariaDB an `idle_transaction_timeout` or
+    /// `idle_write_transaction_timeout` of the server's own counts instead). SQLite needs none: a file's lock ends with
+    /// the process.
+    #[must_use]
+    pub const fn idle_in_transaction_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_in_transaction_timeout = timeout;
+        self
+    }
+
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits { statement: self.statement_timeout, idle: self.idle_in_transaction_timeout }
     }
 
     /// Connections of the pool that [`SqlSink::connect`](crate::SqlSink::connect) opens, at most. Default: 8. A

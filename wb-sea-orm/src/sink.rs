@@ -84,7 +84,7 @@ impl SqlSink {
     }
 
     fn pool(&self) -> Result<Pool, SinkError> {
-        Pool::of(&self.db, self.shared.options.statement_timeout)
+        Pool::of(&self.db, self.shared.options.limits())
     }
 
     /// Waits for this sink's turn to write, where one writes at a time.

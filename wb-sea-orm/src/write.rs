@@ -41,7 +41,17 @@ pub(crate) fn refuses(error: &SinkError) -> bool {
 /// Opens the transaction of a batch: from here on no other owner can take one of its partitions.
 pub(crate) async fn begin<E: SqlEntity>(pool: &Pool, batch: &Batch<E>, first: &str) -> Result<Tx, SinkError> {
     let check = fence::check_text(pool.backend(), &batch.scope, &batch.fences);
-    let (tx, found) = pool.begin("begin", &format!("{first}{check}")).await?;
+    let text = format!("{first}{check}");
+    let begun = match pool.begin("begin", &text).await {
+        // A table of fences that was dropped knows no owner when it is there again: this batch will be fenced, and its
+        // worker asks for a new generation, instead of waiting for somebody who repairs it.
+        Err(error) if error.kind() == ErrorKind::Misconfigured && !batch.fences.is_empty() => {
+            fence::prepare(pool).await?;
+            pool.begin("begin", &text).await
+        }
+        begun => begun,
+    };
+    let (tx, found) = begun?;
     match fence::check(&batch.scope, &batch.fences, &found) {
         Ok(()) => Ok(tx),
         Err(error) => {

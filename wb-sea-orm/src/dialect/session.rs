@@ -4,20 +4,35 @@ use std::time::Duration;
 
 use sea_orm::DbBackend;
 
-/// Begins a transaction and runs `then` in it. `limit` holds for each of its statements.
+/// How long the server waits in a transaction before it ends it.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// For one statement, waiting for locks included.
+    pub(crate) statement: Duration,
+    /// For the next statement: who was stopped or lost inside its transaction keeps its locks no longer.
+    pub(crate) idle: Duration,
+}
+
+/// Begins a transaction within these limits and runs `then` in it.
 ///
-/// MySQL has no limits of a transaction: those of the session are lowered, and restored by [`end_mysql`].
-pub(crate) fn begin(backend: DbBackend, limit: Duration, then: &str) -> String {
+/// MySQL has no limits of a transaction: those of the session are lowered, and restored by [`end_mysql`]. Its
+/// `wait_timeout` counts inside transactions, too; MariaDB's own variables for that do not exist on MySQL, and go before
+/// it where the operator has set them.
+pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
     match backend {
-        DbBackend::Postgres => {
-            format!("BEGIN; SET LOCAL statement_timeout = {}; {then}", limit.as_millis().clamp(1, 2_147_483_647))
-        }
+        DbBackend::Postgres => format!(
+            "BEGIN; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {then}",
+            milliseconds(limits.statement),
+            milliseconds(limits.idle),
+        ),
         DbBackend::MySql => {
-            let seconds = whole_seconds(limit);
+            let (seconds, idle) = (whole_seconds(limits.statement), whole_seconds(limits.idle));
             format!(
                 "SET @wb_row_wait = @@innodb_lock_wait_timeout, @wb_table_wait = @@lock_wait_timeout, \
+                 @wb_idle = @@wait_timeout, \
                  innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {seconds}), \
-                 lock_wait_timeout = LEAST(@@lock_wait_timeout, {seconds}); BEGIN; {then}"
+                 lock_wait_timeout = LEAST(@@lock_wait_timeout, {seconds}), \
+                 wait_timeout = LEAST(@@wait_timeout, {idle}); BEGIN; {then}"
             )
         }
         // The driver has begun it. The connection may know an old schema and miss, say, an index that another one has
@@ -28,12 +43,19 @@ pub(crate) fn begin(backend: DbBackend, limit: Duration, then: &str) -> String {
 
 /// Ends a transaction of MySQL by `verb` and gives the session its own limits back.
 pub(crate) fn end_mysql(verb: &str) -> String {
-    format!("{verb}; SET innodb_lock_wait_timeout = @wb_row_wait, lock_wait_timeout = @wb_table_wait")
+    format!(
+        "{verb}; SET innodb_lock_wait_timeout = @wb_row_wait, lock_wait_timeout = @wb_table_wait, wait_timeout = @wb_idle"
+    )
 }
 
 /// How long to wait for a server that was told to take `limit`.
 pub(crate) fn patience(limit: Duration) -> Duration {
     limit.saturating_add(limit / 10).saturating_add(Duration::from_secs(1))
+}
+
+/// PostgreSQL takes zero for no limit.
+fn milliseconds(limit: Duration) -> u128 {
+    limit.as_millis().clamp(1, 2_147_483_647)
 }
 
 /// MySQL waits whole seconds, at least one.

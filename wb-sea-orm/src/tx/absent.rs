@@ -1,11 +1,10 @@
 //! Without the driver of any database there is no connection to write through. These types have no values.
 
-use std::time::Duration;
-
 use sea_orm::{DatabaseConnection, DbBackend, QueryResult};
 use wb_core::{ErrorKind, SinkError};
 
 use crate::bind::Statement;
+use crate::dialect::session::Limits;
 
 pub(crate) enum Pool {}
 
@@ -20,7 +19,7 @@ pub(crate) fn backend(_: &DatabaseConnection) -> Result<DbBackend, SinkError> {
 }
 
 impl Pool {
-    pub(crate) fn of(_: &DatabaseConnection, _: Duration) -> Result<Self, SinkError> {
+    pub(crate) fn of(_: &DatabaseConnection, _: Limits) -> Result<Self, SinkError> {
         Err(absent())
     }
 

@@ -14,18 +14,18 @@ use sea_orm::sqlx::{self, AssertSqlSafe};
 
 use crate::bind::Statement;
 use crate::classify::from_sqlx;
-use crate::dialect::session;
+use crate::dialect::session::{self, Limits};
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use self::held::Held;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 use {crate::bind::Args, sea_query_sqlx::SqlxValues};
 
-/// The pool of a driver, and how long a statement may take.
+/// The pool of a driver, and how long a statement and the time between two of them may take.
 #[derive(Clone)]
 pub(crate) struct Pool {
     driver: Driver,
-    limit: Duration,
+    limits: Limits,
 }
 
 #[derive(Clone)]
@@ -59,12 +59,12 @@ enum Session {
 
 /// The kind of database that a connection is of.
 pub(crate) fn backend(db: &DatabaseConnection) -> Result<DbBackend, SinkError> {
-    Ok(Pool::of(db, Duration::ZERO)?.backend())
+    Ok(Pool::of(db, Limits { statement: Duration::ZERO, idle: Duration::ZERO })?.backend())
 }
 
 impl Pool {
-    /// The pool of a connection, on which a statement may take as long as `limit`.
-    pub(crate) fn of(db: &DatabaseConnection, limit: Duration) -> Result<Self, SinkError> {
+    /// The pool of a connection, used within these limits.
+    pub(crate) fn of(db: &DatabaseConnection, limits: Limits) -> Result<Self, SinkError> {
         let misconfigured = |text: &str| Err(SinkError::new(ErrorKind::Misconfigured, text));
         let driver = match &db.inner {
             #[cfg(feature = "postgres")]
@@ -86,7 +86,7 @@ impl Pool {
                 );
             }
         };
-        Ok(Self { driver, limit })
+        Ok(Self { driver, limits })
     }
 
     pub(crate) const fn backend(&self) -> DbBackend {
@@ -104,7 +104,7 @@ impl Pool {
     /// rows.
     pub(crate) async fn begin(&self, what: &str, then: &str) -> Result<(Tx, Vec<QueryResult>), SinkError> {
         let mut unheld = false;
-        let session = bounded("begin", self.limit, &mut unheld, async {
+        let session = bounded("begin", self.limits.statement, &mut unheld, async {
             match &self.driver {
                 #[cfg(feature = "postgres")]
                 Driver::Postgres(pool) => Held::of(pool).await.map(Session::Postgres),
@@ -115,8 +115,8 @@ impl Pool {
                 Driver::Sqlite(pool) => pool.begin_with("BEGIN IMMEDIATE").await.map(Session::Sqlite),
             }
         });
-        let mut tx = Tx { session: session.await?, limit: self.limit, broken: false };
-        match tx.run(what, session::begin(self.backend(), self.limit, then)).await {
+        let mut tx = Tx { session: session.await?, limit: self.limits.statement, broken: false };
+        match tx.run(what, session::begin(self.backend(), self.limits, then)).await {
             Ok(rows) => Ok((tx, rows)),
             Err(error) => {
                 tx.rollback().await;
@@ -127,7 +127,7 @@ impl Pool {
 
     /// The rows of a query, outside of a transaction.
     pub(crate) async fn fetch(&self, what: &str, statement: Statement) -> Result<Vec<QueryResult>, SinkError> {
-        bounded(what, self.limit, &mut false, async {
+        bounded(what, self.limits.statement, &mut false, async {
             match &self.driver {
                 #[cfg(feature = "postgres")]
                 Driver::Postgres(pool) => {
@@ -156,7 +156,7 @@ impl Pool {
 
     /// Runs statements that have no arguments, outside of a transaction.
     pub(crate) async fn run(&self, what: &str, text: String) -> Result<(), SinkError> {
-        bounded(what, self.limit, &mut false, async {
+        bounded(what, self.limits.statement, &mut false, async {
             match &self.driver {
                 #[cfg(feature = "postgres")]
                 Driver::Postgres(pool) => {
