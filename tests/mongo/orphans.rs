@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Client, Database};
 use write_behind::mongo::MongoSink;
-use write_behind::{ErrorKind, Fence};
+use write_behind::{ErrorKind, Fence, Sink};
 use write_behind_tests::Wire;
 
 use crate::entities::Player;
 use crate::fences::{LIMIT, fence, player, score, write};
 use crate::server::{batch, on_own_replica_set, opened, within};
-use crate::stopped::{LONG, as_app, hold, let_go, wait_for_transactions};
+use crate::stopped::{LONG, as_app, hold, let_go, wait_for, wait_for_transactions};
 
 /// A partition moves, and a batch is written again, in a few seconds.
 const QUICK: Duration = Duration::from_secs(8);
@@ -61,19 +61,26 @@ async fn p3_whose_session_was_ended_while_it_wrote_something_else_writes_again()
         let old = opened::<Player>(&as_app(&database, "old").await).await;
         let new = opened::<Player>(&database).await;
         let (lost, kept) = (fence(&old, 3).await, fence(&old, 4).await);
-        orphan(&database, &old, &[lost], 1).await;
-        // Another batch, of a partition that it still has.
-        hold(&database, "old", doc! { "skip": 1 }.into(), "update", Duration::from_secs(60)).await;
-        let writing = tokio::spawn({
+        // Two batches, of a partition that it loses and of one that it keeps, are stopped before their commit.
+        hold(&database, "old", "alwaysOn".into(), "commitTransaction", Duration::from_secs(30)).await;
+        let writing = [(lost, 1), (kept, 2)].map(|(fence, id)| {
             let old = old.clone();
-            async move { write(&old, &[kept], &[player(2, 1)]).await }
+            tokio::spawn(async move { write(&old, &[fence], &[player(id, 1)]).await })
         });
-        within(QUICK, fence(&new, 3)).await;
+        wait_for(&database, |open| open == 2).await;
+        let newer = within(QUICK, fence(&new, 3)).await;
+        write(&new, &[newer], &[player(1, 2)]).await.unwrap();
         let_go(&database).await;
-        if let Err(error) = within(LIMIT, writing).await.unwrap() {
+        let [first, second] = writing;
+        let error = within(LIMIT, first).await.unwrap().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Transient | ErrorKind::Fenced), "{}", error.chain());
+        if let Err(error) = within(LIMIT, second).await.unwrap() {
             assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
+            eprintln!("ended: {}", error.chain());
             within(QUICK, write(&old, &[kept], &[player(2, 1)])).await.unwrap();
         }
+        assert_eq!(write(&old, &[lost], &[player(1, 1)]).await.unwrap_err().kind(), ErrorKind::Fenced);
+        assert_eq!(score(&new, 1).await, Some(2));
         assert_eq!(score(&new, 2).await, Some(1));
     })
     .await;
@@ -104,18 +111,16 @@ async fn p3_a_batch_whose_connection_was_cut_is_written_again_at_once() {
         let cut = Client::with_uri_str(&wire.url).await.unwrap().database(database.name());
         let sink = opened::<Player>(&cut).await;
         let mine = fence(&sink, 3).await;
-        // Behind the check of the fences, and behind the first command of rows.
-        for (skip, id) in [(1, 1), (2, 2)] {
-            let mode = doc! { "skip": skip };
-            hold(&database, "old", mode.into(), "update", Duration::from_secs(60)).await;
-            let rows: Vec<Player> = (0..2).map(|n| player(id + 10 * n, 1)).collect();
+        // Behind the check of the fences, and behind the rows. The server does not notice, and goes on.
+        let steps = [("update", Bson::from(doc! { "skip": 1 })), ("commitTransaction", "alwaysOn".into())];
+        for (id, (command, mode)) in (1..).zip(steps) {
+            hold(&database, "old", mode, command, Duration::from_secs(1)).await;
+            let rows = [player(id, 1), player(id + 10, 1)];
             let writing = tokio::spawn({
                 let (sink, rows) = (sink.clone(), rows.clone());
                 async move { write(&sink, &[mine], &rows).await }
             });
-            if skip == 1 {
-                wait_for_transactions(&database, true).await;
-            }
+            wait_for_transactions(&database, true).await;
             wire.cut();
             let outcome = within(LIMIT, writing).await.unwrap();
             let_go(&database).await;

@@ -43,9 +43,18 @@ async fn open_transactions(database: &Database) -> i64 {
 
 /// Waits until transactions are open, or none is.
 pub(crate) async fn wait_for_transactions(database: &Database, open: bool) {
+    wait_for(database, |count| (count > 0) == open).await;
+}
+
+/// Waits for a number of open transactions.
+pub(crate) async fn wait_for(database: &Database, wanted: impl Fn(i64) -> bool) {
     let begun = Instant::now();
-    while (open_transactions(database).await > 0) != open {
-        assert!(begun.elapsed() < LIMIT, "transactions: {}", open_transactions(database).await);
+    loop {
+        let open = open_transactions(database).await;
+        if wanted(open) {
+            return;
+        }
+        assert!(begun.elapsed() < LIMIT, "transactions: {open}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
