@@ -49,7 +49,12 @@ fn kind(outcome: Result<(), SinkError>) -> ErrorKind {
 }
 
 /// What a batch of an owner does first, in a transaction that stays open.
-async fn check(database: &Database, session: &mut ClientSession, fence: Fence, slot: i32) -> Result<u64, Error> {
+pub(crate) async fn check(
+    database: &Database,
+    session: &mut ClientSession,
+    fence: Fence,
+    slot: i32,
+) -> Result<u64, Error> {
     let id = doc! { "namespace": "test", "entity": "players", "partition": i32::from(fence.partition), "slot": slot };
     let filter = doc! { "_id": id, "generation": i64::try_from(fence.generation).unwrap() };
     let fences = database.collection::<Document>("wb_fence");

@@ -7,14 +7,14 @@ use mongodb::{Client, Database};
 use write_behind::{ErrorKind, Sink};
 
 use crate::entities::Player;
-use crate::fences::{LIMIT, fence, player, score, try_fence, write};
+use crate::fences::{LIMIT, check, fence, player, score, try_fence, write};
 use crate::server::{batch, on_own_replica_set, opened, within};
 
 /// The server ends no transaction while a test waits.
-const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// A database of the same server through a client of its own, whose commands a failpoint can tell from others.
-async fn as_app(database: &Database, app: &str) -> Database {
+pub(crate) async fn as_app(database: &Database, app: &str) -> Database {
     let hello = database.run_command(doc! { "hello": 1 }).await.unwrap();
     let host = hello.get_str("me").unwrap();
     let url = format!("mongodb://{host}/?directConnection=true&appName={app}");
@@ -22,7 +22,7 @@ async fn as_app(database: &Database, app: &str) -> Database {
 }
 
 /// Makes the server hold commands of an app.
-async fn hold(database: &Database, app: &str, mode: Bson, command: &str, time: Duration) {
+pub(crate) async fn hold(database: &Database, app: &str, mode: Bson, command: &str, time: Duration) {
     let millis = i64::try_from(time.as_millis()).unwrap();
     let data = doc! {
         "failCommands": [command], "appName": app, "blockConnection": true, "blockTimeMS": millis,
@@ -31,7 +31,7 @@ async fn hold(database: &Database, app: &str, mode: Bson, command: &str, time: D
     admin.run_command(doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data }).await.unwrap();
 }
 
-async fn let_go(database: &Database) {
+pub(crate) async fn let_go(database: &Database) {
     let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
     database.client().database("admin").run_command(off).await.unwrap();
 }
@@ -42,10 +42,19 @@ async fn open_transactions(database: &Database) -> i64 {
 }
 
 /// Waits until transactions are open, or none is.
-async fn wait_for_transactions(database: &Database, open: bool) {
+pub(crate) async fn wait_for_transactions(database: &Database, open: bool) {
+    wait_for(database, |count| (count > 0) == open).await;
+}
+
+/// Waits for a number of open transactions.
+pub(crate) async fn wait_for(database: &Database, wanted: impl Fn(i64) -> bool) {
     let begun = Instant::now();
-    while (open_transactions(database).await > 0) != open {
-        assert!(begun.elapsed() < LIMIT, "transactions: {}", open_transactions(database).await);
+    loop {
+        let open = open_transactions(database).await;
+        if wanted(open) {
+            return;
+        }
+        assert!(begun.elapsed() < LIMIT, "transactions: {open}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -69,18 +78,38 @@ async fn p3_a_worker_that_is_stopped_before_its_commit_has_written_before_the_ne
 }
 
 #[tokio::test]
-async fn p3_a_worker_that_is_stopped_in_mid_transaction_is_ended_by_the_server() {
-    on_own_replica_set(Duration::from_secs(2), |database| async move {
+async fn p3_a_worker_that_is_stopped_in_mid_transaction_is_ended_by_the_new_owner() {
+    on_own_replica_set(LONG, |database| async move {
         let old = opened::<Player>(&as_app(&database, "old").await).await;
-        let new = opened::<Player>(&database).await.command_timeout(Duration::from_secs(1));
+        let new = opened::<Player>(&database).await;
         let mine = fence(&old, 3).await;
-        // The check of the fences passes, the rows are held for longer than a transaction lives.
-        hold(&database, "old", doc! { "skip": 1 }.into(), "update", Duration::from_secs(8)).await;
+        // The check of the fences passes, the rows are held.
+        hold(&database, "old", doc! { "skip": 1 }.into(), "update", Duration::from_secs(30)).await;
         let writing = tokio::spawn(async move { write(&old, &[mine], &[player(1, 1)]).await });
         wait_for_transactions(&database, true).await;
+        let begun = Instant::now();
+        let newer = within(Duration::from_secs(10), fence(&new, 3)).await;
+        eprintln!("fenced after {:?}", begun.elapsed());
+        write(&new, &[newer], &[player(1, 2)]).await.unwrap();
+        let error = within(LIMIT, writing).await.unwrap().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Transient | ErrorKind::Fenced), "{}", error.chain());
+        assert_eq!(score(&new, 1).await, Some(2));
+        wait_for_transactions(&database, false).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p3_a_transaction_of_an_unknown_session_is_ended_by_the_server() {
+    on_own_replica_set(Duration::from_secs(2), |database| async move {
+        let sink = opened::<Player>(&database).await.command_timeout(Duration::from_secs(1));
+        let mine = fence(&sink, 3).await;
+        let mut session = database.client().start_session().await.unwrap();
+        session.start_transaction().await.unwrap();
+        assert_eq!(check(&database, &mut session, mine, 5).await.unwrap(), 1);
         let (begun, mut refusals) = (Instant::now(), 0);
         let newer = loop {
-            match within(LIMIT, try_fence(&new, 3)).await {
+            match within(LIMIT, try_fence(&sink, 3)).await {
                 Ok(fence) => break fence,
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
@@ -89,14 +118,9 @@ async fn p3_a_worker_that_is_stopped_in_mid_transaction_is_ended_by_the_server()
             }
             assert!(begun.elapsed() < LIMIT, "the fence is held for ever");
         };
-        assert!(refusals > 0, "the fence was never held");
         eprintln!("fenced after {:?} and {refusals} refusals", begun.elapsed());
-        write(&new, &[newer], &[player(1, 2)]).await.unwrap();
-        let_go(&database).await;
-        let error = writing.await.unwrap().unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Transient | ErrorKind::Fenced), "{}", error.chain());
-        assert_eq!(score(&new, 1).await, Some(2));
-        assert_eq!(open_transactions(&database).await, 0);
+        write(&sink, &[newer], &[player(1, 2)]).await.unwrap();
+        assert!(session.commit_transaction().await.is_err());
     })
     .await;
 }

@@ -31,7 +31,7 @@ pub(crate) async fn examine<E: MongoEntity>(sink: &MongoSink, scope: &Scope) -> 
     if server == Server::Standalone {
         findings.push(no_fencing(E::VERSION, &entity));
     } else {
-        findings.extend(fences(sink).await?);
+        findings.extend(fences(sink, scope).await?);
     }
     findings.extend(collection(sink, E::COLLECTION, &entity).await?);
     Ok(findings)
@@ -133,9 +133,9 @@ fn no_fencing(version: Option<&str>, entity: &str) -> Finding {
 }
 
 /// Whether a batch could check its fences: writes one, and takes it back.
-async fn fences(sink: &MongoSink) -> Result<Option<Finding>, SinkError> {
+async fn fences(sink: &MongoSink, scope: &Scope) -> Result<Option<Finding>, SinkError> {
     let probe = async {
-        let mut transaction = Transaction::new(sink, None).await?;
+        let mut transaction = Transaction::new(sink, scope).await?;
         transaction.start().await?;
         let statement = rawdoc! {
             "q": { "_id": bson::oid::ObjectId::new() }, "u": { "$inc": { "seq": 1_i64 } }, "upsert": true

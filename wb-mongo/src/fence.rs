@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! { _id: { namespace, entity, partition }, generation }
-//! { _id: { namespace, entity, partition, slot }, generation, seq }
+//! { _id: { namespace, entity, partition, slot }, generation, session, seq }
 //! ```
 //!
 //! A batch increments `seq` in one slot of each of its partitions, as the first thing in its transaction and only where
@@ -14,6 +14,11 @@
 //!
 //! One document for a partition would do for that, but then two batches of one worker that share a partition would
 //! shut out each other too. A slot is one batch's alone, so they run side by side.
+//!
+//! A worker that is killed in mid-transaction leaves it open, and the server takes a minute to notice. So a slot names
+//! the session in which the owner of its generation runs its batches, and a new owner that waited in vain ends it
+//! ([`crate::orphan`]). Whatever it hits, nothing is lost: of an earlier owner's transactions, those that hold this
+//! partition must not commit any more, and the others are run again by their worker.
 
 use std::time::Duration;
 
@@ -22,6 +27,7 @@ use bson::{Document, rawdoc};
 use wb_core::{ErrorKind, Fence, Scope, SinkError};
 
 use crate::connect::is_command;
+use crate::orphan;
 use crate::reply::{Reply, integer};
 use crate::sink::MongoSink;
 
@@ -34,8 +40,12 @@ pub(crate) const COLLECTION: &str = "wb_fence";
 /// releases: in the first, workers write more slots; in the second, they use them.
 pub(crate) const SLOTS: u8 = 8;
 
-/// How long one command waits for the transactions of earlier owners. It is asked again later; a transaction whose
-/// worker is gone is ended by the server.
+/// How long a new owner waits for the transactions of earlier owners before it ends them: a batch that is alive and
+/// well ends in that time.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long one command waits for the transactions of earlier owners after that. It is asked again later; a transaction
+/// whose session is not known here is ended by the server.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a race with another upsert is run again at once.
@@ -62,7 +72,7 @@ pub(crate) async fn issue(sink: &MongoSink, scope: &Scope, partition: u16) -> Re
         match issued.await {
             Ok(generation) => return Ok(Some(Fence::new(partition, generation.cast_unsigned()))),
             Err(Refused::Race(_)) if races < RACES => races += 1,
-            Err(Refused::Race(error) | Refused::Other(error)) => return Err(error),
+            Err(Refused::Race(error) | Refused::Held(error) | Refused::Other(error)) => return Err(error),
         }
     }
 }
@@ -89,6 +99,8 @@ pub(crate) fn check(scope: &Scope, fences: &[(u16, u64)], slot: u8) -> RawDocume
 enum Refused {
     /// Somebody else was faster; the same may succeed at once.
     Race(SinkError),
+    /// An open transaction holds the document.
+    Held(SinkError),
     Other(SinkError),
 }
 
@@ -98,6 +110,7 @@ async fn advance(sink: &MongoSink, scope: &Scope, partition: u16) -> Result<i64,
     let id = rawdoc! { "namespace": &*scope.namespace, "entity": scope.entity, "partition": i32::from(partition) };
     let next = rawdoc! { "$add": [{ "$ifNull": ["$generation", 0_i64] }, 1_i64] };
     let reply = send(
+        PATIENCE,
         sink,
         scope,
         partition,
@@ -116,17 +129,42 @@ async fn advance(sink: &MongoSink, scope: &Scope, partition: u16) -> Result<i64,
     })
 }
 
-/// Writes the generation into every slot. Each of them is waited for while a transaction holds it.
+/// Writes the generation into every slot. Each of them is waited for while a transaction holds it; the transactions of
+/// earlier owners that hold them for too long are ended.
 async fn shut(sink: &MongoSink, scope: &Scope, partition: u16, generation: i64) -> Result<(), Refused> {
-    let statements: RawArrayBuf = (0..SLOTS)
-        .map(|slot| {
-            // Never back: a newer owner may have been here in between.
-            let update = rawdoc! { "$max": { "generation": generation } };
-            rawdoc! { "q": { "_id": slot_id(scope, partition, slot) }, "u": update, "upsert": true }
-        })
-        .collect();
+    match shut_within(GRACE, sink, scope, partition, generation).await {
+        Err(Refused::Held(_)) => {
+            // The generation is issued: what it ends cannot come back.
+            orphan::end(sink, scope, partition, generation).await;
+            shut_within(PATIENCE, sink, scope, partition, generation).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn shut_within(
+    patience: Duration,
+    sink: &MongoSink,
+    scope: &Scope,
+    partition: u16,
+    generation: i64,
+) -> Result<(), Refused> {
+    let sessions = sink.slots().sessions(sink.database().client(), scope).await;
+    let sessions = sessions.map_err(|error| Refused::Other(sink.failed("start a session", error)))?;
+    let mut statements = RawArrayBuf::new();
+    for (slot, session) in (0..SLOTS).zip(&sessions) {
+        let session = RawDocumentBuf::try_from(session)
+            .map_err(|error| Refused::Other(sink.failed("name a session", error.into())))?;
+        // Never back: a newer owner may have been here in between. The session is that of the generation's owner.
+        let newer = rawdoc! { "$gt": [generation, { "$ifNull": ["$generation", 0_i64] }] };
+        let update = rawdoc! { "$set": {
+            "generation": { "$max": ["$generation", generation] },
+            "session": { "$cond": [newer, { "$literal": session }, "$session"] },
+        } };
+        statements.push(rawdoc! { "q": { "_id": slot_id(scope, partition, slot) }, "u": [update], "upsert": true });
+    }
     let command = rawdoc! { "update": COLLECTION, "ordered": false, "updates": statements };
-    let reply = send(sink, scope, partition, command).await?;
+    let reply = send(patience, sink, scope, partition, command).await?;
     match Reply::read(&reply, COLLECTION).take_common(0) {
         None => Ok(()),
         Some(error) if error.kind() == ErrorKind::Transient => Err(Refused::Race(error)),
@@ -134,7 +172,7 @@ async fn shut(sink: &MongoSink, scope: &Scope, partition: u16, generation: i64) 
     }
 }
 
-fn slot_id(scope: &Scope, partition: u16, slot: u8) -> RawDocumentBuf {
+pub(crate) fn slot_id(scope: &Scope, partition: u16, slot: u8) -> RawDocumentBuf {
     rawdoc! {
         "namespace": &*scope.namespace,
         "entity": scope.entity,
@@ -147,13 +185,14 @@ fn slot_id(scope: &Scope, partition: u16, slot: u8) -> RawDocumentBuf {
 ///
 /// A majority acknowledges it, whatever the write concern of the batches: a generation must survive a failover.
 async fn send(
+    patience: Duration,
     sink: &MongoSink,
     scope: &Scope,
     partition: u16,
     mut command: RawDocumentBuf,
 ) -> Result<Document, Refused> {
     // The server gives up before this side does.
-    let patience = PATIENCE.min(sink.timeout() / 2);
+    let patience = patience.min(sink.timeout() / 2);
     let millis = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX).max(1);
     command.append(bson::raw::cstr!("maxTimeMS"), millis);
     command.append(bson::raw::cstr!("writeConcern"), rawdoc! { "w": "majority" });
@@ -163,13 +202,13 @@ async fn send(
         match sink.database().run_raw_command(command).await {
             Err(error) if is_command(&error, MAX_TIME_EXPIRED) => {
                 let text = format!(
-                    "cannot {} in {} within {patience:?}; a transaction of an earlier owner may be open: the server \
-                     ends it after `transactionLifetimeLimitSeconds`",
+                    "cannot {} in {} within {patience:?}; a transaction of an earlier owner may be open that could \
+                     not be ended: the server does so after `transactionLifetimeLimitSeconds`",
                     what(),
                     sink.fences()
                 );
                 let error = SinkError::new(ErrorKind::Transient, text).with_source(*error.kind);
-                Ok(Err(Refused::Other(error)))
+                Ok(Err(Refused::Held(error)))
             }
             Err(error) if is_command(&error, DUPLICATE_KEY) => {
                 let text = format!("cannot {} in {}", what(), sink.fences());

@@ -32,6 +32,7 @@ mod load;
 pub mod mapping;
 #[doc(hidden)]
 pub mod native;
+mod orphan;
 mod reply;
 mod sink;
 mod slots;

@@ -6,10 +6,9 @@ use bson::Document;
 use bson::raw::RawDocumentBuf;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use mongodb::ClientSession;
 use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{ReadPreference, SelectionCriteria, TransactionOptions};
-use wb_core::{ErrorKind, SinkError};
+use wb_core::{ErrorKind, Scope, SinkError};
 
 use crate::reply::{Reply, integer};
 use crate::sink::MongoSink;
@@ -32,8 +31,7 @@ const SEARCH_FROM: usize = 3;
 /// some of them the rest is first searched for more, in transactions that are always rolled back: a batch of many bad
 /// records then costs about two batches, not one for each of them.
 pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError> {
-    let slot = if work.fences.is_empty() { None } else { Some(sink.slots().take(work.scope).await) };
-    let mut transaction = Transaction::new(sink, slot).await?;
+    let mut transaction = Transaction::new(sink, work.scope).await?;
     let mut sent = 0;
     let mut from = 0;
     while !work.is_empty() {
@@ -50,29 +48,23 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, 
     Ok(sent)
 }
 
-/// A session and the transaction that may be open in it. Dropped while one is open, the driver rolls it back.
+/// A slot and the transaction that may be open in its session. Dropped while one is open, it is rolled back.
 ///
-/// Every command runs in a task of its own, which takes the session along and gives it back: a caller that gives up
-/// in the middle of one leaves the task to wait for the answer and to drop the session after it. A command that was
-/// merely dropped would reach the server all the same, and its rows would stay locked until [`LIFETIME`] is over.
-/// Nothing is committed for a caller that is gone, unless the commit was on its way already.
+/// Every command runs in a task of its own, which takes the slot along and gives it back: a caller that gives up in
+/// the middle of one leaves the task to wait for the answer and to drop the slot after it. A command that was merely
+/// dropped would reach the server all the same, and its rows would stay locked until [`LIFETIME`] is over. Nothing is
+/// committed for a caller that is gone, unless the commit was on its way already.
 pub(crate) struct Transaction<'a> {
     sink: &'a MongoSink,
     /// Absent while a command runs, and after one that nobody waited for.
-    open: Option<Open>,
-}
-
-struct Open {
-    session: ClientSession,
-    /// Not free before the session is dropped: until then, the server keeps it from others.
     slot: Option<Slot>,
 }
 
 impl<'a> Transaction<'a> {
-    pub(crate) async fn new(sink: &'a MongoSink, slot: Option<Slot>) -> Result<Self, SinkError> {
-        let session = async { sink.database().client().start_session().await };
-        let session = sink.bounded("start a session", session).await?;
-        Ok(Self { sink, open: Some(Open { session, slot }) })
+    /// Waits for a slot, when all of this entity are in use.
+    pub(crate) async fn new(sink: &'a MongoSink, scope: &Scope) -> Result<Self, SinkError> {
+        let slot = sink.slots().take(sink.database().client(), scope).await;
+        Ok(Self { sink, slot: Some(slot.map_err(|error| sink.failed("start a session", error))?) })
     }
 
     pub(crate) async fn start(&mut self) -> Result<(), SinkError> {
@@ -81,8 +73,12 @@ impl<'a> Transaction<'a> {
             // A client that prefers secondaries would be told that transactions run on the primary.
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
-        let started = self.run("start a transaction", |session| {
-            async move { session.start_transaction().with_options(options).await }.boxed()
+        let started = self.run("start a transaction", |slot| {
+            async move {
+                slot.begin().await;
+                slot.session()?.start_transaction().with_options(options).await
+            }
+            .boxed()
         });
         started.await
     }
@@ -121,8 +117,10 @@ impl<'a> Transaction<'a> {
     /// The first thing in every transaction: checks and locks the generations of the batch's partitions, so that a
     /// worker that lost one of them cannot write, and a new owner waits for this batch.
     async fn check_fences(&mut self, work: &Work<'_>, sent: &mut u64) -> Result<(), SinkError> {
-        let slot = self.open.as_ref().and_then(|open| open.slot.as_ref()).map(Slot::number);
-        let Some(slot) = slot else { return Ok(()) };
+        if work.fences.is_empty() {
+            return Ok(());
+        }
+        let slot = self.slot.as_ref().and_then(Slot::number).unwrap_or_default();
         let reply = self.command("check the fences", fence::check(work.scope, &work.fences, slot)).await?;
         *sent += 1;
         if let Some(error) = Reply::read(&reply, fence::COLLECTION).take_common(0) {
@@ -138,22 +136,30 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) async fn roll_back(&mut self) -> Result<(), SinkError> {
-        // The driver does not ask the server's opinion: a transaction that is gone is rolled back.
-        self.run("roll back", |session| async move { session.abort_transaction().await }.boxed()).await
+        let rolled_back = self.run("roll back", |slot| {
+            async move {
+                slot.end().await;
+                Ok(())
+            }
+            .boxed()
+        });
+        rolled_back.await
     }
 
     /// Commits; again when nobody knows whether it was done, which is harmless.
     async fn commit(&mut self) -> Result<(), SinkError> {
-        self.run("commit", |session| {
+        self.run("commit", |slot| {
             async move {
                 let mut commits = 0;
                 loop {
                     commits += 1;
-                    match session.commit_transaction().await {
+                    match slot.session()?.commit_transaction().await {
                         Err(error) if is_unknown(&error) && commits < COMMITS => {}
-                        outcome => break outcome,
+                        outcome => break outcome?,
                     }
                 }
+                slot.committed();
+                Ok(())
             }
             .boxed()
         })
@@ -168,29 +174,31 @@ impl<'a> Transaction<'a> {
     /// Sends a command in the transaction. Its reply may hold failures.
     pub(crate) async fn command(&mut self, what: &str, command: RawDocumentBuf) -> Result<Document, SinkError> {
         let database = self.sink.database().clone();
-        self.run(what, move |session| async move { database.run_raw_command(command).session(session).await }.boxed())
-            .await
+        let done = self.run(what, move |slot| {
+            async move { database.run_raw_command(command).session(slot.session()?).await }.boxed()
+        });
+        done.await
     }
 
     /// Runs one command to its end, whether or not somebody still waits for it.
     async fn run<T: Send + 'static>(
         &mut self,
         what: &str,
-        work: impl for<'s> FnOnce(&'s mut ClientSession) -> BoxFuture<'s, mongodb::error::Result<T>> + Send + 'static,
+        work: impl for<'s> FnOnce(&'s mut Slot) -> BoxFuture<'s, mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T, SinkError> {
         let gone = || Error::from(std::io::Error::other("the task of this command is gone"));
-        let Some(mut open) = self.open.take() else { return Err(self.sink.failed(what, gone())) };
+        let Some(mut slot) = self.slot.take() else { return Err(self.sink.failed(what, gone())) };
         let task = tokio::spawn(async move {
-            let outcome = tokio::time::timeout(LIFETIME, work(&mut open.session)).await;
-            (open, outcome)
+            let outcome = tokio::time::timeout(LIFETIME, work(&mut slot)).await;
+            (slot, outcome)
         });
         let done = self.sink.bounded(what, async {
             // The task fails when the runtime shuts down.
-            let (open, outcome) = task.await.map_err(|_| gone())?;
-            Ok((open, outcome.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))))
+            let (slot, outcome) = task.await.map_err(|_| gone())?;
+            Ok((slot, outcome.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))))
         });
-        let (open, outcome) = done.await?;
-        self.open = Some(open);
+        let (slot, outcome) = done.await?;
+        self.slot = Some(slot);
         outcome.map_err(|error| self.sink.failed(what, error))
     }
 }

@@ -40,8 +40,6 @@ impl Program for Mongo {
         command.args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.5"]);
         // A primary would wait up to 15 seconds for its clients before it stops.
         command.args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]);
-        // A client that is killed in a transaction leaves its locks behind for this long; 60 seconds unless told.
-        command.args(["--setParameter", "transactionLifetimeLimitSeconds=5"]);
         let mut process = Process::start("mongod", command, Signal::SIGTERM, folder)?;
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
