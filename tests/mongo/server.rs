@@ -40,10 +40,12 @@ async fn on_database<T: Future<Output = ()> + Send + 'static>(client: Client, te
     let database = client.database(&format!("wb_test_{}_{nanos}", std::process::id()));
     // In a task, so that a panic does not leave the database behind.
     let outcome = tokio::spawn(test(database.clone())).await;
-    database.drop().await.unwrap();
+    // Waits for transactions that a failed test left open.
+    let dropped = tokio::time::timeout(Duration::from_secs(20), async { database.drop().await }).await;
     if let Err(failed) = outcome {
         std::panic::resume_unwind(failed.into_panic());
     }
+    dropped.unwrap().unwrap();
 }
 
 /// Runs a test on a standalone server that is started for it.

@@ -40,12 +40,19 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Stale workers
 /// A worker that was stopped, and overtaken, must not write any more. On a replica set and behind a mongos,
 /// [`fence`](Sink::fence) issues a generation of the partition, kept in the collection `wb_fence` of the same database,
-/// and every transaction checks the generations of its partitions first. A transaction of an earlier owner that is
-/// still open makes `fence` wait, for 5 seconds at most (half the command timeout if that is less): then it fails as
-/// [`ErrorKind::Transient`], and is tried again. A worker that was stopped in the middle of a transaction holds its
-/// partitions until the server ends the transaction, after one to one and a half times
-/// `transactionLifetimeLimitSeconds` (60 by default). Of one entity, eight batches of a process can be in flight; more
-/// of them wait.
+/// and every transaction checks the generations of its partitions first. Of one entity, eight batches of a process can
+/// be in flight; more of them wait.
+///
+/// A transaction of an earlier owner that is still open makes `fence` wait for 2 seconds. Then it ends the sessions of
+/// the earlier owners (`killSessions`), whose ids are kept in `wb_fence`: so a worker that was killed, or stopped, in
+/// the middle of a transaction does not hold its partitions. A user may end its own sessions without a privilege, so
+/// let all workers log in as the same user. Where sessions cannot be ended (another user, the smallest hosted
+/// clusters), the server ends the transaction after one to one and a half times `transactionLifetimeLimitSeconds`
+/// (60 by default); until then, `fence` fails as [`ErrorKind::Transient`] within 5 more seconds, and is tried again.
+/// Both waits are half the [`command_timeout`](Self::command_timeout) at most.
+///
+/// A sink keeps eight sessions for each entity as long as it lives; [`Client::shutdown`](mongodb::Client::shutdown)
+/// waits for them, so drop the sink first.
 ///
 /// Generations start from the server's clock, so a `wb_fence` that was dropped, or restored from a backup, issues none
 /// a second time. The database user needs `find`, `insert` and `update` on it.
