@@ -1,7 +1,7 @@
 //! The engine: entities with their sinks over one buffer, and the tasks that flush them.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, BufferError, Registration};
+use crate::buffer::{Buffer, BufferError, BufferErrorKind, Registration};
 use crate::cache::Cache;
 use crate::dead_letters::DeadLetters;
 use crate::doctor::{self, Finding};
@@ -139,45 +139,72 @@ impl Engine {
     }
 
     /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
-    /// partitions up.
+    /// partitions up. Counting what is left, giving up and closing may take until the deadline, or 2 s more; what does not
+    /// answer by then is not waited for.
     ///
     /// # Errors
     /// When the buffer cannot say what is left. The engine is over all the same.
     pub async fn shutdown(mut self, deadline: Duration) -> Result<Drained, BufferError> {
-        self.over = true;
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
         let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
+        // A lease that is lost meanwhile takes nothing off what is left.
+        let mut owned: Vec<BTreeSet<u16>> = self.lanes.iter().map(|lane| lane.owned().into_iter().collect()).collect();
         for lane in &self.lanes {
             lane.close();
         }
         futures::future::join_all(self.lanes.iter().map(|lane| lane.drain(until))).await;
-        let owned: Vec<Vec<u16>> = self.lanes.iter().map(|lane| lane.owned()).collect();
+        for (owned, lane) in owned.iter_mut().zip(&self.lanes) {
+            owned.extend(lane.owned());
+            lane.end();
+        }
         self.phase.send_replace(Phase::Stopped);
         // A task that is in the middle of a retry does not hear; it is cut off at the deadline, which is harmless: what
         // was not acknowledged is still dirty.
-        if tokio::time::timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
-            self.tasks.shutdown().await;
+        if timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            self.tasks.abort_all();
+            // Not one that never yields: it would hold up everything here.
+            let _ = tokio::time::timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} }).await;
         }
+        let last = until.max(Instant::now());
+        let last = last.checked_add(FAREWELL).unwrap_or(last);
+        let parted = self.lanes.iter().zip(owned).map(|(lane, owned)| part(&**lane, owned.into_iter().collect(), last));
+        let parted = futures::future::join_all(parted).await;
+        if timeout_at(last, self.buffer.close()).await.is_err() {
+            events::not_closed("(all)");
+        }
+        self.over = true;
         let mut drained = Drained::default();
-        let mut failed = None;
-        for ((lane, owned), before) in self.lanes.iter().zip(&owned).zip(before) {
-            let remaining = lane.remaining(owned).await;
-            let released = lane.release().await;
-            match (remaining, released) {
-                (Ok(remaining), Ok(())) => {
-                    let flushed = lane.stats().flushed.saturating_sub(before);
-                    drained.flushed += flushed;
-                    drained.remaining += remaining;
-                    drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
-                }
-                (Err(error), _) | (_, Err(error)) => failed = Some(error),
-            }
-            lane.close_sink().await;
+        for ((lane, before), remaining) in self.lanes.iter().zip(before).zip(parted) {
+            let (remaining, flushed) = (remaining?, lane.stats().flushed.saturating_sub(before));
+            drained.flushed += flushed;
+            drained.remaining += remaining;
+            drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
         }
-        self.buffer.close().await;
-        failed.map_or(Ok(drained), Err)
+        Ok(drained)
     }
+}
+
+/// How long what is asked at the end of a shutdown may go on after its deadline.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Counts what a lane leaves in these partitions, gives its leases up and closes its sink.
+async fn part(lane: &dyn AnyLane, owned: Vec<u16>, last: Instant) -> Result<u64, BufferError> {
+    let count = async {
+        let remaining = timeout_at(last, lane.remaining(&owned)).await;
+        if timeout_at(last, lane.release()).await.is_err() {
+            events::not_given_up(lane.entity());
+        }
+        remaining.unwrap_or_else(|_| {
+            Err(BufferError::new(BufferErrorKind::Unavailable, "the buffer does not say in time what is left"))
+        })
+    };
+    // Beside it, so that a buffer that is away does not take the sink's time.
+    let (remaining, closed) = tokio::join!(count, timeout_at(last, lane.close_sink()));
+    if closed.is_err() {
+        events::not_closed(lane.entity());
+    }
+    remaining
 }
 
 impl Drop for Engine {
@@ -186,6 +213,7 @@ impl Drop for Engine {
             events::dropped();
             for lane in &self.lanes {
                 lane.close();
+                lane.end();
             }
         }
     }

@@ -1,15 +1,19 @@
 //! One entity in a running engine: its buffer space, its sink, and what its tasks share.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backlog::Backlog;
-use crate::buffer::{BufferError, BufferErrorKind, Space};
+use crate::buffer::{BufferError, BufferErrorKind, Pending, Space};
 use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::events;
 use crate::gate::Gate;
 use crate::lease::Leases;
 use crate::loads::Loads;
@@ -106,12 +110,24 @@ impl<E: Entity> Lane<E> {
         Ok(())
     }
 
+    /// The barrier over all partitions, for who may wait longer than this engine lives.
+    pub(crate) async fn flush_all(&self) -> Result<(), CacheError> {
+        let all = self.all_partitions();
+        tokio::select! {
+            biased;
+            flushed = self.barrier(&all) => Ok(flushed?),
+            // What is left is another worker's: perhaps there is none.
+            () = self.gate.over() => Err(CacheError::Closed),
+        }
+    }
+
     /// Everything that is counted or measured.
     pub(crate) fn figures(&self) -> EntityStats {
         let counted = self.counters.snapshot();
         let (dirty_keys, oldest_dirty) = self.backlog.now();
         EntityStats {
-            coalesced_puts: counted.puts.saturating_sub(self.pressure.total()),
+            // Replayed letters make keys dirty without a write.
+            coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
             oldest_dirty,
@@ -135,6 +151,8 @@ pub(crate) trait AnyLane: Send + Sync {
     fn entity(&self) -> &'static str;
     fn stats(&self) -> EntityStats;
     fn close(&self);
+    /// Nothing more is flushed: whoever waits for it is told.
+    fn end(&self);
     /// Waits for the last writes, then until what this worker owns is flushed; at most until `deadline`.
     async fn drain(&self, deadline: Instant);
     /// Records of owned partitions that are still dirty.
@@ -142,8 +160,8 @@ pub(crate) trait AnyLane: Send + Sync {
     fn owned(&self) -> Vec<u16>;
     /// Flushes nothing more and gives everything up; returns when that is done.
     async fn hand_over(&self);
-    /// Gives all leases up at once, and takes this worker off the list.
-    async fn release(&self) -> Result<(), BufferError>;
+    /// Gives all leases up at once, and takes this worker off the list. A failure is told: the leases end by themselves.
+    async fn release(&self);
     async fn close_sink(&self);
 }
 
@@ -164,6 +182,10 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.passage.hurry();
     }
 
+    fn end(&self) {
+        self.gate.end();
+    }
+
     async fn drain(&self, deadline: Instant) {
         let owned = self.owned();
         let all = async {
@@ -177,11 +199,7 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError> {
-        let mut dirty = 0;
-        for &partition in owned {
-            dirty += self.space.status(partition).await?.dirty();
-        }
-        Ok(dirty)
+        Ok(self.space.pending(owned).await?.iter().map(Pending::dirty).sum())
     }
 
     fn owned(&self) -> Vec<u16> {
@@ -193,15 +211,20 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.leases.left().await;
     }
 
-    async fn release(&self) -> Result<(), BufferError> {
+    async fn release(&self) {
         if !self.leases.is_listed() {
-            return Ok(());
+            return;
         }
-        self.space.retire(self.leases.owner()).await?;
-        self.space.release(&self.leases.known(), self.leases.owner()).await
+        let retired = self.space.retire(self.leases.owner()).await;
+        let released = self.space.release(&self.leases.known(), self.leases.owner()).await;
+        if let Err(error) = retired.and(released) {
+            events::lease_failed(&self.scope, &error);
+        }
     }
 
     async fn close_sink(&self) {
-        self.sink.close().await;
+        if AssertUnwindSafe(self.sink.close()).catch_unwind().await.is_err() {
+            events::close_panicked(&self.scope);
+        }
     }
 }

@@ -6,5 +6,6 @@ mod durability;
 mod limits;
 mod lineage;
 mod player;
+mod seams;
 mod server;
 mod stamp;

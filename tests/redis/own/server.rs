@@ -62,6 +62,12 @@ impl Server {
         }
     }
 
+    /// Sends a signal: `-STOP` freezes it, `-CONT` wakes it up.
+    pub(crate) async fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().and_then(Child::id).unwrap();
+        assert!(Command::new("kill").args([signal, &process.to_string()]).status().await.unwrap().success());
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }

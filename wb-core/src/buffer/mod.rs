@@ -160,10 +160,11 @@ pub trait Space: Send + Sync + 'static {
     async fn retire(&self, worker: &str) -> Result<(), BufferError>;
 
     /// Whether the topology is still the one that this space was opened with. Records of another one are looked for
-    /// elsewhere: what is written under the old one is not flushed any more.
+    /// elsewhere: what is written under the old one is not flushed any more. A buffer that has lost it with its data takes
+    /// this one again.
     ///
     /// # Errors
-    /// [`BufferErrorKind::Topology`] when it is not, or is gone.
+    /// [`BufferErrorKind::Topology`] when it is not.
     async fn confirm(&self) -> Result<(), BufferError>;
 
     /// Gives leases up.
@@ -490,12 +491,11 @@ fn topology_mismatch(scope: &Scope, stored: &str, asked: &Topology, dirty: u64) 
     )
 }
 
-fn topology_changed(scope: &Scope, stored: Option<&str>, own: &Topology) -> BufferError {
-    let stored = stored.map_or_else(|| "without a topology".to_owned(), |stored| format!("with `{stored}`"));
+fn topology_changed(scope: &Scope, stored: &str, own: &Topology) -> BufferError {
     BufferError::new(
         BufferErrorKind::Topology,
         format!(
-            "entity `{}` in namespace `{}` is stored {stored} now, this program runs with `{own}`; end it, and start it \
+            "entity `{}` in namespace `{}` is stored with `{stored}` now, this program runs with `{own}`; end it, and start it \
              with the stored topology",
             scope.entity, scope.namespace,
         ),

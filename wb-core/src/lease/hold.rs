@@ -148,21 +148,21 @@ impl Leases {
         current.filter_map(|(&partition, lease)| Some((partition, lease.right?))).collect()
     }
 
-    /// Whether the right is still good.
-    pub(crate) fn holds(&self, partition: u16, right: Right) -> bool {
+    /// Whether the right is still good, for what has perhaps a try under way in the sink (`doubtful`), or surely none.
+    pub(crate) fn holds(&self, partition: u16, right: Right, doubtful: bool) -> bool {
         let now = Instant::now();
         self.taken()
             .partitions
             .get(&partition)
-            .is_some_and(|lease| lease.until > now && lease.right == Some(right) && !self.is_recalled(lease, now))
+            .is_some_and(|lease| lease.until > now && lease.right == Some(right) && !self.is_recalled(lease, doubtful, now))
     }
 
     /// Whether a batch is not to be tried again, because the partition has been waiting to leave for long: its cycle may
-    /// go on for as long as the sink is away, and another worker may reach it. Only where the sink fences: a try that
-    /// failed may still be under way there, and nothing else would stop it from landing after a newer state.
-    fn is_recalled(&self, lease: &Lease, now: Instant) -> bool {
+    /// go on for as long as the sink is away, and another worker may reach it, or as a rate limit makes it. A try that
+    /// failed may still be under way, and only a sink that fences stops it from landing after a newer state.
+    fn is_recalled(&self, lease: &Lease, doubtful: bool, now: Instant) -> bool {
         let fenced = lease.right.is_some_and(|right| right.fence.is_some());
-        fenced && lease.leaving.is_some_and(|leaving| now.duration_since(leaving.since) >= self.ttl)
+        (fenced || !doubtful) && lease.leaving.is_some_and(|leaving| now.duration_since(leaving.since) >= self.ttl)
     }
 
     /// Gives rights up that turned out to be void; the partitions are fenced anew before anything more is done.
