@@ -149,26 +149,31 @@ impl Engine {
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
         let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
         // A lease that is lost meanwhile takes nothing off what is left.
-        let mut owned: Vec<BTreeSet<u16>> = self.lanes.iter().map(|lane| lane.owned().into_iter().collect()).collect();
+        let mut owned: Vec<BTreeSet<u16>> = self.lanes.iter().map(|lane| lane.held().into_iter().collect()).collect();
         for lane in &self.lanes {
             lane.close();
         }
         futures::future::join_all(self.lanes.iter().map(|lane| lane.drain(until))).await;
         for (owned, lane) in owned.iter_mut().zip(&self.lanes) {
-            owned.extend(lane.owned());
+            owned.extend(lane.held());
             lane.end();
         }
         self.phase.send_replace(Phase::Stopped);
+        let mut cut = vec![false; self.lanes.len()];
         // A task that is in the middle of a retry does not hear; it is cut off at the deadline, which is harmless: what
         // was not acknowledged is still dirty.
         if timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            for (cut, lane) in cut.iter_mut().zip(&self.lanes) {
+                *cut = lane.is_at_work();
+            }
             self.tasks.abort_all();
             // Not one that never yields: it would hold up everything here.
             let _ = tokio::time::timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} }).await;
         }
         let last = until.max(Instant::now());
         let last = last.checked_add(FAREWELL).unwrap_or(last);
-        let parted = self.lanes.iter().zip(owned).map(|(lane, owned)| part(&**lane, owned.into_iter().collect(), last));
+        let parted = self.lanes.iter().zip(owned).zip(cut);
+        let parted = parted.map(|((lane, owned), cut)| part(&**lane, owned.into_iter().collect(), cut, last));
         let parted = futures::future::join_all(parted).await;
         if timeout_at(last, self.buffer.close()).await.is_err() {
             events::not_closed("(all)");
@@ -189,10 +194,10 @@ impl Engine {
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Counts what a lane leaves in these partitions, gives its leases up and closes its sink.
-async fn part(lane: &dyn AnyLane, owned: Vec<u16>, last: Instant) -> Result<u64, BufferError> {
+async fn part(lane: &dyn AnyLane, owned: Vec<u16>, cut: bool, last: Instant) -> Result<u64, BufferError> {
     let count = async {
         let remaining = timeout_at(last, lane.remaining(&owned)).await;
-        if timeout_at(last, lane.release()).await.is_err() {
+        if timeout_at(last, lane.release(cut)).await.is_err() {
             events::not_given_up(lane.entity());
         }
         remaining.unwrap_or_else(|_| {

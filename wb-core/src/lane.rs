@@ -73,7 +73,8 @@ impl<E: Entity> Lane<E> {
     /// [`BufferErrorKind::Lost`] when the buffer lost data meanwhile: nobody can say that it reached the sink.
     pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
         let mut waiting = Vec::new();
-        for &partition in partitions {
+        // What is not dirty now has nothing to wait for; so many partitions cost no more than those that have.
+        for partition in self.space.pending(partitions).await?.into_iter().map(|found| found.partition) {
             let status = self.space.status(partition).await?;
             let epoch = match (status.open, status.flushing) {
                 (0, 0) => continue,
@@ -158,10 +159,15 @@ pub(crate) trait AnyLane: Send + Sync {
     /// Records of owned partitions that are still dirty.
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError>;
     fn owned(&self) -> Vec<u16>;
+    /// Partitions that were this worker's when it last looked, although their leases may have run out since.
+    fn held(&self) -> Vec<u16>;
+    /// Whether a flush is under way.
+    fn is_at_work(&self) -> bool;
     /// Flushes nothing more and gives everything up; returns when that is done.
     async fn hand_over(&self);
-    /// Gives all leases up at once, and takes this worker off the list. A failure is told: the leases end by themselves.
-    async fn release(&self);
+    /// Gives all leases up at once, and takes this worker off the list. A failure is told: the leases end by themselves. So
+    /// do those of partitions without a fence when a flush was `cut` off: what it does in the sink may still land.
+    async fn release(&self, cut: bool);
     async fn close_sink(&self);
 }
 
@@ -187,7 +193,7 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     async fn drain(&self, deadline: Instant) {
-        let owned = self.owned();
+        let owned = self.held();
         let all = async {
             self.gate.quiet().await;
             // A buffer that fails now may be back before the deadline.
@@ -206,17 +212,25 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.leases.owned()
     }
 
+    fn held(&self) -> Vec<u16> {
+        self.leases.known()
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.leases.is_at_work()
+    }
+
     async fn hand_over(&self) {
         self.leases.leave();
         self.leases.left().await;
     }
 
-    async fn release(&self) {
+    async fn release(&self, cut: bool) {
         if !self.leases.is_listed() {
             return;
         }
         let retired = self.space.retire(self.leases.owner()).await;
-        let released = self.space.release(&self.leases.known(), self.leases.owner()).await;
+        let released = self.space.release(&self.leases.harmless(cut), self.leases.owner()).await;
         if let Err(error) = retired.and(released) {
             events::lease_failed(&self.scope, &error);
         }

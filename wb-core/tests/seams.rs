@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 use tracing::Level;
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    Batch, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Fence, Format, MemoryBuffer, Replay, Report,
-    RetryPolicy, Scope, Sink, SinkError, codec,
+    Batch, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Fence, Format, MemoryBuffer, Replay,
+    Report, RetryPolicy, Scope, Sink, SinkError, codec,
 };
 
 use crate::player::Player;
@@ -234,6 +234,36 @@ async fn a_handover_does_not_wait_for_the_rows_that_a_rate_limit_holds_back() {
     let heir = heir.start().await.unwrap();
     assert_eq!(heir.shutdown(60 * SECOND).await.unwrap().remaining, 0);
     assert_eq!(sink.rows().len(), 1_000);
+}
+
+/// Without a fence only the lease keeps the next worker away from what a write that was cut off may still do.
+#[tokio::test(start_paused = true)]
+async fn p3_a_write_that_shutdown_cuts_off_keeps_its_lease() {
+    for (fences, waits) in [(false, true), (true, false)] {
+        let sink = if fences { ScriptedSink::new() } else { ScriptedSink::without_fencing() };
+        let buffer = MemoryBuffer::new();
+        let start = async || {
+            let options = EntityOptions::new().partitions(1);
+            Engine::builder(buffer.clone())
+                .lease(3 * SECOND)
+                .entity::<Player>(sink.clone(), options)
+                .start()
+                .await
+                .unwrap()
+        };
+        let engine = start().await;
+        sink.hold();
+        engine.cache::<Player>().unwrap().put(&player(1, 1)).await.unwrap();
+        sink.waiting(1).await;
+        assert_eq!(engine.shutdown(SECOND).await.unwrap().remaining, 1);
+        sink.release();
+        let begun = Instant::now();
+        let heir = start().await;
+        assert_eq!(heir.owned()["player"].is_empty(), waits, "fences: {fences}");
+        assert!(heir.cache::<Player>().unwrap().flush_within(60 * SECOND).await.unwrap());
+        assert_eq!(begun.elapsed() > SECOND, waits, "fences: {fences}");
+        assert_eq!(heir.shutdown(60 * SECOND).await.unwrap().remaining, 0);
+    }
 }
 
 async fn sink_has(sink: &ScriptedSink<Player>, rows: usize) {

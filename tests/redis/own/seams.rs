@@ -40,10 +40,8 @@ async fn p1_an_engine_goes_on_over_a_redis_that_was_emptied() {
     players.flush().await.unwrap();
     server.run(&["FLUSHALL"]).await;
     // Every watch has looked by then: leases, data, topology.
-    eventually("the loss is noticed", PATIENCE, async || {
-        (engine.stats()["player"].lineage_breaks == 1).then_some(())
-    })
-    .await;
+    eventually("the loss is noticed", PATIENCE, async || (engine.stats()["player"].lineage_breaks == 1).then_some(()))
+        .await;
     sleep(LEASE * 3).await;
     players.put(&Player::new(2, 2)).await.unwrap();
     assert_eq!(players.get(&2).await.unwrap(), Some(Player::new(2, 2)));
@@ -88,6 +86,23 @@ async fn p11_what_remains_is_counted_although_the_leases_are_lost() {
         }
     };
     let (drained, ()) = tokio::join!(engine.shutdown(LEASE * 3), lose);
+    assert_eq!(drained.unwrap().remaining, 1);
+}
+
+#[tokio::test]
+async fn p11_what_remains_is_counted_although_redis_was_away_for_longer_than_a_lease() {
+    let Some(server) = Server::start(NOTHING).await else { return };
+    let sink = ScriptedSink::new();
+    let (engine, players) = engine(&server, &sink).await;
+    sink.fail_always(ErrorKind::Unavailable);
+    players.put(&Player::new(1, 1)).await.unwrap();
+    server.signal("-STOP").await;
+    eventually("the leases run out", PATIENCE, async || engine.owned()["player"].is_empty().then_some(())).await;
+    let wake = async {
+        sleep(LEASE / 2).await;
+        server.signal("-CONT").await;
+    };
+    let (drained, ()) = tokio::join!(engine.shutdown(LEASE * 3), wake);
     assert_eq!(drained.unwrap().remaining, 1);
 }
 

@@ -89,12 +89,7 @@ impl<E: Entity> Lane<E> {
 
     /// Writes a batch as often as it takes, while the partitions are this worker's. `doubtful`: a try failed, and may still
     /// be under way in the sink.
-    async fn settle_batch(
-        &self,
-        batch: &Batch<E>,
-        epochs: &[Epoch],
-        doubtful: &mut bool,
-    ) -> Result<Settled, GivenUp> {
+    async fn settle_batch(&self, batch: &Batch<E>, epochs: &[Epoch], doubtful: &mut bool) -> Result<Settled, GivenUp> {
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let (mut failures, mut panics) = (0_u32, 0_u32);
         loop {
