@@ -72,7 +72,9 @@ impl Gate {
 
     /// Lets nobody in any more, for this reason; `false` when there was one before, which stays.
     pub(crate) fn shut(&self, reason: BufferError) -> bool {
-        self.shut.set(reason).is_ok()
+        let first = self.shut.set(reason).is_ok();
+        self.over.set();
+        first
     }
 
     /// Lets no more writes in.
@@ -90,9 +92,10 @@ impl Gate {
         self.over.set();
     }
 
-    /// Waits until the engine flushes nothing any more.
-    pub(crate) async fn over(&self) {
+    /// Waits until the engine flushes nothing any more, because it ended or was shut out; says which.
+    pub(crate) async fn over(&self) -> CacheError {
         self.over.wait().await;
+        self.open().err().unwrap_or(CacheError::Closed)
     }
 
     /// Waits until those that are in are through.

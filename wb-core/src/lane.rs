@@ -118,7 +118,7 @@ impl<E: Entity> Lane<E> {
             biased;
             flushed = self.barrier(&all) => Ok(flushed?),
             // What is left is another worker's: perhaps there is none.
-            () = self.gate.over() => Err(CacheError::Closed),
+            reason = self.gate.over() => Err(reason),
         }
     }
 

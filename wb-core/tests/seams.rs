@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 use tracing::Level;
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    Batch, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Fence, Format, MemoryBuffer, Replay,
-    Report, RetryPolicy, Scope, Sink, SinkError, codec,
+    Batch, BufferErrorKind, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Fence, Format,
+    MemoryBuffer, Overflow, Replay, Report, RetryPolicy, Scope, Sink, SinkError, codec,
 };
 
 use crate::player::Player;
@@ -264,6 +264,57 @@ async fn p3_a_write_that_shutdown_cuts_off_keeps_its_lease() {
         assert_eq!(begun.elapsed() > SECOND, waits, "fences: {fences}");
         assert_eq!(heir.shutdown(60 * SECOND).await.unwrap().remaining, 0);
     }
+}
+
+/// The entity is laid out anew by another program while this one has records that it can neither flush nor wait for.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_under_a_topology_that_is_over() {
+    let sink = ScriptedSink::new();
+    let buffer = MemoryBuffer::new();
+    let forever = Overflow::Wait { timeout: Duration::MAX };
+    let options = EntityOptions::new().partitions(4).max_dirty(1, forever);
+    let builder = Engine::builder(buffer.clone()).lease(3 * SECOND).entity::<Player>(sink.clone(), options);
+    let old = builder.start().await.unwrap();
+    let players = old.cache::<Player>().unwrap();
+    let options = EntityOptions::new().partitions(8);
+    let new = Engine::builder(buffer).entity::<Player>(ScriptedSink::new(), options).start().await.unwrap();
+    sink.fail_always(ErrorKind::Unavailable);
+    players.put(&player(1, 1)).await.unwrap();
+    let two = player(2, 1);
+    let (flushed, put) = tokio::join!(timeout(FOREVER, players.flush()), timeout(FOREVER, players.put(&two)));
+    for told in [flushed.expect("the flush ends"), put.expect("the write ends")] {
+        let told = told.unwrap_err();
+        assert!(matches!(&told, CacheError::Buffer(e) if e.kind() == BufferErrorKind::Topology), "{told}");
+    }
+    for engine in [old, new] {
+        engine.shutdown(SECOND).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_callers_that_give_up_leave_no_place_taken() {
+    let sink = ScriptedSink::new();
+    let forever = Overflow::Wait { timeout: Duration::MAX };
+    let options = EntityOptions::new().partitions(2).max_dirty(1, forever);
+    let builder = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options);
+    let engine = builder.start().await.unwrap();
+    let players = engine.cache::<Player>().unwrap();
+    sink.fail_always(ErrorKind::Unavailable);
+    players.put(&player(0, 1)).await.unwrap();
+    // More than may look for room at the same time; each gives up somewhere else in its wait.
+    let gone: Vec<_> = (1..300).map(|id| player(id, 1)).collect();
+    let waits =
+        gone.iter().zip(1..).map(|(player, millis)| timeout(Duration::from_millis(millis), players.put(player)));
+    assert!(futures::future::join_all(waits).await.iter().all(Result::is_err));
+    assert!(timeout(SECOND, players.flush()).await.is_err());
+    sink.recover();
+    timeout(60 * SECOND, players.put(&player(1_000, 1))).await.expect("there is room").unwrap();
+    assert!(players.flush_within(60 * SECOND).await.unwrap());
+    let ids: Vec<u64> = sink.rows().into_values().map(|player| player.id).collect();
+    assert_eq!(ids, [0, 1_000], "what was given up is not stored");
+    let begun = Instant::now();
+    assert_eq!(engine.shutdown(60 * SECOND).await.unwrap().remaining, 0);
+    assert!(begun.elapsed() < SECOND, "nobody is in: {:?}", begun.elapsed());
 }
 
 async fn sink_has(sink: &ScriptedSink<Player>, rows: usize) {
