@@ -1,6 +1,6 @@
 //! Where the parts of an engine meet: shutdown and a sink that hangs, user code that panics, callers that go away. Over the
 //! embedded buffer; the clock is paused.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod heard;
 mod player;

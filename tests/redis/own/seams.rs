@@ -90,23 +90,6 @@ async fn p11_what_remains_is_counted_although_the_leases_are_lost() {
 }
 
 #[tokio::test]
-async fn p11_what_remains_is_counted_although_redis_was_away_for_longer_than_a_lease() {
-    let Some(server) = Server::start(NOTHING).await else { return };
-    let sink = ScriptedSink::new();
-    let (engine, players) = engine(&server, &sink).await;
-    sink.fail_always(ErrorKind::Unavailable);
-    players.put(&Player::new(1, 1)).await.unwrap();
-    server.signal("-STOP").await;
-    eventually("the leases run out", PATIENCE, async || engine.owned()["player"].is_empty().then_some(())).await;
-    let wake = async {
-        sleep(LEASE / 2).await;
-        server.signal("-CONT").await;
-    };
-    let (drained, ()) = tokio::join!(engine.shutdown(LEASE * 3), wake);
-    assert_eq!(drained.unwrap().remaining, 1);
-}
-
-#[tokio::test]
 async fn p1_a_closed_epoch_without_its_number_is_flushed() {
     let Some(server) = Server::start(NOTHING).await else { return };
     let buffer = RedisBuffer::connect(&server.url()).await.unwrap();
