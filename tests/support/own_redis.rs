@@ -67,6 +67,15 @@ impl OwnRedis {
         }
     }
 
+    /// Sends a signal: `-STOP` freezes it, `-CONT` wakes it up.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().and_then(Child::id).unwrap();
+        assert!(Command::new("kill").args([signal, &process.to_string()]).status().await.unwrap().success());
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> String {

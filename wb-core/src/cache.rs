@@ -85,15 +85,15 @@ impl<T: Entity> Cache<T> {
     /// [`flush_within`](Self::flush_within).
     ///
     /// # Errors
-    /// [`CacheError::Buffer`].
+    /// [`CacheError::Buffer`]; [`CacheError::Closed`] when the engine is over before the sink has everything.
     pub async fn flush(&self) -> Result<(), CacheError> {
-        Ok(self.lane.barrier(&self.lane.all_partitions()).await?)
+        self.lane.flush_all().await
     }
 
     /// [`flush`](Self::flush) with an end: `false` when it is not through after `limit`.
     ///
     /// # Errors
-    /// [`CacheError::Buffer`].
+    /// As [`flush`](Self::flush).
     pub async fn flush_within(&self, limit: Duration) -> Result<bool, CacheError> {
         match tokio::time::timeout(limit, self.flush()).await {
             Ok(result) => result.map(|()| true),

@@ -202,7 +202,8 @@ impl<T: Entity> DeadLetters<T> {
 
     /// Makes the letter's payload dirty again, as it was refused, with all its attempts before it; the letter goes. Where a
     /// newer state of the key is dirty nothing happens, because that decides: see [`Replay::Superseded`]. So an older
-    /// state never overwrites a newer one.
+    /// state never overwrites a newer one. A replay passes [`max_dirty`](crate::EntityOptions::max_dirty): letters take room
+    /// in the buffer already, and a person asks for it; new keys are refused meanwhile.
     ///
     /// # Errors
     /// [`CacheError::Key`]; [`CacheError::Buffer`], after which repeating is safe; [`CacheError::Closed`] after shutdown.

@@ -96,6 +96,18 @@ pub(crate) fn write_panicked(scope: &Scope, rows: usize, panics: u32) {
     tracing::error!(entity = scope.entity, rows, panics, "sink panicked while writing, trying again");
 }
 
+pub(crate) fn close_panicked(scope: &Scope) {
+    tracing::error!(entity = scope.entity, "sink panicked while closing");
+}
+
+pub(crate) fn not_given_up(entity: &str) {
+    tracing::warn!(entity, "leases not given up in time, they end by themselves");
+}
+
+pub(crate) fn not_closed(entity: &str) {
+    tracing::warn!(entity, "sink or buffer did not close in time, shutdown does not wait for it");
+}
+
 pub(crate) fn load_panicked(scope: &Scope) {
     tracing::error!(entity = scope.entity, "sink panicked while loading");
 }

@@ -13,25 +13,51 @@ const PLACES: u32 = u32::MAX >> 4;
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    closed: AtomicBool,
+    closed: Latch,
+    over: Latch,
     shut: OnceLock<BufferError>,
-    closing: Notify,
     places: Semaphore,
+}
+
+/// Something that happens once, and can be waited for.
+#[derive(Debug, Default)]
+struct Latch {
+    set: AtomicBool,
+    told: Notify,
+}
+
+impl Latch {
+    fn set(&self) {
+        self.set.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    fn is_set(&self) -> bool {
+        self.set.load(Ordering::Acquire)
+    }
+
+    async fn wait(&self) {
+        // Registered before the look: what is set in between is not missed.
+        let told = self.told.notified();
+        if !self.is_set() {
+            told.await;
+        }
+    }
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
         Self {
-            closed: AtomicBool::new(false),
+            closed: Latch::default(),
+            over: Latch::default(),
             shut: OnceLock::new(),
-            closing: Notify::new(),
             places: Semaphore::new(PLACES as usize),
         }
     }
 
     /// A place for one write; given back on drop.
     pub(crate) fn enter(&self) -> Result<SemaphorePermit<'_>, CacheError> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.closed.is_set() {
             return Err(CacheError::Closed);
         }
         self.open()?;
@@ -46,22 +72,30 @@ impl Gate {
 
     /// Lets nobody in any more, for this reason; `false` when there was one before, which stays.
     pub(crate) fn shut(&self, reason: BufferError) -> bool {
-        self.shut.set(reason).is_ok()
+        let first = self.shut.set(reason).is_ok();
+        self.over.set();
+        first
     }
 
     /// Lets no more writes in.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.closing.notify_waiters();
+        self.closed.set();
     }
 
     /// Waits until it is closed.
     pub(crate) async fn closed(&self) {
-        // Registered before the look: a close in between is not missed.
-        let closing = self.closing.notified();
-        if !self.closed.load(Ordering::Acquire) {
-            closing.await;
-        }
+        self.closed.wait().await;
+    }
+
+    /// The engine flushes nothing any more.
+    pub(crate) fn end(&self) {
+        self.over.set();
+    }
+
+    /// Waits until the engine flushes nothing any more, because it ended or was shut out; says which.
+    pub(crate) async fn over(&self) -> CacheError {
+        self.over.wait().await;
+        self.open().err().unwrap_or(CacheError::Closed)
     }
 
     /// Waits until those that are in are through.

@@ -1,15 +1,19 @@
 //! One entity in a running engine: its buffer space, its sink, and what its tasks share.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backlog::Backlog;
-use crate::buffer::{BufferError, BufferErrorKind, Space};
+use crate::buffer::{BufferError, BufferErrorKind, Pending, Space};
 use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::events;
 use crate::gate::Gate;
 use crate::lease::Leases;
 use crate::loads::Loads;
@@ -69,7 +73,8 @@ impl<E: Entity> Lane<E> {
     /// [`BufferErrorKind::Lost`] when the buffer lost data meanwhile: nobody can say that it reached the sink.
     pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
         let mut waiting = Vec::new();
-        for &partition in partitions {
+        // What is not dirty now has nothing to wait for; so many partitions cost no more than those that have.
+        for partition in self.space.pending(partitions).await?.into_iter().map(|found| found.partition) {
             let status = self.space.status(partition).await?;
             let epoch = match (status.open, status.flushing) {
                 (0, 0) => continue,
@@ -106,12 +111,24 @@ impl<E: Entity> Lane<E> {
         Ok(())
     }
 
+    /// The barrier over all partitions, for who may wait longer than this engine lives.
+    pub(crate) async fn flush_all(&self) -> Result<(), CacheError> {
+        let all = self.all_partitions();
+        tokio::select! {
+            biased;
+            flushed = self.barrier(&all) => Ok(flushed?),
+            // What is left is another worker's: perhaps there is none.
+            reason = self.gate.over() => Err(reason),
+        }
+    }
+
     /// Everything that is counted or measured.
     pub(crate) fn figures(&self) -> EntityStats {
         let counted = self.counters.snapshot();
         let (dirty_keys, oldest_dirty) = self.backlog.now();
         EntityStats {
-            coalesced_puts: counted.puts.saturating_sub(self.pressure.total()),
+            // Replayed letters make keys dirty without a write.
+            coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
             oldest_dirty,
@@ -135,15 +152,22 @@ pub(crate) trait AnyLane: Send + Sync {
     fn entity(&self) -> &'static str;
     fn stats(&self) -> EntityStats;
     fn close(&self);
+    /// Nothing more is flushed: whoever waits for it is told.
+    fn end(&self);
     /// Waits for the last writes, then until what this worker owns is flushed; at most until `deadline`.
     async fn drain(&self, deadline: Instant);
     /// Records of owned partitions that are still dirty.
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError>;
     fn owned(&self) -> Vec<u16>;
+    /// Partitions that were this worker's when it last looked, although their leases may have run out since.
+    fn held(&self) -> Vec<u16>;
+    /// Whether a flush is under way.
+    fn is_at_work(&self) -> bool;
     /// Flushes nothing more and gives everything up; returns when that is done.
     async fn hand_over(&self);
-    /// Gives all leases up at once, and takes this worker off the list.
-    async fn release(&self) -> Result<(), BufferError>;
+    /// Gives all leases up at once, and takes this worker off the list. A failure is told: the leases end by themselves. So
+    /// do those of partitions without a fence when a flush was `cut` off: what it does in the sink may still land.
+    async fn release(&self, cut: bool);
     async fn close_sink(&self);
 }
 
@@ -164,8 +188,12 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.passage.hurry();
     }
 
+    fn end(&self) {
+        self.gate.end();
+    }
+
     async fn drain(&self, deadline: Instant) {
-        let owned = self.owned();
+        let owned = self.held();
         let all = async {
             self.gate.quiet().await;
             // A buffer that fails now may be back before the deadline.
@@ -177,15 +205,19 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError> {
-        let mut dirty = 0;
-        for &partition in owned {
-            dirty += self.space.status(partition).await?.dirty();
-        }
-        Ok(dirty)
+        Ok(self.space.pending(owned).await?.iter().map(Pending::dirty).sum())
     }
 
     fn owned(&self) -> Vec<u16> {
         self.leases.owned()
+    }
+
+    fn held(&self) -> Vec<u16> {
+        self.leases.known()
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.leases.is_at_work()
     }
 
     async fn hand_over(&self) {
@@ -193,15 +225,20 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.leases.left().await;
     }
 
-    async fn release(&self) -> Result<(), BufferError> {
+    async fn release(&self, cut: bool) {
         if !self.leases.is_listed() {
-            return Ok(());
+            return;
         }
-        self.space.retire(self.leases.owner()).await?;
-        self.space.release(&self.leases.known(), self.leases.owner()).await
+        let retired = self.space.retire(self.leases.owner()).await;
+        let released = self.space.release(&self.leases.harmless(cut), self.leases.owner()).await;
+        if let Err(error) = retired.and(released) {
+            events::lease_failed(&self.scope, &error);
+        }
     }
 
     async fn close_sink(&self) {
-        self.sink.close().await;
+        if AssertUnwindSafe(self.sink.close()).catch_unwind().await.is_err() {
+            events::close_panicked(&self.scope);
+        }
     }
 }

@@ -150,6 +150,11 @@ impl Passage {
         self.hasten(Haste::Over);
     }
 
+    /// Whether nobody may write any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state().haste == Haste::Over
+    }
+
     fn hasten(&self, haste: Haste) {
         let mut state = self.state();
         state.haste = state.haste.max(haste);

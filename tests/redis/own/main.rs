@@ -6,4 +6,5 @@ mod durability;
 mod limits;
 mod lineage;
 mod player;
+mod seams;
 mod stamp;

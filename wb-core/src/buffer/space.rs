@@ -52,10 +52,11 @@ pub trait Space: Send + Sync + 'static {
     async fn retire(&self, worker: &str) -> Result<(), BufferError>;
 
     /// Whether the topology is still the one that this space was opened with. Records of another one are looked for
-    /// elsewhere: what is written under the old one is not flushed any more.
+    /// elsewhere: what is written under the old one is not flushed any more. A buffer that has lost it with its data takes
+    /// this one again.
     ///
     /// # Errors
-    /// [`BufferErrorKind::Topology`] when it is not, or is gone.
+    /// [`BufferErrorKind::Topology`](super::BufferErrorKind::Topology) when it is not.
     async fn confirm(&self) -> Result<(), BufferError>;
 
     /// Gives leases up.

@@ -88,12 +88,11 @@ pub(super) fn topology_mismatch(scope: &Scope, stored: &str, asked: &Topology, d
     )
 }
 
-pub(super) fn topology_changed(scope: &Scope, stored: Option<&str>, own: &Topology) -> BufferError {
-    let stored = stored.map_or_else(|| "without a topology".to_owned(), |stored| format!("with `{stored}`"));
+pub(super) fn topology_changed(scope: &Scope, stored: &str, own: &Topology) -> BufferError {
     BufferError::new(
         BufferErrorKind::Topology,
         format!(
-            "entity `{}` in namespace `{}` is stored {stored} now, this program runs with `{own}`; end it, and start it \
+            "entity `{}` in namespace `{}` is stored with `{stored}` now, this program runs with `{own}`; end it, and start it \
              with the stored topology",
             scope.entity, scope.namespace,
         ),

@@ -4,17 +4,17 @@ mod builder;
 mod setup;
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::builder::EngineBuilder;
-use crate::buffer::{Buffer, BufferError};
+use crate::buffer::{Buffer, BufferError, BufferErrorKind};
 use crate::cache::Cache;
 use crate::dead_letters::DeadLetters;
 use crate::doctor::Finding;
@@ -130,45 +130,77 @@ impl Engine {
     }
 
     /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
-    /// partitions up.
+    /// partitions up. Counting what is left, giving up and closing may take until the deadline, or 2 s more; what does not
+    /// answer by then is not waited for.
     ///
     /// # Errors
     /// When the buffer cannot say what is left. The engine is over all the same.
     pub async fn shutdown(mut self, deadline: Duration) -> Result<Drained, BufferError> {
-        self.over = true;
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
         let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
+        // A lease that is lost meanwhile takes nothing off what is left.
+        let mut owned: Vec<BTreeSet<u16>> = self.lanes.iter().map(|lane| lane.held().into_iter().collect()).collect();
         for lane in &self.lanes {
             lane.close();
         }
         futures::future::join_all(self.lanes.iter().map(|lane| lane.drain(until))).await;
-        let owned: Vec<Vec<u16>> = self.lanes.iter().map(|lane| lane.owned()).collect();
+        for (owned, lane) in owned.iter_mut().zip(&self.lanes) {
+            owned.extend(lane.held());
+            lane.end();
+        }
         self.phase.send_replace(Phase::Stopped);
+        let mut cut = vec![false; self.lanes.len()];
         // A task that is in the middle of a retry does not hear; it is cut off at the deadline, which is harmless: what
         // was not acknowledged is still dirty.
-        if tokio::time::timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
-            self.tasks.shutdown().await;
-        }
-        let mut drained = Drained::default();
-        let mut failed = None;
-        for ((lane, owned), before) in self.lanes.iter().zip(&owned).zip(before) {
-            let remaining = lane.remaining(owned).await;
-            let released = lane.release().await;
-            match (remaining, released) {
-                (Ok(remaining), Ok(())) => {
-                    let flushed = lane.stats().flushed.saturating_sub(before);
-                    drained.flushed += flushed;
-                    drained.remaining += remaining;
-                    drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
-                }
-                (Err(error), _) | (_, Err(error)) => failed = Some(error),
+        if timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            for (cut, lane) in cut.iter_mut().zip(&self.lanes) {
+                *cut = lane.is_at_work();
             }
-            lane.close_sink().await;
+            self.tasks.abort_all();
+            // Not one that never yields: it would hold up everything here.
+            let _ = tokio::time::timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} }).await;
         }
-        self.buffer.close().await;
-        failed.map_or(Ok(drained), Err)
+        let last = until.max(Instant::now());
+        let last = last.checked_add(FAREWELL).unwrap_or(last);
+        let parted = self.lanes.iter().zip(owned).zip(cut);
+        let parted = parted.map(|((lane, owned), cut)| part(&**lane, owned.into_iter().collect(), cut, last));
+        let parted = futures::future::join_all(parted).await;
+        if timeout_at(last, self.buffer.close()).await.is_err() {
+            events::not_closed("(all)");
+        }
+        self.over = true;
+        let mut drained = Drained::default();
+        for ((lane, before), remaining) in self.lanes.iter().zip(before).zip(parted) {
+            let (remaining, flushed) = (remaining?, lane.stats().flushed.saturating_sub(before));
+            drained.flushed += flushed;
+            drained.remaining += remaining;
+            drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
+        }
+        Ok(drained)
     }
+}
+
+/// How long what is asked at the end of a shutdown may go on after its deadline.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Counts what a lane leaves in these partitions, gives its leases up and closes its sink.
+async fn part(lane: &dyn AnyLane, owned: Vec<u16>, cut: bool, last: Instant) -> Result<u64, BufferError> {
+    let count = async {
+        let remaining = timeout_at(last, lane.remaining(&owned)).await;
+        if timeout_at(last, lane.release(cut)).await.is_err() {
+            events::not_given_up(lane.entity());
+        }
+        remaining.unwrap_or_else(|_| {
+            Err(BufferError::new(BufferErrorKind::Unavailable, "the buffer does not say in time what is left"))
+        })
+    };
+    // Beside it, so that a buffer that is away does not take the sink's time.
+    let (remaining, closed) = tokio::join!(count, timeout_at(last, lane.close_sink()));
+    if closed.is_err() {
+        events::not_closed(lane.entity());
+    }
+    remaining
 }
 
 impl Drop for Engine {
@@ -177,6 +209,7 @@ impl Drop for Engine {
             events::dropped();
             for lane in &self.lanes {
                 lane.close();
+                lane.end();
             }
         }
     }

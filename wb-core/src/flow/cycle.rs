@@ -151,7 +151,8 @@ impl<E: Entity> Lane<E> {
         let mut outcome = Ok(());
         let mut ended = Ended::default();
         while let Some(settled) = settled.next().await {
-            failed.fetch_or(settled.is_err(), Ordering::Relaxed);
+            // At the engine's end nothing more is written: no need to read it all.
+            failed.fetch_or(settled.is_err() || self.passage.is_over(), Ordering::Relaxed);
             outcome = match settled {
                 Ok(batch) => {
                     ended.add(batch);
@@ -161,6 +162,9 @@ impl<E: Entity> Lane<E> {
             };
         }
         outcome?;
+        if self.passage.is_over() {
+            return Ok(());
+        }
         if let Some(epoch) = epochs.iter().find(|epoch| !ended.has(epoch)) {
             // Every record was settled, and nobody was told that it was the last: there must have been others.
             events::vanished(&self.scope, epoch.partition, epoch.number, 0);

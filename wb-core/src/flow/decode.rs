@@ -1,10 +1,13 @@
 //! Turns claimed records into rows; what has no row is told apart, never dropped.
 
+use std::panic::AssertUnwindSafe;
+
 use crate::codec::CodecError;
 use crate::entity::Entity;
 use crate::error::chain;
 use crate::key::Id;
 use crate::partition::partition_of;
+use crate::record::Record;
 use crate::sink::{Delete, Scope, Upsert};
 
 use super::claim::Claimed;
@@ -36,6 +39,33 @@ pub(super) fn decode_payload<E: Entity>(payload: &[u8]) -> Result<E, CodecError>
     })
 }
 
+/// The row of a record, or why it has none.
+enum Row<E: Entity> {
+    Upsert(Upsert<E>),
+    Delete(Delete<E::Key>),
+    None(&'static str, String),
+}
+
+/// Runs the struct's own code: what panics there is told apart like what does not decode.
+fn row<E: Entity>(id: &Id, record: &Record) -> Row<E> {
+    let row = || match record.payload() {
+        None => match id.parse() {
+            Ok(key) => Row::Delete(Delete::new(id.clone(), key)),
+            Err(error) => Row::None(MISPLACED, chain(&error)),
+        },
+        Some(payload) => match decode_payload::<E>(payload) {
+            Err(error) => Row::None(UNDECODABLE, chain(&error)),
+            // The row would be another one than readers, deletes and later writes of this id mean.
+            Ok(value) if Id::of(&value.key()).ok().as_ref() != Some(id) => {
+                Row::None(MISPLACED, "the payload's key is not the id that it is stored under".to_owned())
+            }
+            Ok(value) => Row::Upsert(Upsert::new(id.clone(), value)),
+        },
+    };
+    std::panic::catch_unwind(AssertUnwindSafe(row))
+        .unwrap_or_else(|_| Row::None(UNDECODABLE, "the record makes the struct's own code panic".to_owned()))
+}
+
 pub(super) fn decode<'a, E: Entity>(scope: &Scope, claimed: impl Iterator<Item = &'a Claimed>) -> Decoded<E> {
     let mut decoded = Decoded { upserts: Vec::new(), deletes: Vec::new(), unreadable: Vec::new() };
     for claimed @ Claimed { epoch, id, record } in claimed {
@@ -46,19 +76,10 @@ pub(super) fn decode<'a, E: Entity>(scope: &Scope, claimed: impl Iterator<Item =
             unreadable(MISPLACED, format!("the id belongs to partition {home}, not to {}", epoch.partition));
             continue;
         }
-        match record.payload() {
-            None => match id.parse() {
-                Ok(key) => decoded.deletes.push(Delete::new(id.clone(), key)),
-                Err(error) => unreadable(MISPLACED, chain(&error)),
-            },
-            Some(payload) => match decode_payload::<E>(payload) {
-                Err(error) => unreadable(UNDECODABLE, chain(&error)),
-                // The row would be another one than readers, deletes and later writes of this id mean.
-                Ok(value) if Id::of(&value.key()).ok().as_ref() != Some(id) => {
-                    unreadable(MISPLACED, "the payload's key is not the id that it is stored under".to_owned());
-                }
-                Ok(value) => decoded.upserts.push(Upsert::new(id.clone(), value)),
-            },
+        match row(id, record) {
+            Row::Upsert(upsert) => decoded.upserts.push(upsert),
+            Row::Delete(delete) => decoded.deletes.push(delete),
+            Row::None(kind, error) => unreadable(kind, error),
         }
     }
     decoded

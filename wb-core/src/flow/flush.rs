@@ -48,6 +48,7 @@ impl<E: Entity> Lane<E> {
     pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch]) -> Result<Flushed, GivenUp> {
         let mut flushed = Flushed { written: Vec::with_capacity(batch.len()), refused: Vec::new() };
         let mut panicked = Vec::new();
+        let mut doubtful = false;
         // First in, first out: between two parts that fail others land, and show that the sink is well.
         let mut batches = VecDeque::from([batch]);
         while let Some(batch) = batches.pop_front() {
@@ -55,7 +56,7 @@ impl<E: Entity> Lane<E> {
                 continue;
             }
             let single = batch.len() == 1;
-            match self.settle_batch(&batch, epochs).await? {
+            match self.settle_batch(&batch, epochs, &mut doubtful).await? {
                 Settled::Written(report) => {
                     if let Some((_, error)) =
                         report.rejected.iter().find(|(_, error)| error.kind() == ErrorKind::Fenced)
@@ -64,7 +65,9 @@ impl<E: Entity> Lane<E> {
                     }
                     let refused: HashSet<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
                     flushed.written.extend(ids(&batch).filter(|id| !refused.contains(id)).cloned());
-                    flushed.refused.extend(report.rejected);
+                    let mut unseen: HashSet<Id> = refused.into_iter().cloned().collect();
+                    // A sink may name a record more than once: the first reason is the record's.
+                    flushed.refused.extend(report.rejected.into_iter().filter(|(id, _)| unseen.remove(id)));
                 }
                 Settled::Refused(error) if single => {
                     flushed.refused.extend(ids(&batch).next().cloned().map(|id| (id, error)));
@@ -84,17 +87,19 @@ impl<E: Entity> Lane<E> {
         Ok(flushed)
     }
 
-    /// Writes a batch as often as it takes, while the partitions are this worker's.
-    async fn settle_batch(&self, batch: &Batch<E>, epochs: &[Epoch]) -> Result<Settled, GivenUp> {
+    /// Writes a batch as often as it takes, while the partitions are this worker's. `doubtful`: a try failed, and may still
+    /// be under way in the sink.
+    async fn settle_batch(&self, batch: &Batch<E>, epochs: &[Epoch], doubtful: &mut bool) -> Result<Settled, GivenUp> {
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
-        let holds = || !fenced || epochs.iter().all(|epoch| self.leases.holds(epoch.partition, epoch.right));
         let (mut failures, mut panics) = (0_u32, 0_u32);
         loop {
+            let mine = |epoch: &Epoch| self.leases.holds(epoch.partition, epoch.right, *doubtful);
+            let holds = || !fenced || epochs.iter().all(mine);
             let admission = match self.passage.admit(batch.len(), holds).await {
                 Ok(admission) => admission,
                 Err(Refused::Over) => return Err(GivenUp),
                 Err(Refused::NotOwner) => {
-                    if let Some(epoch) = epochs.iter().find(|epoch| !self.leases.holds(epoch.partition, epoch.right)) {
+                    if let Some(epoch) = epochs.iter().find(|epoch| !mine(epoch)) {
                         events::step_refused(&self.scope, epoch.partition, epoch.number, "flush");
                     }
                     return Err(GivenUp);
@@ -116,6 +121,7 @@ impl<E: Entity> Lane<E> {
                 Ok(Err(error)) => error,
                 Err(_) => {
                     panics += 1;
+                    *doubtful = true;
                     events::write_panicked(&self.scope, batch.len(), panics);
                     if isolates(panics) {
                         // Whether the sink is well is for the parts to find out, not faster than for an outage.
@@ -127,6 +133,7 @@ impl<E: Entity> Lane<E> {
                 }
             };
             failures = failures.saturating_add(1);
+            *doubtful |= !matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Deferred);
             self.counters.failed.of(error.kind()).add(1);
             match verdict(error.kind(), failures, &self.options.retry, rand::random()) {
                 (Verdict::Isolate, _) => {

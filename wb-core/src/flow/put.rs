@@ -70,6 +70,7 @@ impl<E: Entity> Lane<E> {
         tokio::select! {
             biased;
             () = self.gate.closed() => Err(CacheError::Closed),
+            reason = self.gate.over() => Err(reason),
             done = wait => Ok(Some(done)),
             () = tokio::time::sleep_until(until) => Ok(None),
         }

@@ -134,6 +134,19 @@ impl Leases {
         self.taken().partitions.keys().copied().collect()
     }
 
+    /// Partitions that may be given up at once, also when a cycle was `cut` off: a fence keeps out what it may have left
+    /// under way in the sink.
+    pub(crate) fn harmless(&self, cut: bool) -> Vec<u16> {
+        let fenced = |lease: &Lease| lease.right.is_none_or(|right| right.fence.is_some());
+        self.taken().partitions.iter().filter(|(_, lease)| !cut || fenced(lease)).map(|(&p, _)| p).collect()
+    }
+
+    /// Whether a cycle is at work.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let taken = self.taken();
+        taken.ended < taken.begun
+    }
+
     /// A cycle begins; before it asks for its rights.
     pub(crate) fn at_work(&self) -> AtWork<'_> {
         self.taken().begun += 1;
@@ -148,21 +161,20 @@ impl Leases {
         current.filter_map(|(&partition, lease)| Some((partition, lease.right?))).collect()
     }
 
-    /// Whether the right is still good.
-    pub(crate) fn holds(&self, partition: u16, right: Right) -> bool {
+    /// Whether the right is still good, for what has perhaps a try under way in the sink (`doubtful`), or surely none.
+    pub(crate) fn holds(&self, partition: u16, right: Right, doubtful: bool) -> bool {
         let now = Instant::now();
-        self.taken()
-            .partitions
-            .get(&partition)
-            .is_some_and(|lease| lease.until > now && lease.right == Some(right) && !self.is_recalled(lease, now))
+        self.taken().partitions.get(&partition).is_some_and(|lease| {
+            lease.until > now && lease.right == Some(right) && !self.is_recalled(lease, doubtful, now)
+        })
     }
 
     /// Whether a batch is not to be tried again, because the partition has been waiting to leave for long: its cycle may
-    /// go on for as long as the sink is away, and another worker may reach it. Only where the sink fences: a try that
-    /// failed may still be under way there, and nothing else would stop it from landing after a newer state.
-    fn is_recalled(&self, lease: &Lease, now: Instant) -> bool {
+    /// go on for as long as the sink is away, and another worker may reach it, or as a rate limit makes it. A try that
+    /// failed may still be under way, and only a sink that fences stops it from landing after a newer state.
+    fn is_recalled(&self, lease: &Lease, doubtful: bool, now: Instant) -> bool {
         let fenced = lease.right.is_some_and(|right| right.fence.is_some());
-        fenced && lease.leaving.is_some_and(|leaving| now.duration_since(leaving.since) >= self.ttl)
+        (fenced || !doubtful) && lease.leaving.is_some_and(|leaving| now.duration_since(leaving.since) >= self.ttl)
     }
 
     /// Gives rights up that turned out to be void; the partitions are fenced anew before anything more is done.
@@ -265,6 +277,13 @@ impl Leases {
         for partition in partitions {
             taken.partitions.remove(partition);
         }
+    }
+
+    /// Whether the partition is still to be fenced for this term. A fence for a lease that is lost would only shut out its
+    /// owner.
+    pub(super) fn is_unfenced(&self, partition: u16, term: u64) -> bool {
+        let taken = self.taken();
+        taken.partitions.get(&partition).is_some_and(|lease| lease.term == term && lease.right.is_none())
     }
 
     /// Partitions that are to be fenced, with the terms of their leases.

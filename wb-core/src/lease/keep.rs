@@ -52,7 +52,11 @@ pub(crate) async fn keep<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<P
         while fencing.len() < FENCING
             && let Some((partition, term)) = queue.pop_front()
         {
-            fencing.push(fence(lane, partition, term));
+            if lane.leases.is_unfenced(partition, term) {
+                fencing.push(fence(lane, partition, term));
+            } else {
+                busy.remove(&partition);
+            }
         }
     }
 }

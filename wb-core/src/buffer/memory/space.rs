@@ -131,11 +131,11 @@ impl Space for MemorySpace {
         let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         match shelves.get(&(self.scope.namespace.clone(), self.scope.entity)) {
             // The same partitions, not only as many: changed and changed back, they are other ones.
-            Some(shelf) if Arc::ptr_eq(&shelf.partitions, &self.partitions) => Ok(()),
-            shelf => {
-                let stored = shelf.map(|shelf| shelf.topology.to_string());
-                Err(buffer::topology_changed(&self.scope, stored.as_deref(), &self.topology))
+            Some(shelf) if !Arc::ptr_eq(&shelf.partitions, &self.partitions) => {
+                Err(buffer::topology_changed(&self.scope, &shelf.topology.to_string(), &self.topology))
             }
+            // Shelves are never taken away.
+            _ => Ok(()),
         }
     }
 

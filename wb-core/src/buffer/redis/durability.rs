@@ -7,6 +7,7 @@ use redis::{Pipeline, RedisResult, Value};
 
 use super::classify::classify;
 use super::server::{self, Facts, Version};
+use super::space::millis;
 use crate::buffer::{BufferError, BufferErrorKind};
 
 /// What an acknowledged write has survived.
@@ -57,7 +58,7 @@ impl Wait {
     /// Adds the one command that waits for what stands before it.
     pub(super) fn add_to(&self, pipeline: &mut Pipeline) {
         // Zero would wait for ever.
-        let millis = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        let millis = millis(self.timeout).max(1);
         match self.durability {
             Durability::Replicas(replicas) => pipeline.cmd("WAIT").arg(replicas).arg(millis),
             Durability::Memory | Durability::Fsync => pipeline.cmd("WAITAOF").arg(1).arg(0).arg(millis),

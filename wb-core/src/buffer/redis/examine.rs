@@ -113,12 +113,16 @@ fn persistence(facts: &Facts, settings: &Settings) -> Option<Finding> {
     if facts.get("aof_enabled")? == "1" {
         let lost = match settings.appendfsync.as_deref() {
             Some("always") => return None,
-            Some("no") => "what the operating system has not written yet, up to half a minute of acknowledged writes",
-            _ => "about the last second of acknowledged writes",
+            Some("no") => {
+                "a crash of the machine can lose what the operating system has not written yet, up to half a minute of \
+                 acknowledged writes"
+            }
+            // While a sync runs, Redis holds its writes to the file back, for two seconds at most.
+            _ => "a crash of the machine, or of Redis alone, can lose up to two seconds of acknowledged writes",
         };
         let text = format!(
-            "a crash of the machine (not of Redis alone) can lose {lost}; `appendfsync always` or `Durability::Fsync` \
-             prevents it, at the price of a sync for each group of writes"
+            "{lost}; `appendfsync always` or `Durability::Fsync` prevents it, at the price of a sync for each group of \
+             writes"
         );
         return Some(Finding::note("persistence", SUBJECT, text));
     }
@@ -184,9 +188,9 @@ mod tests {
             let settings = Settings { save: save.map(str::to_owned), appendfsync: appendfsync.map(str::to_owned) };
             persistence(&facts, &settings).map(|finding| finding.text).unwrap_or_default()
         };
-        assert!(say("1", None, Some("everysec")).contains("last second"));
+        assert!(say("1", None, Some("everysec")).contains("or of Redis alone, can lose up to two seconds"));
         assert!(say("1", None, Some("no")).contains("half a minute"));
-        assert!(say("1", None, None).contains("last second"), "CONFIG is forbidden");
+        assert!(say("1", None, None).contains("or of Redis alone, can lose up to two seconds"), "CONFIG is forbidden");
         assert_eq!(say("1", None, Some("always")), "");
         assert!(say("0", Some(""), None).contains("loses everything that has not"));
         assert!(say("0", Some("3600 1"), None).contains("since its last snapshot"));

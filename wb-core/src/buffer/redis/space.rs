@@ -100,7 +100,7 @@ const NOTHING: Moved = Moved { done: Done::More, records: 0 };
 const LONGEST_MS: u64 = 100 * 365 * 24 * 3_600 * 1_000;
 
 /// Milliseconds for `PX`; at least one, because zero is an error there.
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(LONGEST_MS).clamp(u64::from(!duration.is_zero()), LONGEST_MS)
 }
 
@@ -226,7 +226,7 @@ impl Space for RedisSpace {
     }
 
     async fn confirm(&self) -> Result<(), BufferError> {
-        topology::confirm(&self.connection, &self.scope, &self.topology).await
+        topology::confirm(&self.connection, &self.scripts, &self.scope, &self.topology).await
     }
 
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {

@@ -60,19 +60,29 @@ pub(super) async fn register(
     Err(BufferError::new(BufferErrorKind::Topology, format!("`{key}` changes while this program starts")))
 }
 
-/// Whether the topology is still the one that a space was opened with.
-pub(super) async fn confirm(connection: &ConnectionManager, scope: &Scope, own: &Topology) -> Result<(), BufferError> {
+/// Whether the topology is still the one that a space was opened with. Where none is stored Redis has lost its data, and
+/// with them all reason to refuse this one: it is fixed anew, by whoever comes first.
+pub(super) async fn confirm(
+    connection: &ConnectionManager,
+    scripts: &Scripts,
+    scope: &Scope,
+    own: &Topology,
+) -> Result<(), BufferError> {
     let key = keys::topology(&scope.namespace);
     let mut command = redis::cmd("HGET");
     command.arg(&key).arg(scope.entity);
-    let stored: Option<String> = command
-        .query_async(&mut connection.clone())
-        .await
-        .map_err(|error| classify(&format!("cannot read the topology in `{key}`"), error))?;
-    if stored.as_deref() == Some(own.to_string().as_str()) {
-        return Ok(());
-    }
-    Err(buffer::topology_changed(scope, stored.as_deref(), own))
+    let failed = |error| classify(&format!("cannot read the topology in `{key}`"), error);
+    let stored: Option<String> = command.query_async(&mut connection.clone()).await.map_err(failed)?;
+    let own_text = own.to_string();
+    let stored = match stored {
+        Some(stored) => stored,
+        None => {
+            let mut call = scripts.topology.key(&key);
+            call.arg(scope.entity).arg(&own_text).arg("");
+            call.invoke_async::<String>(&mut connection.clone()).await.map_err(failed)?
+        }
+    };
+    if stored == own_text { Ok(()) } else { Err(buffer::topology_changed(scope, &stored, own)) }
 }
 
 async fn dirty(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> RedisResult<u64> {

@@ -7,6 +7,11 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
   -- A removal comes first: a full Redis refuses a script whose first write needs memory, and needs workers most.
   redis.call('HDEL', KEYS[3], 'stamp')
   redis.call('HSET', KEYS[3], 'stamp', ARGV[2])
+  if open_epoch < 2 then
+    -- Its number is lost, and must not be taken for "nothing is dirty".
+    open_epoch = 2
+    redis.call('HSET', KEYS[3], 'open', open_epoch)
+  end
   return open_epoch - 1
 end
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
