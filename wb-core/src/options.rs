@@ -108,7 +108,7 @@ impl EntityOptions {
         self
     }
 
-    /// Largest key and payload together that is accepted, in bytes. Default: 1 MiB.
+    /// Largest key and payload together that is accepted, in bytes; at most 64 MiB. Default: 1 MiB.
     pub const fn max_record_bytes(mut self, bytes: usize) -> Self {
         self.max_record_bytes = bytes;
         self
@@ -171,8 +171,10 @@ impl EntityOptions {
         if self.flush_at == 0 || self.max_batch == 0 || self.max_batch_bytes == 0 || self.flush_concurrency == 0 {
             return wrong("flush_at, max_batch, max_batch_bytes and flush_concurrency must be above zero");
         }
-        if self.max_record_bytes == 0 || self.max_record_bytes > 512 << 20 {
-            return wrong("max_record_bytes must be from 1 to 512 MiB, the most that Redis holds in one value");
+        if self.max_record_bytes == 0 || self.max_record_bytes > 64 << 20 {
+            return wrong(
+                "max_record_bytes must be from 1 byte to 64 MiB: as a dead letter a record takes up to six times as much, and Redis holds 512 MiB in one value",
+            );
         }
         if self.max_dirty.is_some_and(|limit| limit.keys == 0) || self.rate_limit == Some(0) {
             return wrong("max_dirty and rate_limit must be above zero");
