@@ -87,6 +87,8 @@ async fn a_server_that_hangs_in_between_is_unavailable_and_the_batch_lands_later
             }
         });
         assert!(landed.await.rejected.is_empty());
+        // Dropping the collection waits for every transaction that touched it: none is left open, while the door is.
+        within(LIMIT, async { database.collection::<Document>("players").drop().await }).await.unwrap();
     })
     .await;
 }
@@ -115,7 +117,7 @@ async fn connections_cut_in_mid_write_are_unavailable_and_nothing_is_half_writte
         let players = database.collection::<Document>("players");
         let mut failures = 0;
         for round in 0..12_u64 {
-            // Rows of its own: a transaction that the cut left open on the server keeps them locked for a minute.
+            // Rows of its own: a transaction that a cut left open on the server keeps them locked until the next batch.
             let ids = round.cast_signed() * 2_000..(round.cast_signed() + 1) * 2_000;
             let rows = batch(&Player::range(ids.clone()), &[]);
             let write = tokio::spawn({
@@ -136,6 +138,11 @@ async fn connections_cut_in_mid_write_are_unavailable_and_nothing_is_half_writte
             assert!(count == 0 || count == 2_000, "{count} of 2000 rows");
         }
         assert!(failures > 0, "no write was cut");
+        // As a worker would: the next batches end what the cuts left open on the server, each in its session.
+        for _ in 0..8 {
+            within(LIMIT, sink.write(&batch(&Player::range(0..1), &[]))).await.unwrap();
+        }
+        within(LIMIT, async { players.drop().await }).await.unwrap();
     })
     .await;
 }
