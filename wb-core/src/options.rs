@@ -138,7 +138,8 @@ impl EntityOptions {
     /// appears later; writes of keys that are dirty already pass. Writes of one call get in all or not at all, and never
     /// when they are of more keys than the limit. Redis counts a key twice that is written again while it is being flushed,
     /// until that flush ends: new keys may be refused early, never late. With a limit, writes are scripts instead of plain
-    /// `HSET`s. Programs that write past this library do not look at it, nor do replays of dead letters. Default: no limit but the memory of the buffer.
+    /// `HSET`s. Programs that write past this library do not look at it, nor do replays of dead letters. Default: no limit
+    /// but the memory of the buffer.
     pub const fn max_dirty(mut self, keys: u64, overflow: Overflow) -> Self {
         self.max_dirty = Some(MaxDirty { keys, overflow });
         self

@@ -116,8 +116,6 @@ pub(crate) struct Counters {
     pub(crate) vanished: Counter,
     /// Refusals of single records that were tried again later.
     pub(crate) refused: Counter,
-    /// Records that were put back without a try, because their time had not come.
-    pub(crate) postponed: Counter,
     /// Dead letters that were made dirty again.
     pub(crate) replayed: Counter,
     pub(crate) dead_letters: Counter,

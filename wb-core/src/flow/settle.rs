@@ -83,7 +83,6 @@ impl<E: Entity> Lane<E> {
         let Epoch { partition, number, stamp, .. } = epoch;
         let step = Step { partition, owner: self.leases.owner(), epoch: number, stamp };
         let Share { written, refused, early, unreadable } = share;
-        self.counters.postponed.add(early.len() as u64);
         let (mut again, dead) = self.judge(epoch, refused, unreadable).await?;
         again.extend(early);
         let mut tally = Tally { epoch, over: false, missing: 0 };
