@@ -119,7 +119,7 @@ impl Task {
         self.log.intent(key, seq, delete);
         let result = if delete { self.cache.delete(&key).await } else { self.cache.put(&Item::state(key, seq)).await };
         let outcome = match result {
-            Ok(()) => Outcome::Acknowledged,
+            Ok(_) => Outcome::Acknowledged,
             Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Unknown => Outcome::Unknown,
             Err(_) => Outcome::Refused,
         };

@@ -44,6 +44,10 @@ impl VersionField for Revision {
     fn to_version(&self) -> i64 {
         self.0
     }
+
+    fn from_version(version: i64) -> Option<Self> {
+        Some(Self(version))
+    }
 }
 
 mod account {

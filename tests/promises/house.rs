@@ -246,11 +246,11 @@ pub(crate) struct Resident {
 
 impl Resident {
     pub(crate) async fn put(&self, id: i64, state: i64) -> Result<(), CacheError> {
-        self.accounts.put(&Account::new(id, state)).await
+        self.accounts.put(&Account::new(id, state)).await.map(drop)
     }
 
     pub(crate) async fn delete(&self, id: i64) -> Result<(), CacheError> {
-        self.accounts.delete(&id).await
+        self.accounts.delete(&id).await.map(drop)
     }
 
     pub(crate) async fn get(&self, id: i64) -> Result<Option<i64>, CacheError> {

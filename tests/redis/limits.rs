@@ -86,7 +86,7 @@ async fn write(players: Cache<Player>, task: u64, seed: u64, watched: Arc<Watche
         let many: Vec<Player> = ids.iter().map(|&id| Player { id, score }).collect();
         let result = if more == 0 { players.put(&Player { id, score }).await } else { players.put_many(&many).await };
         match result {
-            Ok(()) => told.stored.extend(ids.into_iter().map(|id| (id, score))),
+            Ok(_) => told.stored.extend(ids.into_iter().map(|id| (id, score))),
             Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Full => {
                 told.refused.extend(ids.into_iter().map(|id| (id, score)));
                 watched.refused.fetch_add(1, Ordering::Relaxed);

@@ -12,7 +12,6 @@ use crate::error::CacheError;
 use crate::events;
 use crate::key::{EntityKey, Id, KeyError};
 use crate::lane::Lane;
-use crate::partition::partition_of;
 
 /// Letters that are read at a time when all are replayed.
 const PAGE: usize = 100;
@@ -145,7 +144,7 @@ impl<T: Entity> DeadLetters<T> {
 
     fn place(&self, key: &T::Key) -> Result<(u16, Id), CacheError> {
         let id = Id::of(key)?;
-        Ok((partition_of(&id, self.lane.scope.partitions), id))
+        Ok((self.lane.partition_of(&id, key)?, id))
     }
 
     /// How many there are.

@@ -1,7 +1,7 @@
 //! What the framework knows of a domain struct.
 
 use crate::codec::{CodecError, Format};
-use crate::key::EntityKey;
+use crate::key::{EntityKey, Id, KeyError};
 
 /// A struct whose values are written behind: one table or one collection.
 ///
@@ -42,14 +42,45 @@ pub trait Entity: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// How payloads are written in the buffer.
     const FORMAT: Format;
+    /// Whether records are only ever added (`#[wb(append)]`): they wait in a list, in order, and nothing is read back.
+    const APPEND: bool = false;
+    /// Whether a part of the record decides its partition instead of the whole key (`#[wb(partition_by)]`).
+    const PLACED: bool = false;
+    /// [`NAME`](Self::NAME)s of the entities that rows of this one refer to by foreign keys (`#[wb(belongs_to = "...")]`):
+    /// they are written before it, and deleted after it.
+    const PARENTS: &'static [&'static str] = &[];
 
     /// The key of this value.
     fn key(&self) -> Self::Key;
 
-    /// The version of this value, where a field is marked with `#[wb(version)]`; `None` where none is. A sink that
-    /// cannot fence stale workers off does not let an older version overwrite a newer one.
+    /// The text whose sum is the partition of `key`; the id itself, unless the entity is [`PLACED`](Self::PLACED).
+    ///
+    /// # Errors
+    /// [`KeyError::Empty`] when there is no text.
+    fn place_of(key: &Self::Key) -> Result<Id, KeyError> {
+        Id::of(key)
+    }
+
+    /// [`place_of`](Self::place_of) this value. Only an [`APPEND`](Self::APPEND) entity may be placed by what is no part
+    /// of its key, because nobody looks for its records.
+    ///
+    /// # Errors
+    /// [`KeyError::Empty`] when there is no text.
+    fn place(&self) -> Result<Id, KeyError> {
+        Self::place_of(&self.key())
+    }
+
+    /// The version of this value, where a field is marked with `#[wb(version)]`; `None` where none is. A write of a version
+    /// that is not above that of the state it replaces is a conflict, and no sink lets an older version overwrite a newer
+    /// one.
     fn version(&self) -> Option<i64> {
         None
+    }
+
+    /// Sets the version of this value; `false` where no field is marked, or the field's type has no such number.
+    fn set_version(&mut self, version: i64) -> bool {
+        let _ = version;
+        false
     }
 
     /// The payload that is buffered.
@@ -68,8 +99,7 @@ pub trait Entity: Sized + Send + Sync + 'static {
 /// The type of a `#[wb(version)]` field: an integer, or a newtype of yours that implements this.
 ///
 /// # Contract
-/// The version of a record never goes down from one state to the next. Two states may share one; then the one that is
-/// written later stands.
+/// Every state of a record has a higher version than the one before it. `from_version(to_version(v))` equals `v`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a version",
     label = "not an integer",
@@ -79,6 +109,11 @@ pub trait VersionField {
     /// The version as a number that sinks compare. Of a `u64`, everything above `i64::MAX` is `i64::MAX`: no database
     /// here orders more.
     fn to_version(&self) -> i64;
+
+    /// The version of a number; `None` when the type has no such number.
+    fn from_version(version: i64) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 macro_rules! versions {
@@ -86,6 +121,10 @@ macro_rules! versions {
         impl VersionField for $ty {
             fn to_version(&self) -> i64 {
                 i64::from(*self)
+            }
+
+            fn from_version(version: i64) -> Option<Self> {
+                Self::try_from(version).ok()
             }
         }
     )*};
@@ -96,5 +135,9 @@ versions!(i8, i16, i32, i64, u8, u16, u32);
 impl VersionField for u64 {
     fn to_version(&self) -> i64 {
         i64::try_from(*self).unwrap_or(i64::MAX)
+    }
+
+    fn from_version(version: i64) -> Option<Self> {
+        Self::try_from(version).ok()
     }
 }

@@ -125,6 +125,62 @@ pub enum CacheError {
         /// What the sink said.
         source: Arc<SinkError>,
     },
+    /// The write is not stored: its version is not above that of the state that it would replace.
+    #[error("record `{id}` has version {stored} already, version {offered} cannot replace it")]
+    Conflict {
+        /// The record.
+        id: String,
+        /// Version of the state that stands.
+        stored: i64,
+        /// Version of the state that was refused.
+        offered: i64,
+    },
+    /// Others changed the record again and again while this call tried to; nothing of it is stored.
+    #[error("record `{id}` was changed by others {tries} times in a row while this change was tried")]
+    Contended {
+        /// The record.
+        id: String,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// There is no such record to be changed.
+    #[error("there is no record `{id}`")]
+    Absent {
+        /// The record.
+        id: String,
+    },
+    /// The change would give the record another key; nothing is stored.
+    #[error("the change gives record `{id}` another key")]
+    KeyChanged {
+        /// The record.
+        id: String,
+    },
+    /// The sum is out of the range of the counter's type, or the next version is; nothing is stored.
+    #[error("field `{field}` of record `{id}` cannot hold the sum")]
+    Overflow {
+        /// The record.
+        id: String,
+        /// The counter, or the version.
+        field: &'static str,
+    },
+    /// The sink refuses the record for a reason of its own data. It is kept as a dead letter.
+    #[error("record `{id}` is a dead letter ({kind}): {reason}")]
+    DeadLettered {
+        /// The record.
+        id: String,
+        /// Kind of the letter: see [`DeadLetter::kind`](crate::DeadLetter::kind).
+        kind: String,
+        /// What the sink said.
+        reason: String,
+    },
+    /// The write is in the buffer and will be flushed, but was not in the sink when the time was up.
+    #[error("record `{id}` is not in the sink after {waited:?}")]
+    NotPersisted {
+        /// The record.
+        id: String,
+        /// How long was waited.
+        waited: std::time::Duration,
+    },
     /// The engine was shut down.
     #[error("the engine is shut down")]
     Closed,

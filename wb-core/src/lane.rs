@@ -15,10 +15,12 @@ use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
 use crate::gate::Gate;
+use crate::key::{Id, KeyError};
 use crate::lease::Leases;
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::EntityOptions;
+use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
@@ -139,6 +141,17 @@ impl<E: Entity> Lane<E> {
     /// Publishes the figures as metrics.
     pub(crate) fn publish(&self) {
         metrics::publish(&self.scope, &self.figures());
+    }
+
+    /// The partition of an id, whose key this is.
+    pub(crate) fn partition_of(&self, id: &Id, key: &E::Key) -> Result<u16, KeyError> {
+        self.partition(id, || E::place_of(key))
+    }
+
+    /// The partition of an id; `place` is asked only where it is not the id itself that decides.
+    pub(crate) fn partition(&self, id: &Id, place: impl FnOnce() -> Result<Id, KeyError>) -> Result<u16, KeyError> {
+        let partitions = self.scope.partitions;
+        if E::PLACED { Ok(partition_of(&place()?, partitions)) } else { Ok(partition_of(id, partitions)) }
     }
 
     pub(crate) fn all_partitions(&self) -> Vec<u16> {

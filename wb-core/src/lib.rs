@@ -3,6 +3,7 @@
 mod backlog;
 pub mod buffer;
 mod cache;
+mod change;
 mod circuit;
 pub mod codec;
 mod dead_letters;
@@ -37,7 +38,8 @@ pub mod testing;
 #[cfg(feature = "redis")]
 pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};
 pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
-pub use cache::Cache;
+pub use cache::{Cache, Receipt};
+pub use change::{Counter, CounterField, Patch};
 pub use codec::{CodecError, Format};
 pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
 pub use doctor::{Finding, Severity};

@@ -556,7 +556,7 @@ async fn p11_writes_while_shutting_down_are_refused_or_flushed() {
         let mut written = Vec::new();
         for n in 0.. {
             match players.put(&player(n, 1)).await {
-                Ok(()) => written.push(n),
+                Ok(_) => written.push(n),
                 Err(CacheError::Closed) => return written,
                 Err(other) => panic!("{other}"),
             }

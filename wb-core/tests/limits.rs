@@ -33,7 +33,7 @@ impl Bench {
     }
 
     async fn put(&self, id: u64, score: u64) -> Result<(), CacheError> {
-        self.players.put(&Player { id, score }).await
+        self.players.put(&Player { id, score }).await.map(drop)
     }
 
     fn scores(&self) -> BTreeMap<u64, u64> {
@@ -41,7 +41,7 @@ impl Bench {
     }
 }
 
-fn is_full(result: &Result<(), CacheError>) -> bool {
+fn is_full<T>(result: &Result<T, CacheError>) -> bool {
     matches!(result, Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Full)
 }
 

@@ -282,7 +282,7 @@ async fn nobody_waits_for_ever_under_a_topology_that_is_over() {
     players.put(&player(1, 1)).await.unwrap();
     let two = player(2, 1);
     let (flushed, put) = tokio::join!(timeout(FOREVER, players.flush()), timeout(FOREVER, players.put(&two)));
-    for told in [flushed.expect("the flush ends"), put.expect("the write ends")] {
+    for told in [flushed.expect("the flush ends"), put.expect("the write ends").map(drop)] {
         let told = told.unwrap_err();
         assert!(matches!(&told, CacheError::Buffer(e) if e.kind() == BufferErrorKind::Topology), "{told}");
     }

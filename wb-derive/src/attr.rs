@@ -36,6 +36,10 @@ pub(crate) struct StructWords {
     pub(crate) format: Option<Said<Format>>,
     pub(crate) rename_all: Option<Said<Case>>,
     pub(crate) native_bson: Option<Said<()>>,
+    pub(crate) append: Option<Said<()>>,
+    pub(crate) merge: Option<Said<()>>,
+    pub(crate) client_keys: Option<Said<()>>,
+    pub(crate) patch: Option<Said<String>>,
     pub(crate) krate: Option<Said<Path>>,
 }
 
@@ -51,11 +55,27 @@ pub(crate) struct FieldWords {
     pub(crate) insert_only: Option<Said<()>>,
     pub(crate) version: Option<Said<()>>,
     pub(crate) native_bson: Option<Said<()>>,
+    pub(crate) partition_by: Option<Said<()>>,
+    pub(crate) belongs_to: Option<Said<Path>>,
+    pub(crate) counter: Option<Said<String>>,
 }
 
-const STRUCT_WORDS: [&str; 8] =
-    ["name", "table", "schema", "collection", "format", "rename_all", "native_bson", "crate"];
-const FIELD_WORDS: [&str; 7] = ["key", "rename", "skip", "json", "insert_only", "version", "native_bson"];
+const STRUCT_WORDS: [&str; 12] = [
+    "name",
+    "table",
+    "schema",
+    "collection",
+    "format",
+    "rename_all",
+    "native_bson",
+    "append",
+    "merge",
+    "client_keys",
+    "patch",
+    "crate",
+];
+const FIELD_WORDS: [&str; 10] =
+    ["key", "rename", "skip", "json", "insert_only", "version", "native_bson", "partition_by", "belongs_to", "counter"];
 
 impl StructWords {
     pub(crate) fn parse(attrs: &[Attribute], mistakes: &mut Mistakes) -> Self {
@@ -73,7 +93,16 @@ impl StructWords {
                 "format" => once(&mut words.format, &meta, text(&meta, m).and_then(|t| format(t, m)), m),
                 "rename_all" => once(&mut words.rename_all, &meta, text(&meta, m).and_then(|t| case(t, m)), m),
                 "native_bson" => once(&mut words.native_bson, &meta, flag(&meta, m), m),
-                "crate" => once(&mut words.krate, &meta, text(&meta, m).and_then(|t| path(&t, m)), m),
+                "append" => once(&mut words.append, &meta, flag(&meta, m), m),
+                "merge" => once(&mut words.merge, &meta, flag(&meta, m), m),
+                "client_keys" => once(&mut words.client_keys, &meta, flag(&meta, m), m),
+                "patch" => once(&mut words.patch, &meta, text(&meta, m), m),
+                "crate" => once(
+                    &mut words.krate,
+                    &meta,
+                    text(&meta, m).and_then(|t| path(&t, "the `write_behind` crate", m)),
+                    m,
+                ),
                 unknown => {
                     refuse(&meta, unknown, "struct", &STRUCT_WORDS, ("a field", &FIELD_WORDS), m);
                 }
@@ -99,6 +128,11 @@ impl FieldWords {
                 "insert_only" => once(&mut words.insert_only, &meta, flag(&meta, m), m),
                 "version" => once(&mut words.version, &meta, flag(&meta, m), m),
                 "native_bson" => once(&mut words.native_bson, &meta, flag(&meta, m), m),
+                "partition_by" => once(&mut words.partition_by, &meta, flag(&meta, m), m),
+                "belongs_to" => {
+                    once(&mut words.belongs_to, &meta, text(&meta, m).and_then(|t| path(&t, "an entity type", m)), m);
+                }
+                "counter" => once(&mut words.counter, &meta, text(&meta, m), m),
                 unknown => {
                     refuse(&meta, unknown, "field", &FIELD_WORDS, ("the struct", &STRUCT_WORDS), m);
                 }
@@ -207,15 +241,12 @@ fn case(text: Said<String>, mistakes: &mut Mistakes) -> Option<Said<Case>> {
     Some(Said { span: text.span, value })
 }
 
-fn path(text: &Said<String>, mistakes: &mut Mistakes) -> Option<Said<Path>> {
+fn path(text: &Said<String>, what: &str, mistakes: &mut Mistakes) -> Option<Said<Path>> {
     // The tokens take the literal's place, so that an unresolved path is shown there.
     match LitStr::new(&text.value, text.span).parse_with(Path::parse_mod_style) {
         Ok(value) => Some(Said { span: text.span, value }),
         Err(_) => {
-            mistakes.note(
-                text.span,
-                format_args!("`{}` is no path; write the path of the `write_behind` crate", text.value),
-            );
+            mistakes.note(text.span, format_args!("`{}` is no path; write the path of {what}", text.value));
             None
         }
     }

@@ -66,17 +66,39 @@ fn row<E: Entity>(id: &Id, record: &Record) -> Row<E> {
         .unwrap_or_else(|_| Row::None(UNDECODABLE, "the record makes the struct's own code panic".to_owned()))
 }
 
+/// What decides the partition of a row, where that is not its id. The struct's own code: what panics there, or has no
+/// text, is taken for the id, and stays where it is.
+fn place<E: Entity>(row: &Row<E>) -> Option<Id> {
+    if !E::PLACED {
+        return None;
+    }
+    let place = || match row {
+        Row::Upsert(upsert) => upsert.value.place().ok(),
+        Row::Delete(delete) => E::place_of(&delete.key).ok(),
+        Row::None(..) => None,
+    };
+    std::panic::catch_unwind(AssertUnwindSafe(place)).unwrap_or_default()
+}
+
 pub(super) fn decode<'a, E: Entity>(scope: &Scope, claimed: impl Iterator<Item = &'a Claimed>) -> Decoded<E> {
     let mut decoded = Decoded { upserts: Vec::new(), deletes: Vec::new(), unreadable: Vec::new() };
     for claimed @ Claimed { epoch, id, record } in claimed {
         let mut unreadable =
             |kind, error| decoded.unreadable.push(Unreadable { claimed: claimed.clone(), kind, error });
-        let home = partition_of(id, scope.partitions);
-        if home != epoch.partition {
-            unreadable(MISPLACED, format!("the id belongs to partition {home}, not to {}", epoch.partition));
+        let misplaced = |place: &Id| {
+            let home = partition_of(place, scope.partitions);
+            (home != epoch.partition).then(|| format!("the id belongs to partition {home}, not to {}", epoch.partition))
+        };
+        if let Some(error) = misplaced(id).filter(|_| !E::PLACED) {
+            unreadable(MISPLACED, error);
             continue;
         }
-        match row(id, record) {
+        let row = row(id, record);
+        if let Some(error) = place(&row).as_ref().and_then(misplaced) {
+            unreadable(MISPLACED, error);
+            continue;
+        }
+        match row {
             Row::Upsert(upsert) => decoded.upserts.push(upsert),
             Row::Delete(delete) => decoded.deletes.push(delete),
             Row::None(kind, error) => unreadable(kind, error),

@@ -208,7 +208,7 @@ fn ids<E: Entity>(batch: &Batch<E>) -> impl Iterator<Item = &Id> {
 
 /// Two batches of half the records each; a refused record is found in about log2(n) writes.
 fn halves<E: Entity>(batch: Batch<E>) -> [Batch<E>; 2] {
-    let Batch { scope, fences, mut upserts, mut deletes } = batch;
+    let Batch { scope, fences, mut upserts, mut deletes, whole } = batch;
     // Upserts and deletes apart first: the kinds rarely fail for the same reason.
     let (more_upserts, more_deletes) = if upserts.is_empty() || deletes.is_empty() {
         (upserts.split_off(upserts.len() / 2), deletes.split_off(deletes.len() / 2))
@@ -216,7 +216,7 @@ fn halves<E: Entity>(batch: Batch<E>) -> [Batch<E>; 2] {
         (Vec::new(), std::mem::take(&mut deletes))
     };
     [
-        Batch { scope: scope.clone(), fences: fences.clone(), upserts: more_upserts, deletes: more_deletes },
-        Batch { scope, fences, upserts, deletes },
+        Batch { scope: scope.clone(), fences: fences.clone(), upserts: more_upserts, deletes: more_deletes, whole },
+        Batch { scope, fences, upserts, deletes, whole },
     ]
 }

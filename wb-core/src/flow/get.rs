@@ -12,7 +12,6 @@ use crate::error::CacheError;
 use crate::events;
 use crate::key::Id;
 use crate::lane::Lane;
-use crate::partition::partition_of;
 use crate::record::Record;
 
 /// Looks at a key again at most so often while others put tokens there; then loads without filling.
@@ -23,7 +22,7 @@ impl<E: Entity> Lane<E> {
     pub(crate) async fn get(&self, key: E::Key) -> Result<Option<E>, CacheError> {
         self.gate.open()?;
         let id = Id::of(&key)?;
-        let partition = partition_of(&id, self.scope.partitions);
+        let partition = self.partition_of(&id, &key)?;
         for _ in 0..LOOKS {
             let lookup = self.space.get(partition, std::slice::from_ref(&id)).await?.pop().unwrap_or(Lookup::Absent);
             match lookup {
@@ -55,8 +54,8 @@ impl<E: Entity> Lane<E> {
         self.gate.open()?;
         let ids: Vec<Id> = keys.iter().map(Id::of).collect::<Result<_, _>>()?;
         let mut by_partition: HashMap<u16, Vec<Id>> = HashMap::new();
-        for id in &ids {
-            by_partition.entry(partition_of(id, self.scope.partitions)).or_default().push(id.clone());
+        for (id, key) in ids.iter().zip(keys) {
+            by_partition.entry(self.partition_of(id, key)?).or_default().push(id.clone());
         }
         let lookups = try_join_all(by_partition.into_iter().map(|(partition, mut ids)| async move {
             ids.sort_unstable();

@@ -16,7 +16,6 @@ use crate::events;
 use crate::key::Id;
 use crate::lane::Lane;
 use crate::loads::Loaded;
-use crate::partition::partition_of;
 use crate::record::Record;
 use crate::sink::{ErrorKind, Scope, Sink, SinkError};
 
@@ -64,9 +63,9 @@ impl<E: Entity> Lane<E> {
             return Ok(HashMap::new());
         }
         // Tokens first: what goes to the sink after this is not overwritten by what is loaded.
-        let tokens = try_join_all(missing.keys().map(|&id| async move {
+        let tokens = try_join_all(missing.iter().map(|(&id, &key)| async move {
             let token = Token::fresh();
-            let partition = partition_of(id, self.scope.partitions);
+            let partition = self.partition_of(id, key)?;
             let mine = self.leave_token(partition, id, &token).await?;
             Ok::<_, CacheError>((partition, id.clone(), mine.then_some(token)))
         }))

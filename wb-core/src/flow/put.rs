@@ -9,10 +9,9 @@ use crate::buffer::{BufferError, BufferErrorKind};
 use crate::codec::Format;
 use crate::entity::Entity;
 use crate::error::CacheError;
-use crate::key::{EntityKey, Id};
+use crate::key::Id;
 use crate::lane::{LOOK_AGAIN, Lane, NEVER};
 use crate::options::{MaxDirty, Overflow};
-use crate::partition::partition_of;
 use crate::record::{Record, Write};
 
 impl<E: Entity> Lane<E> {
@@ -101,20 +100,18 @@ impl<E: Entity> Lane<E> {
             // The empty payload is the tombstone: storing it would delete the row.
             return Err(CacheError::Empty { id: id.to_string() });
         }
-        Ok(self.write(id, Record::from_bytes(payload)))
+        let partition = self.partition(&id, || value.place())?;
+        Ok(Write { partition, id, record: Record::from_bytes(payload) })
     }
 
-    pub(crate) fn tombstone<K: EntityKey>(&self, key: &K) -> Result<Write, CacheError> {
+    pub(crate) fn tombstone(&self, key: &E::Key) -> Result<Write, CacheError> {
         let id = Id::of(key)?;
         let size = id.as_bytes().len();
         if size > self.options.max_record_bytes {
             return Err(CacheError::TooLarge { id: id.to_string(), size, limit: self.options.max_record_bytes });
         }
-        Ok(self.write(id, Record::tombstone()))
-    }
-
-    fn write(&self, id: Id, record: Record) -> Write {
-        Write { partition: partition_of(&id, self.scope.partitions), id, record }
+        let partition = self.partition_of(&id, key)?;
+        Ok(Write { partition, id, record: Record::tombstone() })
     }
 }
 

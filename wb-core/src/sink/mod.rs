@@ -181,10 +181,13 @@ pub struct Batch<E: Entity> {
     /// The fences of all partitions in the batch, to be checked in the transaction that writes it. Empty where the
     /// sink issued none.
     pub fences: Vec<Fence>,
-    /// Rows to write, sorted by id.
+    /// Rows to write, sorted by id (an [`APPEND`](Entity::APPEND) entity's in the order in which they were added).
     pub upserts: Vec<Upsert<E>>,
     /// Rows to delete, sorted by id.
     pub deletes: Vec<Delete<E::Key>>,
+    /// All or nothing: records in it belong together. When one of them is refused, the sink writes none and returns the
+    /// refusal as an error ([`ErrorKind::Rejected`] or [`ErrorKind::Deferred`]) instead of a report.
+    pub whole: bool,
 }
 
 impl<E: Entity> Batch<E> {
@@ -198,7 +201,19 @@ impl<E: Entity> Batch<E> {
     ) -> Self {
         upserts.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         deletes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        Self { scope, fences, upserts, deletes }
+        Self { scope, fences, upserts, deletes, whole: false }
+    }
+
+    /// A batch of rows that are added in this order, as an [`APPEND`](Entity::APPEND) entity's are.
+    #[must_use]
+    pub const fn in_order(scope: Arc<Scope>, fences: Vec<Fence>, upserts: Vec<Upsert<E>>) -> Self {
+        Self { scope, fences, upserts, deletes: Vec::new(), whole: false }
+    }
+
+    /// The same batch, all or nothing.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// Number of records.
@@ -222,19 +237,29 @@ pub struct Report {
     pub statements: u64,
     /// Records that the sink refused while it wrote the others: the id and why.
     pub rejected: Vec<(Id, SinkError)>,
+    /// Records that were left out because the sink has a newer [`version`](Entity::version) of them. They count as
+    /// flushed, and no clean copy is left of them.
+    pub stale: Vec<Id>,
 }
 
 impl Report {
     /// Everything was written, with this many statements.
     #[must_use]
     pub const fn written(statements: u64) -> Self {
-        Self { statements, rejected: Vec::new() }
+        Self { statements, rejected: Vec::new(), stale: Vec::new() }
     }
 
     /// The same report with refused records.
     #[must_use]
     pub fn with_rejected(mut self, rejected: Vec<(Id, SinkError)>) -> Self {
         self.rejected = rejected;
+        self
+    }
+
+    /// The same report with stale records.
+    #[must_use]
+    pub fn with_stale(mut self, stale: Vec<Id>) -> Self {
+        self.stale = stale;
         self
     }
 }

@@ -34,6 +34,16 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             fn version(&self) -> ::core::option::Option<::core::primitive::i64> {
                 ::core::option::Option::Some(#cast::to_version(&self.#version))
             }
+
+            fn set_version(&mut self, version: ::core::primitive::i64) -> ::core::primitive::bool {
+                match #cast::from_version(version) {
+                    ::core::option::Option::Some(version) => {
+                        self.#version = version;
+                        true
+                    }
+                    ::core::option::Option::None => false,
+                }
+            }
         }
     });
     // At the struct's name: there serde's derives are missing when they are.

@@ -157,14 +157,14 @@ impl<B: Buffer, F: AsyncFn() -> B, E: Specimen> World<'_, B, F, E> {
             }
         };
         match step {
-            Step::Put(key) => ok(cache.put(&self.next(key)).await),
+            Step::Put(key) => ok(cache.put(&self.next(key)).await.map(drop)),
             Step::PutMany(key) => {
                 let values = [key, (key + 1) % KEYS, key, (key + 2) % KEYS].map(|key| self.next(key));
-                ok(cache.put_many(&values).await);
+                ok(cache.put_many(&values).await.map(drop));
             }
             Step::Delete(key) => {
                 self.state.remove(&key);
-                ok(cache.delete(&E::specimen(key.into()).key()).await);
+                ok(cache.delete(&E::specimen(key.into()).key()).await.map(drop));
             }
             Step::Get(key) => self.reads(&cache, &[key], when).await,
             Step::GetMany => self.reads(&cache, &(0..KEYS).collect::<Vec<_>>(), when).await,

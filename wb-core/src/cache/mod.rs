@@ -1,0 +1,61 @@
+//! What the application holds: writes and reads of one entity.
+
+mod read;
+mod receipt;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::receipt::Receipt;
+use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::lane::Lane;
+
+/// Writes and reads of entity `T`. Cheap to clone; from [`Engine::cache`](crate::Engine::cache).
+///
+/// A write is acknowledged (`Ok`) when the buffer has it; the sink gets it within the entity's
+/// [`flush_every`](crate::EntityOptions::flush_every) and the time of the flush. A read after an acknowledged write sees it.
+pub struct Cache<T: Entity> {
+    lane: Arc<Lane<T>>,
+}
+
+impl<T: Entity> Clone for Cache<T> {
+    fn clone(&self) -> Self {
+        Self { lane: self.lane.clone() }
+    }
+}
+
+impl<T: Entity> fmt::Debug for Cache<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("entity", &T::NAME).finish_non_exhaustive()
+    }
+}
+
+impl<T: Entity> Cache<T> {
+    pub(crate) const fn new(lane: Arc<Lane<T>>) -> Self {
+        Self { lane }
+    }
+
+    /// Waits until everything acknowledged before this call is in the sink, from whatever process; asks this process's worker
+    /// to flush now. Records that the sink refuses do not hold it up. Waits as long as the sink is away: see
+    /// [`flush_within`](Self::flush_within).
+    ///
+    /// # Errors
+    /// [`CacheError::Buffer`]; [`CacheError::Closed`] when the engine is over before the sink has everything.
+    pub async fn flush(&self) -> Result<(), CacheError> {
+        self.lane.flush_all().await
+    }
+
+    /// [`flush`](Self::flush) with an end: `false` when it is not through after `limit`.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn flush_within(&self, limit: Duration) -> Result<bool, CacheError> {
+        match tokio::time::timeout(limit, self.flush()).await {
+            Ok(result) => result.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+}

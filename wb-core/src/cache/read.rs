@@ -1,0 +1,24 @@
+//! Reads.
+
+use super::Cache;
+use crate::entity::Entity;
+use crate::error::CacheError;
+
+impl<T: Entity> Cache<T> {
+    /// The state of `key`: from the buffer, or from the sink on a miss.
+    ///
+    /// # Errors
+    /// [`CacheError::Key`]; [`CacheError::Codec`] when what is buffered is not a value of this struct;
+    /// [`CacheError::Buffer`]; [`CacheError::Sink`] when a miss cannot be loaded.
+    pub async fn get(&self, key: &T::Key) -> Result<Option<T>, CacheError> {
+        self.lane.get(key.clone()).await
+    }
+
+    /// The states of `keys`, in their order: one round trip a partition, and one load for all misses.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_many(&self, keys: &[T::Key]) -> Result<Vec<Option<T>>, CacheError> {
+        self.lane.get_many(keys).await
+    }
+}
