@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Lookup, Moved, Page, Pending,
-    Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Look, Lookup, Moved, Page,
+    Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Swap, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -189,6 +189,33 @@ impl Space for MemorySpace {
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
+    }
+
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
+        self.on(partition, |p| p.look(ids))
+    }
+
+    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+        }
+        let Write { partition, id, record } = write;
+        let now = Instant::now();
+        let _door = match self.limit {
+            Some(limit) => {
+                let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+                // What is not to be stored needs no room.
+                if self.on(*partition, |p| p.stands(id, expected, now))? {
+                    self.check(limit, std::slice::from_ref(write))?;
+                }
+                Some(door)
+            }
+            None => None,
+        };
+        let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
+        self.pressure.add(u64::from(stored == Some(true)));
+        Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -134,11 +134,15 @@ impl Group {
     }
 }
 
-type Replies = Vec<RedisResult<Value>>;
+pub(super) type Replies = Vec<RedisResult<Value>>;
 
 impl Way {
     /// Sends a pipeline of so many commands, and the wait for what they have written.
-    async fn send(&self, mut pipeline: Pipeline, commands: usize) -> RedisResult<(Replies, Option<BufferError>)> {
+    pub(super) async fn send(
+        &self,
+        mut pipeline: Pipeline,
+        commands: usize,
+    ) -> RedisResult<(Replies, Option<BufferError>)> {
         pipeline.ignore_errors();
         if let Some(wait) = &self.wait {
             wait.add_to(&mut pipeline);
@@ -151,7 +155,7 @@ impl Way {
 }
 
 /// Whether the server does not know the script: it was restarted since, and nothing was done.
-fn unknown_script(reply: &RedisResult<Value>) -> bool {
+pub(super) fn unknown_script(reply: &RedisResult<Value>) -> bool {
     reply.as_ref().is_err_and(|error: &RedisError| error.code() == Some("NOSCRIPT"))
 }
 
