@@ -116,7 +116,7 @@ async fn a_put_of_a_stale_version_is_a_conflict_and_stores_nothing() {
             assert!(expected, "{phase}, version {version}: {told:?}");
         }
         assert_eq!(bench.posts.get(&1).await.unwrap(), Some(post(1, 5)), "{phase}");
-        bench.posts.put(&post(1, 5)).await.unwrap();
+        assert!(bench.posts.put(&post(1, 5)).await.is_err(), "{phase}: the very same state");
         bench.posts.flush().await.unwrap();
     }
     bench.posts.put(&post(1, 6)).await.unwrap();

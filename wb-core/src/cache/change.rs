@@ -145,7 +145,7 @@ impl<T: Entity> Cache<T> {
             if state.record.is_tombstone() {
                 return Ok(None);
             }
-            lane.newer(target, state, version, &record)?;
+            lane.newer(target, state, version)?;
             Ok(Some(record))
         })
         .await
@@ -155,7 +155,7 @@ impl<T: Entity> Cache<T> {
     pub(super) async fn put_version(&self, value: &T, write: Write) -> Result<Receipt<T>, CacheError> {
         let version = value.version();
         let put = self.put_where(value, write, move |lane, target, state, record| {
-            lane.newer(target, state, version, &record)?;
+            lane.newer(target, state, version)?;
             Ok(Some(record))
         });
         // It never declines.
@@ -231,18 +231,9 @@ impl<E: Entity> Lane<E> {
         Err(CacheError::Overflow { id: target.id.to_string(), field: "version" })
     }
 
-    /// Whether a state of `version` may replace what stands.
-    fn newer(
-        &self,
-        target: &Target<E::Key>,
-        state: &State<'_>,
-        version: Option<i64>,
-        record: &Record,
-    ) -> Result<(), CacheError> {
-        if state.record == record {
-            // A put that is repeated.
-            return Ok(());
-        }
+    /// Whether a state of `version` may replace what stands. Not even the very same state may: two that have counted to
+    /// the same number from the same state would both believe that they were counted.
+    fn newer(&self, target: &Target<E::Key>, state: &State<'_>, version: Option<i64>) -> Result<(), CacheError> {
         let stored = self.value_of(target, state.record)?.as_ref().and_then(Entity::version);
         self.not_below(target, stored.max(state.floor), version)
     }

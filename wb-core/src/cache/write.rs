@@ -11,8 +11,9 @@ use crate::record::Write;
 impl<T: Entity> Cache<T> {
     /// Makes `value` the state of its key.
     ///
-    /// Where the entity has a `#[wb(version)]`, the state that it replaces must have a lower one. (The very same state may be
-    /// put again.) That is looked up, also in the sink, so such a put takes two round trips instead of one.
+    /// Where the entity has a `#[wb(version)]`, the state that it replaces must have a lower one. That is looked up, also in
+    /// the sink, so such a put takes two round trips instead of one. Repeated after an unknown outcome it can be in conflict
+    /// with itself: then the stored version is the offered one, and a read tells whose state it is.
     ///
     /// # Errors
     /// [`CacheError::Key`], [`CacheError::Codec`], [`CacheError::TooLarge`], [`CacheError::Empty`], [`CacheError::Conflict`]:
