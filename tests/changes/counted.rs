@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use serde::{Deserialize, Serialize};
 use write_behind::{
     Counter, Engine, EntityOptions, RedisBuffer, RedisOptions, Role, SqlSink, WriteBehind, create_table, drop_table,
@@ -61,9 +61,17 @@ impl Place {
         builder.entity::<Counted>(self.sink().await, options.partitions(4)).start().await.unwrap()
     }
 
-    /// The row of an id, as nobody but the database tells it.
+    /// A connection past the framework.
+    pub(crate) async fn connect(&self) -> DatabaseConnection {
+        sea_orm::Database::connect(&self.database).await.unwrap()
+    }
+
+    /// The row of an id, as nobody but the database tells it: total and version.
     pub(crate) async fn row(&self, id: i64) -> Option<(i64, i64)> {
-        let db = sea_orm::Database::connect(&self.database).await.unwrap();
+        Self::row_in(&self.connect().await, id).await
+    }
+
+    pub(crate) async fn row_in(db: &DatabaseConnection, id: i64) -> Option<(i64, i64)> {
         let select = "SELECT total, version FROM counted_things WHERE id = $1";
         let select = Statement::from_sql_and_values(DbBackend::Postgres, select, [id.into()]);
         let row = db.query_one_raw(select).await.unwrap()?;

@@ -7,13 +7,10 @@ use write_behind::Role;
 use write_behind_tests::{OwnRedis, eventually};
 
 use crate::counted::{Counted, Place, options};
-use crate::process::Process;
+use crate::process::{Process, STEPS};
 
 const PROCESSES: u64 = 8;
 const INCREMENTS: u64 = 1_250;
-
-/// Where a worker dies, and how often it may pass there before.
-const STEPS: [&str; 5] = ["after_rotate:3", "after_claim:3", "before_write:4", "after_commit:2", "after_ack:2"];
 
 /// Ten thousand increments of one key by eight processes, while the worker that flushes them is killed at each step of the
 /// flow, end at exactly the number that was acknowledged.

@@ -10,6 +10,10 @@ use crate::counted::{Counted, Place, options};
 
 const PART: &str = "WB_CHANGES_PART";
 
+/// Where a worker dies, and how often it may pass there before.
+pub(crate) const STEPS: [&str; 5] =
+    ["after_rotate:3", "after_claim:3", "before_write:4", "after_commit:2", "after_ack:2"];
+
 /// Not a test, but where a process begins: `worker`, or `count <increments>`.
 #[test]
 #[ignore = "a process of the other tests, started by them"]

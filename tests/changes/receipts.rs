@@ -1,11 +1,14 @@
 //! Receipts, put_through and write-through between processes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use write_behind::{BufferErrorKind, CacheError, Mode, Role};
-use write_behind_tests::{OwnRedis, refused};
+use write_behind_tests::{OwnRedis, eventually, refused};
 
 use crate::counted::{Counted, Place, options};
+use crate::process::{Process, STEPS};
 
 /// The one who waits is not the one who flushes.
 #[tokio::test]
@@ -50,6 +53,49 @@ async fn put_through_makes_another_process_flush() {
     counted.delete(&1).await.unwrap();
     assert_eq!(place.row(1).await, None);
     worker.shutdown(Duration::from_secs(10)).await.unwrap();
+    place.close().await;
+}
+
+/// Workers die at each step of the flow; whenever a receipt says that its write is in the database, it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_are_true_while_workers_die() {
+    let Some(place) = Place::open().await else { return };
+    let writer = place.engine(Role::Writer, options()).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let tasks = (0..8_i64).map(|id| {
+        let (place, over) = (place.clone(), over.clone());
+        let counted = writer.cache::<Counted>().unwrap();
+        tokio::spawn(async move {
+            let db = place.connect().await;
+            let mut version = 0;
+            while !over.load(Ordering::Relaxed) {
+                version += 1;
+                let asked = version;
+                let receipt = counted.put(&Counted::new(id, asked)).await.unwrap();
+                if version % 3 == 0 {
+                    // A write that comes right behind must not make the first one's receipt lie.
+                    version += 1;
+                    counted.put(&Counted::new(id, version)).await.unwrap();
+                }
+                receipt.persisted_within(Duration::from_secs(60)).await.unwrap();
+                let found = Place::row_in(&db, id).await.map(|(_, version)| version);
+                assert!(found >= Some(asked), "key {id}: the receipt of {asked} is true, the row has {found:?}");
+            }
+            version
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut deaths = 0_usize;
+    for step in STEPS.iter().cycle().take(2 * STEPS.len()) {
+        let mut worker = Process::start(&place, "worker", 0, step);
+        eventually("the worker dies", Duration::from_secs(60), async || worker.has_died().then_some(())).await;
+        deaths += 1;
+    }
+    over.store(true, Ordering::Relaxed);
+    let last = Process::start(&place, "worker", 0, "");
+    let written: i64 = futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).sum();
+    println!("{written} writes, {deaths} deaths of workers");
+    drop(last);
     place.close().await;
 }
 
