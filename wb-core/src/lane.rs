@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use crate::events;
 use crate::gate::Gate;
 use crate::key::{Id, KeyError};
 use crate::lease::Leases;
+use crate::lineage;
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::EntityOptions;
@@ -77,6 +78,10 @@ pub(crate) const LOOKING_FOR_ROOM: usize = 64;
 /// Shortest and longest wait between two looks at a flush: it may be another process that does it.
 pub(crate) const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
+fn lost() -> BufferError {
+    BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed")
+}
+
 impl<E: Entity> Lane<E> {
     /// Waits until everything is in the sink (or refused by it) that these partitions held when this was called.
     ///
@@ -108,7 +113,7 @@ impl<E: Entity> Lane<E> {
                 }
                 if status.open_epoch < epoch || status.dirty() == 0 {
                     // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
-                    return Err(BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed"));
+                    return Err(lost());
                 }
                 still.push((partition, epoch));
             }
@@ -124,10 +129,17 @@ impl<E: Entity> Lane<E> {
 
     /// The barrier over all partitions, for who may wait longer than this engine lives.
     pub(crate) async fn flush_all(&self) -> Result<(), CacheError> {
-        let all = self.all_partitions();
+        let (all, losses) = (self.all_partitions(), self.losses.load(Ordering::Acquire));
+        let barrier = async {
+            self.barrier(&all).await?;
+            // A buffer that lost data counts its epochs from anew, and may have come to the awaited one. Only a look that
+            // comes after says that it has not.
+            lineage::look(self).await?;
+            if self.losses.load(Ordering::Acquire) == losses { Ok(()) } else { Err(lost()) }
+        };
         tokio::select! {
             biased;
-            flushed = self.barrier(&all) => Ok(flushed?),
+            flushed = barrier => flushed.map_err(CacheError::from),
             // What is left is another worker's: perhaps there is none.
             reason = self.gate.over() => Err(reason),
         }
