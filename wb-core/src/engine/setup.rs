@@ -1,7 +1,7 @@
 //! An entity on its way into an engine: described, opened, running.
 
 use std::any::TypeId;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +16,8 @@ use crate::error::{ConfigError, StartError};
 use crate::events;
 use crate::flow;
 use crate::gate::Gate;
+use crate::holds::Holds;
+use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
 use crate::lineage;
@@ -40,6 +42,8 @@ pub(super) struct Context {
 #[async_trait]
 pub(super) trait Setup: Send {
     fn name(&self) -> &'static str;
+    /// Names of the entities that it belongs to.
+    fn parents(&self) -> &'static [&'static str];
     fn check(&self) -> Result<(), ConfigError>;
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
 }
@@ -47,6 +51,10 @@ pub(super) trait Setup: Send {
 /// An entity that is ready to run.
 #[async_trait]
 pub(super) trait Opened: Send + Sync {
+    /// What it is to the others.
+    fn member(&self) -> Member;
+    /// Tells it of the others, itself among them; before anything is flushed.
+    fn link(&self, all: &[Member]);
     /// Takes the partitions that are free.
     async fn begin(&self);
     /// Spawns the tasks.
@@ -62,6 +70,10 @@ pub(super) struct Described<T: Entity> {
 impl<T: Entity> Setup for Described<T> {
     fn name(&self) -> &'static str {
         T::NAME
+    }
+
+    fn parents(&self) -> &'static [&'static str] {
+        T::PARENTS
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -100,6 +112,8 @@ impl<T: Entity> Setup for Described<T> {
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            kin: Kin::default(),
+            holds: Holds::default(),
             room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
@@ -109,6 +123,15 @@ impl<T: Entity> Setup for Described<T> {
 
 #[async_trait]
 impl<T: Entity> Opened for Arc<Lane<T>> {
+    fn member(&self) -> Member {
+        let lane: Weak<Lane<T>> = Arc::downgrade(self);
+        Member { name: T::NAME, parents: T::PARENTS, lane: lane as Weak<dyn Relative> }
+    }
+
+    fn link(&self, all: &[Member]) {
+        self.kin.link(T::NAME, T::PARENTS, all);
+    }
+
     async fn begin(&self) {
         lease::begin(self).await;
     }

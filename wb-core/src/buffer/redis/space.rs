@@ -13,9 +13,9 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
-use super::{keys, letters, topology};
+use super::{held, keys, letters, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lineage, Lookup, Moved, Page,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Lookup, Moved, Page,
     Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
 };
 use crate::key::Id;
@@ -331,6 +331,10 @@ impl Space for RedisSpace {
         // What is no such text was written by another program; counting starts anew.
         let parse = |text: Bytes| std::str::from_utf8(&text).ok().and_then(Attempts::parse);
         Ok(texts.into_iter().map(|text| text.and_then(parse)).collect())
+    }
+
+    async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {
+        held::held(self, partitions).await
     }
 
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
