@@ -145,7 +145,8 @@ type Family<'a> = &'a [(&'static str, &'static [&'static str])];
 
 /// Refuses entities that would have to wait for each other. One that refers to itself does not.
 pub(crate) fn check(family: Family<'_>) -> Result<(), ConfigError> {
-    let parents_of = |name: &str| family.iter().find(|(other, _)| *other == name).map_or(&[][..], |(_, parents)| parents);
+    let parents_of =
+        |name: &str| family.iter().find(|(other, _)| *other == name).map_or(&[][..], |(_, parents)| parents);
     for &(name, _) in family {
         // Depth first; `path` leads from `name` to where the walk is.
         let mut path = vec![name];

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::paged::{Closed, Dead};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Lookup, Moved, Page, Pending, Replay, Rotation, Stamp, Status,
-    Step, Token,
+    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Lookup, Moved, Page, Pending, Replay, Rotation, Stamp,
+    Status, Step, Token,
 };
 use crate::key::Id;
 use crate::record::Record;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Held, Holder, Letters, Lookup, Moved, Page, Pending,
-    Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Held, Holder, Letters, Lookup, Moved, Page,
+    Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;

@@ -15,8 +15,8 @@ use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
 use super::{held, keys, letters, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Lookup, Moved, Page,
-    Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Lookup, Moved,
+    Page, Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
