@@ -35,6 +35,12 @@ pub fn table<M: ModelTrait>(insert_only: &[ColumnOf<M>]) -> Table {
     }
 }
 
+/// The name of a column.
+#[must_use]
+pub fn name<M: ModelTrait>(column: ColumnOf<M>) -> &'static str {
+    column.as_str()
+}
+
 /// One value per column of [`table`], in the same order.
 #[must_use]
 pub fn values<M: ModelTrait>(model: &M) -> Values {

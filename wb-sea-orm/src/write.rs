@@ -25,7 +25,7 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
         (Err(error), None) if refuses(&error) => {
             tracing::debug!(entity = E::NAME, records = batch.len(), error = %error.chain(), "isolating refused rows");
             let rows = Rows::of(plan, batch)?;
-            rejected.extend(isolate(pool, plan, batch, rows, &mut statements).await?);
+            rejected.extend(isolate(pool, plan, batch, rows, error.kind(), &mut statements).await?);
         }
         (Err(error), _) => return Err(error),
     }

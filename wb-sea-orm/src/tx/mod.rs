@@ -205,6 +205,32 @@ impl Tx {
         .await
     }
 
+    /// The rows of a query.
+    pub(crate) async fn fetch(&mut self, what: &str, statement: Statement) -> Result<Vec<QueryResult>, SinkError> {
+        let Self { session, limit, broken } = self;
+        bounded(what, *limit, broken, async {
+            match session {
+                #[cfg(feature = "postgres")]
+                Session::Postgres(held) => {
+                    let args = statement.args.into_postgres().map_err(sqlx::Error::Encode)?;
+                    let query = sqlx::query_with(AssertSqlSafe(statement.text), args);
+                    query.fetch_all(held.get()?).await.map(results)
+                }
+                #[cfg(feature = "mysql")]
+                Session::MySql(held) => {
+                    let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
+                    query.fetch_all(held.get()?).await.map(results)
+                }
+                #[cfg(feature = "sqlite")]
+                Session::Sqlite(tx) => {
+                    let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
+                    query.fetch_all(&mut **tx).await.map(results)
+                }
+            }
+        })
+        .await
+    }
+
     /// Runs statements that have no arguments, in one round trip. Returns their rows.
     pub(crate) async fn run(&mut self, what: &str, text: String) -> Result<Vec<QueryResult>, SinkError> {
         let Self { session, limit, broken } = self;
