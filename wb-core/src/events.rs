@@ -71,6 +71,15 @@ pub(crate) fn stale(scope: &Scope, first: &Id, records: usize) {
     tracing::info!(entity = scope.entity, %first, records, "sink has newer versions, older ones left out");
 }
 
+pub(crate) fn waits_for_parents(scope: &Scope, partitions: usize, waited: Duration) {
+    let waited_ms = waited.as_millis();
+    tracing::warn!(entity = scope.entity, partitions, waited_ms, "parents are not flushed yet, still waiting");
+}
+
+pub(crate) fn held(scope: &Scope, deletes: usize) {
+    tracing::debug!(entity = scope.entity, deletes, "deletes held until the children are flushed");
+}
+
 pub(crate) fn retrying(scope: &Scope, rows: usize, failures: u32, wait: Duration, error: &SinkError) {
     tracing::warn!(
         entity = scope.entity,
