@@ -153,6 +153,19 @@ pub(crate) fn dead_lettered(scope: &Scope, id: &Id, kind: &str, error: &str) {
     tracing::error!(entity = scope.entity, %id, kind, error, "record dead-lettered");
 }
 
+/// Records of a newer program, once a pause: a newer worker flushes them.
+pub(crate) fn held(scope: &Scope, records: usize) {
+    tracing::warn!(
+        entity = scope.entity,
+        records,
+        "records with fields of a newer program are held back, they wait for a newer worker"
+    );
+}
+
+pub(crate) fn held_no_more(scope: &Scope) {
+    tracing::info!(entity = scope.entity, "no more records are held back");
+}
+
 pub(crate) fn fenced(scope: &Scope, error: &SinkError) {
     tracing::warn!(entity = scope.entity, error = error.chain(), "batch fenced, partitions given up");
 }

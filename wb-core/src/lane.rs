@@ -24,6 +24,7 @@ use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
 
@@ -53,6 +54,7 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) loads: Loads,
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
+    pub(crate) shapes: Shapes,
     /// Turns of writes that wait for room.
     pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.

@@ -30,6 +30,7 @@ mod pressure;
 mod record;
 mod retry;
 mod sabotage;
+mod shape;
 mod sink;
 mod stats;
 #[cfg(feature = "testing")]

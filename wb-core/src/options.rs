@@ -22,6 +22,7 @@ pub struct EntityOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) max_dirty: Option<MaxDirty>,
     pub(crate) rate_limit: Option<u32>,
+    pub(crate) accept_unknown_fields: bool,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -60,6 +61,7 @@ impl Default for EntityOptions {
             retry: RetryPolicy::default(),
             max_dirty: None,
             rate_limit: None,
+            accept_unknown_fields: false,
             sabotage: Sabotage::none(),
         }
     }
@@ -150,6 +152,15 @@ impl EntityOptions {
     /// saved up: in any stretch of time no more than its seconds times the limit, and one batch, is sent. Default: no limit.
     pub const fn rate_limit(mut self, rows_per_second: u32) -> Self {
         self.rate_limit = Some(rows_per_second);
+        self
+    }
+
+    /// Flushes records of newer programs too, without the fields that this program's struct does not know, and keeps those
+    /// that do not decode as dead letters. By default such records wait, dirty and reported, for a worker that knows the
+    /// fields. This is the way out after a deploy was taken back for good, and loses what the newer program has written into
+    /// those fields.
+    pub const fn accept_unknown_fields(mut self) -> Self {
+        self.accept_unknown_fields = true;
         self
     }
 

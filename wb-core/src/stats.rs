@@ -27,6 +27,8 @@ pub struct EntityStats {
     pub flushed: u64,
     /// Refusals of single records that were tried again later.
     pub refused: u64,
+    /// Times a record was held back because a newer program wrote it.
+    pub held: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Dead letters that were made dirty again by this process.
@@ -116,6 +118,8 @@ pub(crate) struct Counters {
     pub(crate) vanished: Counter,
     /// Refusals of single records that were tried again later.
     pub(crate) refused: Counter,
+    /// Times a record was held back.
+    pub(crate) held: Counter,
     /// Dead letters that were made dirty again.
     pub(crate) replayed: Counter,
     pub(crate) dead_letters: Counter,
@@ -152,6 +156,7 @@ impl Counters {
             flushed: self.acked.get(),
             refused: self.refused.get(),
             vanished: self.vanished.get(),
+            held: self.held.get(),
             replayed: self.replayed.get(),
             dead_letters: self.dead_letters.get(),
             lineage_breaks: self.lineage_breaks.get(),

@@ -76,6 +76,7 @@ impl EngineBuilder {
             owner: Uuid::new_v4().to_string(),
             lease: self.lease,
             flushes: self.role.flushes(),
+            runs: true,
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
@@ -132,6 +133,7 @@ impl EngineBuilder {
             owner: Uuid::new_v4().to_string(),
             lease: self.lease,
             flushes: false,
+            runs: false,
         };
         for entity in self.entities {
             match entity.open(&context).await {

@@ -24,6 +24,7 @@ use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::Counters;
 
@@ -34,6 +35,8 @@ pub(super) struct Context {
     pub(super) owner: String,
     pub(super) lease: Duration,
     pub(super) flushes: bool,
+    /// The engine is to run; else it only looks.
+    pub(super) runs: bool,
 }
 
 /// An entity that the builder was given, whatever its type.
@@ -79,17 +82,23 @@ impl<T: Entity> Setup for Described<T> {
             max_dirty: options.max_dirty.map(|limit| limit.keys),
             sabotage: options.sabotage,
         };
-        let leases = Leases::new(context.owner.clone(), context.lease);
-        if !context.flushes {
-            leases.never();
-        }
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let shapes = Shapes::new(T::fields());
+        if context.runs {
+            // Before anything can be written.
+            shapes.look(&*space).await.map_err(|source| StartError::Buffer { entity, source })?;
+        }
+        let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
         let lane = Lane {
             passage: Passage::new(options.rate_limit),
             postponed: Postponed::default(),
+            shapes,
             scope,
             options,
             space,

@@ -115,7 +115,11 @@ impl<E: Entity> Lane<E> {
         if epochs.is_empty() {
             return Ok(());
         }
+        self.look_at_shapes().await?;
         self.flush_epochs(epochs).await?;
+        if self.shapes.cycle_over() {
+            events::held_no_more(&self.scope);
+        }
         self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())
@@ -182,7 +186,10 @@ impl<E: Entity> Lane<E> {
                 Some(attempts) => early.push((claimed, attempts)),
             }
         }
-        let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
+        let mut held = self.hold_newer(&mut due);
+        let Decoded { upserts, deletes, mut unreadable } = decode::<E>(&self.scope, due.iter());
+        held.extend(self.hold_undecodable(&mut unreadable));
+        early.extend(self.held(held).await?);
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
             lease::confirm(self).await?;

@@ -10,6 +10,7 @@ mod cycle;
 mod decode;
 mod flush;
 mod get;
+mod hold;
 mod load;
 mod put;
 mod rotate;

@@ -12,7 +12,7 @@ use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Lookup, Moved, Page, Pending,
-    Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
+    Replay, Roll, Rotation, SeenShape, Space, Stamp, Status, Step, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -32,6 +32,7 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
+    pub(super) shapes: Arc<Mutex<Vec<SeenShape>>>,
 }
 
 impl MemorySpace {
@@ -189,6 +190,11 @@ impl Space for MemorySpace {
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
+    }
+
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let mut list = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(super::shapes::register(&mut list, shape, since_ms))
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {
