@@ -76,7 +76,8 @@ impl Newer {
 fn newer(own: &Shape, seen: &[SeenShape]) -> Option<Newer> {
     let text = own.text();
     let after = seen.iter().position(|seen| seen.shape == text).map_or(0, |place| place + 1);
-    let shapes: Vec<Shape> = seen.get(after..).unwrap_or_default().iter().map(|seen| Shape::parse(&seen.shape)).collect();
+    let shapes: Vec<Shape> =
+        seen.get(after..).unwrap_or_default().iter().map(|seen| Shape::parse(&seen.shape)).collect();
     (!shapes.is_empty()).then(|| Newer { own: own.clone(), shapes })
 }
 

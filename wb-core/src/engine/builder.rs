@@ -15,6 +15,7 @@ use crate::buffer::Buffer;
 use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
+use crate::event::{Listeners, Stage};
 use crate::events;
 use crate::lane::Phase;
 use crate::metrics;
@@ -70,6 +71,7 @@ impl EngineBuilder {
     /// holds. Nothing runs then.
     pub async fn start(self) -> Result<Engine, StartError> {
         self.check()?;
+        let stage = Arc::new(Stage::default());
         let context = Context {
             buffer: self.buffer.clone(),
             namespace: self.namespace,
@@ -77,6 +79,7 @@ impl EngineBuilder {
             lease: self.lease,
             flushes: self.role.flushes(),
             runs: true,
+            listeners: Listeners::of(&stage),
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
@@ -107,6 +110,7 @@ impl EngineBuilder {
             tasks: JoinSet::new(),
             phase,
             findings,
+            stage,
             over: false,
         };
         for lane in opened {
@@ -134,6 +138,7 @@ impl EngineBuilder {
             lease: self.lease,
             flushes: false,
             runs: false,
+            listeners: Listeners::default(),
         };
         for entity in self.entities {
             match entity.open(&context).await {

@@ -13,6 +13,7 @@ use crate::buffer::{Buffer, Registration};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
+use crate::event::Listeners;
 use crate::events;
 use crate::flow;
 use crate::gate::Gate;
@@ -37,6 +38,7 @@ pub(super) struct Context {
     pub(super) flushes: bool,
     /// The engine is to run; else it only looks.
     pub(super) runs: bool,
+    pub(super) listeners: Listeners,
 }
 
 /// An entity that the builder was given, whatever its type.
@@ -73,7 +75,8 @@ impl<T: Entity> Setup for Described<T> {
 
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError> {
         let Self { sink, options } = *self;
-        let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
+        let scope = Scope::new(context.namespace.clone(), T::NAME, options.partitions);
+        let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
         let pressure = Arc::new(Pressure::new(options.flush_at));
         let registration = Registration {
             scope: scope.clone(),

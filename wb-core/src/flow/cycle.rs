@@ -113,13 +113,12 @@ impl<E: Entity> Lane<E> {
         let _at_work = self.leases.at_work();
         let epochs = self.rotate().await?;
         if epochs.is_empty() {
+            self.held_no_more();
             return Ok(());
         }
         self.look_at_shapes().await?;
         self.flush_epochs(epochs).await?;
-        if self.shapes.cycle_over() {
-            events::held_no_more(&self.scope);
-        }
+        self.held_no_more();
         self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())

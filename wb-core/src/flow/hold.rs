@@ -39,6 +39,13 @@ impl<E: Entity> Lane<E> {
         held.map(|unreadable| unreadable.claimed).collect()
     }
 
+    /// A cycle has come to its end.
+    pub(super) fn held_no_more(&self) {
+        if self.shapes.cycle_over() {
+            events::held_no_more(&self.scope);
+        }
+    }
+
     /// What was counted of these records stays as it is.
     pub(super) async fn held(&self, held: Vec<Claimed>) -> Result<Vec<(Claimed, Attempts)>, BufferError> {
         if held.is_empty() {

@@ -365,7 +365,9 @@ impl Space for RedisSpace {
         let seen: Vec<(Bytes, f64)> = self.run("cannot look at the shapes of the entity", &call).await?;
         // A time of this century is exact as a float; what another program has written saturates.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-        let seen = seen.into_iter().map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
+        let seen = seen
+            .into_iter()
+            .map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
         Ok(seen.collect())
     }
 
