@@ -15,6 +15,7 @@ use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
 use crate::gate::Gate;
+use crate::hook::Hook;
 use crate::key::{Id, KeyError};
 use crate::lease::Leases;
 use crate::loads::Loads;
@@ -55,6 +56,7 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
     pub(crate) shapes: Shapes,
+    pub(crate) hook: Option<Hook<E>>,
     /// Turns of writes that wait for room.
     pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.

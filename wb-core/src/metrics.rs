@@ -28,6 +28,8 @@ pub const RETRIES: &str = "wb_retries_total";
 pub const REFUSED: &str = "wb_refused_records_total";
 /// Records that were gone from the buffer before they were acknowledged: it lost data under a flush.
 pub const VANISHED: &str = "wb_vanished_records_total";
+/// Rows that the `before_flush` hook skipped.
+pub const SKIPPED: &str = "wb_skipped_rows_total";
 /// Times a record was held back because a newer program wrote it.
 pub const HELD: &str = "wb_held_records_total";
 /// Records that became dead letters.
@@ -54,6 +56,7 @@ pub(crate) fn describe() {
     describe_counter!(RETRIES, Unit::Count, "Batches that failed and were tried again, by kind of failure");
     describe_counter!(REFUSED, Unit::Count, "Refusals of single records that were tried again later");
     describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
+    describe_counter!(SKIPPED, Unit::Count, "Rows that the before_flush hook skipped");
     describe_counter!(HELD, Unit::Count, "Times a record was held back because a newer program wrote it");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
     describe_counter!(FENCED_WRITES, Unit::Count, "Writes refused because another worker has the partition");
@@ -77,6 +80,7 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(STATEMENTS, &labels()).absolute(stats.statements);
     counter!(REFUSED, &labels()).absolute(stats.refused);
     counter!(VANISHED, &labels()).absolute(stats.vanished);
+    counter!(SKIPPED, &labels()).absolute(stats.skipped);
     counter!(HELD, &labels()).absolute(stats.held);
     counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);
     counter!(FENCED_WRITES, &labels()).absolute(stats.fenced_writes);

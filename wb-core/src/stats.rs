@@ -27,6 +27,8 @@ pub struct EntityStats {
     pub flushed: u64,
     /// Refusals of single records that were tried again later.
     pub refused: u64,
+    /// Rows that the `before_flush` hook skipped. They count as flushed.
+    pub skipped: u64,
     /// Times a record was held back because a newer program wrote it.
     pub held: u64,
     /// Records that became dead letters.
@@ -118,6 +120,8 @@ pub(crate) struct Counters {
     pub(crate) vanished: Counter,
     /// Refusals of single records that were tried again later.
     pub(crate) refused: Counter,
+    /// Rows that a hook skipped.
+    pub(crate) skipped: Counter,
     /// Times a record was held back.
     pub(crate) held: Counter,
     /// Dead letters that were made dirty again.
@@ -156,6 +160,7 @@ impl Counters {
             flushed: self.acked.get(),
             refused: self.refused.get(),
             vanished: self.vanished.get(),
+            skipped: self.skipped.get(),
             held: self.held.get(),
             replayed: self.replayed.get(),
             dead_letters: self.dead_letters.get(),

@@ -17,6 +17,7 @@ use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
 use crate::event::{Listeners, Stage};
 use crate::events;
+use crate::hook::{BeforeFlush, Hooks};
 use crate::lane::Phase;
 use crate::metrics;
 use crate::options::{EntityOptions, Role};
@@ -30,6 +31,7 @@ pub struct EngineBuilder {
     pub(super) role: Role,
     pub(super) lease: Duration,
     pub(super) entities: Vec<Box<dyn Setup>>,
+    pub(super) hooks: Hooks,
 }
 
 impl fmt::Debug for EngineBuilder {
@@ -64,6 +66,53 @@ impl EngineBuilder {
         self
     }
 
+    /// Shows `hook` every row of entity `T` on its way from the buffer to the sink, in the worker that flushes it; what it
+    /// returns is written, or nothing is. For columns that are computed, texts that are cut, rows that only live in the
+    /// buffer. Give the entity itself too, before or after this. Every process that flushes the entity needs the hook.
+    ///
+    /// The hook concerns the sink alone: readers of the buffer go on seeing what was put, until the clean copy's TTL is
+    /// over; what is loaded from the sink then is what the hook has made of it. A skipped record counts as flushed. Deletes
+    /// are not shown.
+    ///
+    /// The hook may see the same state more than once (a batch that is tried again, a worker that died), and not every state:
+    /// writes are coalesced. So it must depend on nothing but the row, and have no effect. It runs between claiming and
+    /// writing, and must not block. A record on which it panics, or whose key it changes, becomes a dead letter of kind
+    /// `hook` at once; others go on.
+    ///
+    /// ```
+    /// # use wb_core::{CodecError, Entity, Engine, EntityOptions, Format, MemoryBuffer, codec, testing::ScriptedSink};
+    /// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// # struct Player { id: u64, name: String }
+    /// # impl Entity for Player {
+    /// #     type Key = u64;
+    /// #     const NAME: &'static str = "player";
+    /// #     const FORMAT: Format = Format::Json;
+    /// #     fn key(&self) -> u64 { self.id }
+    /// #     fn encode(&self) -> Result<Vec<u8>, CodecError> { codec::encode(Self::FORMAT, self) }
+    /// #     fn decode(payload: &[u8]) -> Result<Self, CodecError> { codec::decode(Self::FORMAT, payload) }
+    /// # }
+    /// use wb_core::BeforeFlush;
+    ///
+    /// # async fn example(sink: ScriptedSink<Player>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = Engine::builder(MemoryBuffer::new())
+    ///     .entity::<Player>(sink, EntityOptions::new())
+    ///     .before_flush::<Player>(|mut player| {
+    ///         if player.name.starts_with("guest-") {
+    ///             return BeforeFlush::Skip;
+    ///         }
+    ///         player.name = player.name.trim().to_owned();
+    ///         BeforeFlush::Write(player)
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn before_flush<T: Entity>(mut self, hook: impl Fn(T) -> BeforeFlush<T> + Send + Sync + 'static) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
     /// Checks the settings, opens the buffer and the sinks, and starts the tasks.
     ///
     /// # Errors
@@ -80,6 +129,7 @@ impl EngineBuilder {
             flushes: self.role.flushes(),
             runs: true,
             listeners: Listeners::of(&stage),
+            hooks: self.hooks,
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
@@ -139,6 +189,7 @@ impl EngineBuilder {
             flushes: false,
             runs: false,
             listeners: Listeners::default(),
+            hooks: self.hooks,
         };
         for entity in self.entities {
             match entity.open(&context).await {
@@ -172,7 +223,8 @@ impl EngineBuilder {
             names.push(name);
             entity.check()?;
         }
-        Ok(())
+        let types: Vec<_> = self.entities.iter().map(|entity| entity.ty()).collect();
+        self.hooks.check(&types)
     }
 }
 

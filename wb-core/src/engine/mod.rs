@@ -22,6 +22,7 @@ use crate::entity::Entity;
 use crate::error::UnknownEntity;
 use crate::event::{Events, Stage};
 use crate::events;
+use crate::hook::Hooks;
 use crate::lane::{AnyLane, Lane, NEVER, Phase};
 use crate::options::Role;
 use crate::stats::EntityStats;
@@ -76,6 +77,7 @@ impl Engine {
             role: Role::Both,
             lease: Duration::from_secs(10),
             entities: Vec::new(),
+            hooks: Hooks::default(),
         }
     }
 

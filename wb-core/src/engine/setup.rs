@@ -17,6 +17,7 @@ use crate::event::Listeners;
 use crate::events;
 use crate::flow;
 use crate::gate::Gate;
+use crate::hook::Hooks;
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
 use crate::lineage;
@@ -39,12 +40,14 @@ pub(super) struct Context {
     /// The engine is to run; else it only looks.
     pub(super) runs: bool,
     pub(super) listeners: Listeners,
+    pub(super) hooks: Hooks,
 }
 
 /// An entity that the builder was given, whatever its type.
 #[async_trait]
 pub(super) trait Setup: Send {
     fn name(&self) -> &'static str;
+    fn ty(&self) -> TypeId;
     fn check(&self) -> Result<(), ConfigError>;
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
 }
@@ -67,6 +70,10 @@ pub(super) struct Described<T: Entity> {
 impl<T: Entity> Setup for Described<T> {
     fn name(&self) -> &'static str {
         T::NAME
+    }
+
+    fn ty(&self) -> TypeId {
+        TypeId::of::<T>()
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -102,6 +109,7 @@ impl<T: Entity> Setup for Described<T> {
             passage: Passage::new(options.rate_limit),
             postponed: Postponed::default(),
             shapes,
+            hook: context.hooks.of(),
             scope,
             options,
             space,

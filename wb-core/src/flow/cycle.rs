@@ -186,8 +186,10 @@ impl<E: Entity> Lane<E> {
             }
         }
         let mut held = self.hold_newer(&mut due);
-        let Decoded { upserts, deletes, mut unreadable } = decode::<E>(&self.scope, due.iter());
-        held.extend(self.hold_undecodable(&mut unreadable));
+        let mut decoded = decode::<E>(&self.scope, due.iter());
+        held.extend(self.hold_undecodable(&mut decoded.unreadable));
+        let skipped = self.transform(&mut decoded, &due);
+        let Decoded { upserts, deletes, unreadable } = decoded;
         early.extend(self.held(held).await?);
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
@@ -203,7 +205,7 @@ impl<E: Entity> Lane<E> {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed { written, refused: Vec::new() }, Vec::new(), Vec::new()).await?;
         }
-        let flushed = if batch.is_empty() {
+        let mut flushed = if batch.is_empty() {
             Flushed { written: Vec::new(), refused: Vec::new() }
         } else {
             match self.flush(batch, &epochs).await {
@@ -211,6 +213,8 @@ impl<E: Entity> Lane<E> {
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }
         };
+        self.counters.skipped.add(skipped.len() as u64);
+        flushed.written.extend(skipped);
         self.settle(&due, flushed, unreadable, early).await
     }
 }

@@ -15,5 +15,6 @@ mod load;
 mod put;
 mod rotate;
 mod settle;
+mod transform;
 
 pub(crate) use cycle::run;
