@@ -1,6 +1,7 @@
 //! Payload formats.
 
 mod fields;
+mod keep;
 
 use std::fmt;
 
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::fields::any_field;
 pub use self::fields::fields;
+pub use self::keep::merge_unknown;
 
 /// How a record's payload is written in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
