@@ -17,22 +17,22 @@ use crate::changes::Changes;
 use crate::desk::Desk;
 use crate::entity::Entity;
 use crate::error::CacheError;
-use crate::events;
 use crate::gate::Gate;
 use crate::holds::Holds;
+use crate::hook::Hook;
 use crate::key::{Id, KeyError};
 use crate::kin::{EpochOf, Kin};
 use crate::lease::Leases;
-use crate::lineage;
 use crate::loads::Loads;
-use crate::metrics;
 use crate::options::EntityOptions;
 use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
+use crate::{events, lineage, metrics};
 
 /// Whether tasks go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) kin: Kin,
     /// Deletes that wait for children.
     pub(crate) holds: Holds,
+    pub(crate) shapes: Shapes,
+    pub(crate) hook: Option<Hook<E>>,
     /// Turns of writes that wait for room.
     pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.

@@ -30,6 +30,10 @@ pub const STALE: &str = "wb_stale_records_total";
 pub const REFUSED: &str = "wb_refused_records_total";
 /// Records that were gone from the buffer before they were acknowledged: it lost data under a flush.
 pub const VANISHED: &str = "wb_vanished_records_total";
+/// Rows that the `before_flush` hook skipped.
+pub const SKIPPED: &str = "wb_skipped_rows_total";
+/// Times a record was held back because a newer program wrote it.
+pub const HELD: &str = "wb_held_records_total";
 /// Records that became dead letters.
 pub const DEAD_LETTERS: &str = "wb_dead_letters_total";
 /// Writes that the sink refused because another worker has the partition.
@@ -55,6 +59,8 @@ pub(crate) fn describe() {
     describe_counter!(STALE, Unit::Count, "Records left out because the sink had newer versions of them");
     describe_counter!(REFUSED, Unit::Count, "Refusals of single records that were tried again later");
     describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
+    describe_counter!(SKIPPED, Unit::Count, "Rows that the before_flush hook skipped");
+    describe_counter!(HELD, Unit::Count, "Times a record was held back because a newer program wrote it");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
     describe_counter!(FENCED_WRITES, Unit::Count, "Writes refused because another worker has the partition");
     describe_counter!(LINEAGE_BREAKS, Unit::Count, "Times the buffer was found to have lost data");
@@ -78,6 +84,8 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(STALE, &labels()).absolute(stats.stale);
     counter!(REFUSED, &labels()).absolute(stats.refused);
     counter!(VANISHED, &labels()).absolute(stats.vanished);
+    counter!(SKIPPED, &labels()).absolute(stats.skipped);
+    counter!(HELD, &labels()).absolute(stats.held);
     counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);
     counter!(FENCED_WRITES, &labels()).absolute(stats.fenced_writes);
     counter!(LINEAGE_BREAKS, &labels()).absolute(stats.lineage_breaks);

@@ -24,6 +24,7 @@ pub struct EntityOptions {
     pub(crate) rate_limit: Option<u32>,
     pub(crate) mode: Mode,
     pub(crate) persist_within: Duration,
+    pub(crate) accept_unknown_fields: bool,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -76,6 +77,7 @@ impl Default for EntityOptions {
             rate_limit: None,
             mode: Mode::WriteBehind,
             persist_within: Duration::from_secs(30),
+            accept_unknown_fields: false,
             sabotage: Sabotage::none(),
         }
     }
@@ -180,6 +182,15 @@ impl EntityOptions {
     /// [`CacheError::NotPersisted`](crate::CacheError::NotPersisted), and is flushed all the same. Default: 30 s.
     pub const fn persist_within(mut self, limit: Duration) -> Self {
         self.persist_within = limit;
+        self
+    }
+
+    /// Flushes records of newer programs too, without the fields that this program's struct does not know, and keeps those
+    /// that do not decode as dead letters. By default such records wait, dirty and reported, for a worker that knows the
+    /// fields. This is the way out after a deploy was taken back for good, and loses what the newer program has written into
+    /// those fields.
+    pub const fn accept_unknown_fields(mut self) -> Self {
+        self.accept_unknown_fields = true;
         self
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::lookup::{Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Letters, Replay};
+use super::{BufferError, DeadLetter, Letters, Replay, SeenShape};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -123,6 +123,14 @@ pub trait Space: Send + Sync + 'static {
     /// Asks whoever works on this entity, in whatever process, to flush now. A wish: nothing is lost when nobody hears it.
     async fn nudge(&self) -> Result<(), BufferError> {
         Ok(())
+    }
+
+    /// Makes the shape of an entity's struct known, unless it is, and tells all that are known, oldest first: at least the
+    /// [`SeenShape::MOST`] newest. `since_ms` is what an earlier call said of it, for a buffer that has lost the list; of two
+    /// times the earlier one counts. A buffer that keeps no list says nothing; workers then flush what newer programs wrote.
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let _ = (shape, since_ms);
+        Ok(Vec::new())
     }
 
     /// What became of the data since the last call; called about once a second in each process. A buffer that finds its

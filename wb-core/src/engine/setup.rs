@@ -16,8 +16,10 @@ use crate::desk::{self, Desk};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
+use crate::event::Listeners;
 use crate::gate::Gate;
 use crate::holds::Holds;
+use crate::hook::Hooks;
 use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
@@ -26,6 +28,7 @@ use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::Counters;
 use crate::{events, flow, lineage};
@@ -37,6 +40,10 @@ pub(super) struct Context {
     pub(super) owner: String,
     pub(super) lease: Duration,
     pub(super) flushes: bool,
+    /// The engine is to run; else it only looks.
+    pub(super) runs: bool,
+    pub(super) listeners: Listeners,
+    pub(super) hooks: Hooks,
 }
 
 /// An entity that the builder was given, whatever its type.
@@ -45,6 +52,7 @@ pub(super) trait Setup: Send {
     fn name(&self) -> &'static str;
     /// Names of the entities that it belongs to.
     fn parents(&self) -> &'static [&'static str];
+    fn ty(&self) -> TypeId;
     fn check(&self) -> Result<(), ConfigError>;
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
 }
@@ -77,13 +85,18 @@ impl<T: Entity> Setup for Described<T> {
         T::PARENTS
     }
 
+    fn ty(&self) -> TypeId {
+        TypeId::of::<T>()
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.options.check(T::NAME)
     }
 
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError> {
         let Self { sink, options } = *self;
-        let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
+        let scope = Scope::new(context.namespace.clone(), T::NAME, options.partitions);
+        let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
         let pressure = Arc::new(Pressure::new(options.flush_at));
         let registration = Registration {
             scope: scope.clone(),
@@ -92,17 +105,24 @@ impl<T: Entity> Setup for Described<T> {
             max_dirty: options.max_dirty.map(|limit| limit.keys),
             sabotage: options.sabotage,
         };
-        let leases = Leases::new(context.owner.clone(), context.lease);
-        if !context.flushes {
-            leases.never();
-        }
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let shapes = Shapes::new(T::fields());
+        if context.runs {
+            // Before anything can be written.
+            shapes.look(&*space).await.map_err(|source| StartError::Buffer { entity, source })?;
+        }
+        let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
         let lane = Lane {
             passage: Passage::new(options.rate_limit),
             postponed: Postponed::default(),
+            shapes,
+            hook: context.hooks.of(),
             scope,
             options,
             space,

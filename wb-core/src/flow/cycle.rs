@@ -18,11 +18,10 @@ use super::order::Children;
 use super::rotate::Epoch;
 use crate::buffer::BufferError;
 use crate::entity::Entity;
-use crate::events;
 use crate::lane::{Lane, Phase, stopped};
-use crate::lease;
 use crate::sabotage::Mechanism;
 use crate::sink::Batch;
+use crate::{events, lease};
 
 /// Wait after a failed cycle before the next one.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
@@ -114,10 +113,16 @@ impl<E: Entity> Lane<E> {
         let begun = Instant::now();
         let _at_work = self.leases.at_work();
         let epochs = self.rotate().await?;
-        if epochs.is_empty() || !self.after_parents(&epochs).await? {
+        if epochs.is_empty() {
+            self.held_no_more();
             return Ok(());
         }
+        if !self.after_parents(&epochs).await? {
+            return Ok(());
+        }
+        self.look_at_shapes().await?;
         self.flush_epochs(epochs).await?;
+        self.held_no_more();
         self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())
@@ -191,9 +196,14 @@ impl<E: Entity> Lane<E> {
                 Some(attempts) => early.push((claimed, attempts)),
             }
         }
-        let (due, held) = self.after_children(due, children).await?;
-        early.extend(held);
-        let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
+        let (mut due, deletes_held) = self.after_children(due, children).await?;
+        early.extend(deletes_held);
+        let mut held = self.hold_newer(&mut due);
+        let mut decoded = decode::<E>(&self.scope, due.iter());
+        held.extend(self.hold_undecodable(&mut decoded.unreadable));
+        let skipped = self.transform(&mut decoded, &due);
+        let Decoded { upserts, deletes, unreadable } = decoded;
+        early.extend(self.held(held).await?);
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
             lease::confirm(self).await?;
@@ -208,7 +218,7 @@ impl<E: Entity> Lane<E> {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
         }
-        let flushed = if batch.is_empty() {
+        let mut flushed = if batch.is_empty() {
             Flushed::all(Vec::new())
         } else {
             match self.flush(batch, &epochs).await {
@@ -216,6 +226,8 @@ impl<E: Entity> Lane<E> {
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }
         };
+        self.counters.skipped.add(skipped.len() as u64);
+        flushed.written.extend(skipped);
         self.settle(&due, flushed, unreadable, early).await
     }
 }

@@ -11,10 +11,12 @@ mod cycle;
 mod decode;
 mod flush;
 mod get;
+mod hold;
 mod load;
 mod order;
 mod put;
 mod rotate;
 mod settle;
+mod transform;
 
 pub(crate) use cycle::run;

@@ -2,6 +2,7 @@
 
 mod paged;
 mod partition;
+mod shapes;
 mod space;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use self::partition::Partition;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology};
+use super::{Buffer, BufferError, BufferErrorKind, Registration, SeenShape, Space, Topology};
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
 /// by its own engine.
@@ -44,6 +45,7 @@ struct Shelf {
     partitions: Arc<Vec<Mutex<Partition>>>,
     workers: Workers,
     door: Arc<Mutex<()>>,
+    shapes: Arc<Mutex<Vec<SeenShape>>>,
 }
 
 impl MemoryBuffer {
@@ -72,7 +74,13 @@ impl Buffer for MemoryBuffer {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
             let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
-            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default(), door: Arc::default() }
+            Shelf {
+                topology,
+                partitions: Arc::new(partitions),
+                workers: Workers::default(),
+                door: Arc::default(),
+                shapes: Arc::default(),
+            }
         };
         let key = (scope.namespace.clone(), scope.entity);
         let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
@@ -93,6 +101,7 @@ impl Buffer for MemoryBuffer {
             closed: self.closed.clone(),
             limit: registration.max_dirty,
             door: shelf.door.clone(),
+            shapes: shelf.shapes.clone(),
         }))
     }
 

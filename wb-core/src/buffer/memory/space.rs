@@ -12,7 +12,7 @@ use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Held, Holder, Letters, Look, Lookup, Moved, Page,
-    Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Swap, Token, Topology,
+    Pending, Replay, Roll, Rotation, SeenShape, Space, Stamp, Status, Step, Swap, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -32,6 +32,7 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
+    pub(super) shapes: Arc<Mutex<Vec<SeenShape>>>,
 }
 
 impl MemorySpace {
@@ -221,6 +222,11 @@ impl Space for MemorySpace {
         let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
         self.pressure.add(u64::from(stored == Some(true)));
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
+    }
+
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let mut list = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(super::shapes::register(&mut list, shape, since_ms))
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -56,6 +56,12 @@ pub(super) fn workers(namespace: &str) -> String {
     format!("{namespace}:workers")
 }
 
+/// Key of the sorted set of the shapes of an entity's struct, by the server's time at which each was first seen, in
+/// milliseconds.
+pub(super) fn shapes(scope: &Scope) -> String {
+    format!("{}:shapes:{}", scope.namespace, scope.entity)
+}
+
 /// Pattern of all clean copies of an entity, for `SCAN`: it lets some other keys through.
 pub(super) fn copies_pattern(scope: &Scope) -> String {
     // Namespace and entity are checked words; none of their characters is special in a pattern.

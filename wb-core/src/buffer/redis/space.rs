@@ -16,7 +16,7 @@ use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
 use super::{held, keys, letters, swap, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Look, Lookup,
-    Moved, Page, Pending, Replay, Roll, Rotation, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
+    Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -382,6 +382,19 @@ impl Space for RedisSpace {
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
         swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
+    }
+
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let mut call = self.scripts.shapes.prepare_invoke();
+        let since_ms = since_ms.map(|since_ms| since_ms.to_string()).unwrap_or_default();
+        call.key(keys::shapes(&self.scope)).arg(shape).arg(since_ms).arg(SeenShape::MOST);
+        let seen: Vec<(Bytes, f64)> = self.run("cannot look at the shapes of the entity", &call).await?;
+        // A time of this century is exact as a float; what another program has written saturates.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let seen = seen
+            .into_iter()
+            .map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
+        Ok(seen.collect())
     }
 
     async fn lineage(&self) -> Result<Lineage, BufferError> {

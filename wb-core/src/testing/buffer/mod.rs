@@ -14,6 +14,7 @@ mod letters;
 mod limits;
 mod loads;
 mod settling;
+mod shapes;
 mod topology;
 mod writes;
 
@@ -51,6 +52,7 @@ pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
     late_steps_are_harmless, lists_held_deletes, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
 };
+pub use self::shapes::{forgets_the_oldest_shapes, lists_shapes};
 pub use self::topology::{closes, topology_is_fixed_while_dirty};
 pub use self::writes::{
     counts_keys_that_become_dirty, keeps_spaces_apart, puts_and_gets, takes_any_bytes_as_id, takes_large_payloads,
@@ -104,6 +106,8 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     swaps_what_stands(buffer).await;
     swaps_exclude(buffer).await;
     p7_swaps_keep_to_the_limit(buffer).await;
+    lists_shapes(buffer).await;
+    forgets_the_oldest_shapes(buffer).await;
     closes(buffer).await;
 }
 
