@@ -96,6 +96,11 @@ impl<E: Entity> Lane<E> {
         }
         let mut cycles = self.cycles.subscribe();
         let mut pause = LOOK_AGAIN.0;
+        let owned = self.leases.owned();
+        if waiting.iter().any(|(partition, _)| !owned.contains(partition)) {
+            // Another process has it. When nobody hears this, the interval comes all the same.
+            let _ = self.space.nudge().await;
+        }
         while !waiting.is_empty() {
             self.pressure.nudge();
             // Either this process flushes and says so, or another one does and has to be asked.

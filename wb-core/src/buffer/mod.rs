@@ -11,6 +11,7 @@ pub mod memory;
 mod ownership;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod signal;
 mod space;
 mod step;
 mod topology;
@@ -24,6 +25,7 @@ pub use letter::{DeadLetter, Letters, Operation, Replay};
 pub use lookup::{Look, Lookup, Sight, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
+pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{Attempts, Clean, Done, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, Registration};
+use crate::buffer::{Buffer, Ear, Registration};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
 use crate::doctor::Finding;
@@ -75,11 +75,14 @@ impl<T: Entity> Setup for Described<T> {
         let Self { sink, options } = *self;
         let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
         let pressure = Arc::new(Pressure::new(options.flush_at));
+        let mut ear = Ear::default();
+        ear.nudges = context.flushes;
         let registration = Registration {
             scope: scope.clone(),
             format: T::FORMAT,
             pressure: pressure.clone(),
             max_dirty: options.max_dirty.map(|limit| limit.keys),
+            ear,
             sabotage: options.sabotage,
         };
         let leases = Leases::new(context.owner.clone(), context.lease);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
@@ -32,6 +33,10 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
+    /// Who listens to this entity; one of them is this space's engine, for as long as the space lives.
+    pub(super) ears: Ears,
+    #[expect(dead_code, reason = "keeps it listening")]
+    pub(super) ear: Arc<Listener>,
 }
 
 impl MemorySpace {
@@ -216,6 +221,11 @@ impl Space for MemorySpace {
         let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
         self.pressure.add(u64::from(stored == Some(true)));
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
+    }
+
+    async fn nudge(&self) -> Result<(), BufferError> {
+        self.ears.nudge();
+        Ok(())
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -43,6 +43,8 @@ pub(super) struct Shelf {
     pub(super) number: u32,
     pub(super) partitions: Vec<PartitionKeys>,
     pub(super) pressure: Arc<Pressure>,
+    /// Channel on which ids that are written are told; `None`: nobody keeps values of them.
+    pub(super) written: Option<String>,
     /// Most keys that may be dirty; `None`: writes are plain `HSET`s.
     pub(super) limit: Option<u64>,
 }
@@ -126,7 +128,7 @@ impl Committer {
 
     /// The idle path: no task is woken, the caller's own future carries the request.
     async fn send_one(&self, shelf: &Arc<Shelf>, write: Write) -> Result<(), BufferError> {
-        if shelf.limit.is_some() || self.way.wait.is_some() {
+        if shelf.limit.is_some() || shelf.written.is_some() || self.way.wait.is_some() {
             let mut group = Group::default();
             let caller = group.add(shelf, vec![write]);
             return group.send(&self.way).await.of(&caller);

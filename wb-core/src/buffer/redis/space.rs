@@ -380,6 +380,13 @@ impl Space for RedisSpace {
         swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
     }
 
+    async fn nudge(&self) -> Result<(), BufferError> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(keys::nudges(&self.scope)).arg("");
+        let heard: RedisResult<u64> = command.query_async(&mut self.connection.clone()).await;
+        heard.map(drop).map_err(|error| classify("cannot ask for a flush", error))
+    }
+
     async fn lineage(&self) -> Result<Lineage, BufferError> {
         let meta = &self.shelf.keys(0)?.meta;
         self.watch.look(&self.connection, &self.scripts, &self.scope, meta).await

@@ -14,6 +14,7 @@ mod letters;
 mod limits;
 mod loads;
 mod settling;
+mod signals;
 mod topology;
 mod writes;
 
@@ -51,6 +52,7 @@ pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
     late_steps_are_harmless, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
 };
+pub use self::signals::nudges_wake_who_flushes;
 pub use self::topology::{closes, topology_is_fixed_while_dirty};
 pub use self::writes::{
     counts_keys_that_become_dirty, keeps_spaces_apart, puts_and_gets, takes_any_bytes_as_id, takes_large_payloads,
@@ -103,6 +105,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     swaps_what_stands(buffer).await;
     swaps_exclude(buffer).await;
     p7_swaps_keep_to_the_limit(buffer).await;
+    nudges_wake_who_flushes(buffer).await;
     closes(buffer).await;
 }
 
