@@ -13,6 +13,9 @@ pub use wb_core::{
 #[cfg(feature = "redis")]
 pub use wb_core::{Durability, RedisBuffer, RedisOptions};
 
+#[cfg(feature = "near-cache")]
+pub use wb_core::NearCache;
+
 #[cfg(feature = "testing")]
 pub use wb_core::{Mechanism, Sabotage, testing};
 

@@ -23,6 +23,7 @@ mod lease;
 mod lineage;
 mod loads;
 pub mod metrics;
+mod near;
 mod options;
 mod pace;
 mod partition;
@@ -49,6 +50,8 @@ pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder};
 pub use entity::{Entity, VersionField};
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use key::{EntityKey, Id, KeyError, KeyPart};
+#[cfg(feature = "near-cache")]
+pub use near::NearCache;
 pub use options::{EntityOptions, Mode, Overflow, Role};
 pub use partition::partition_of;
 pub use pressure::Pressure;

@@ -23,6 +23,7 @@ use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
 use crate::lineage;
 use crate::loads::Loads;
+use crate::near::Near;
 use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
@@ -75,8 +76,8 @@ impl<T: Entity> Setup for Described<T> {
         let Self { sink, options } = *self;
         let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
         let pressure = Arc::new(Pressure::new(options.flush_at));
-        let mut ear = Ear::default();
-        ear.nudges = context.flushes;
+        let near = Near::new(&options);
+        let ear = Ear { nudges: context.flushes, near: near.listener() };
         let registration = Registration {
             scope: scope.clone(),
             format: T::FORMAT,
@@ -106,6 +107,7 @@ impl<T: Entity> Setup for Described<T> {
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            near,
             changes: Changes::default(),
             desk: Desk::default(),
             losses: AtomicU64::new(0),

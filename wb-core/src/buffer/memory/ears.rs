@@ -1,5 +1,6 @@
 //! Engines of this process that listen to an entity.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::buffer::{Ear, Registration};
@@ -16,6 +17,8 @@ pub(super) struct Listener {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ears {
     all: Arc<Mutex<Vec<Weak<Listener>>>>,
+    /// Whether anybody has ever kept values: where not, writes pass by.
+    kept: Arc<AtomicBool>,
 }
 
 impl Ears {
@@ -27,6 +30,7 @@ impl Ears {
             all.push(Arc::downgrade(&listener));
         }
         if let Some(near) = &listener.ear.near {
+            self.kept.store(true, Ordering::Release);
             near.hears();
         }
         listener
@@ -43,7 +47,14 @@ impl Ears {
         }
     }
 
+    pub(super) fn anybody_keeps(&self) -> bool {
+        self.kept.load(Ordering::Acquire)
+    }
+
     pub(super) fn written(&self, ids: &[Id]) {
+        if !self.anybody_keeps() {
+            return;
+        }
         for near in self.listening().iter().filter_map(|listener| listener.ear.near.as_ref()) {
             ids.iter().for_each(|id| near.forget(id));
         }

@@ -86,10 +86,13 @@ impl Space for MemorySpace {
             None => None,
         };
         let mut fresh = 0;
+        let kept = self.ears.anybody_keeps();
+        let ids: Vec<Id> = writes.iter().filter(|_| kept).map(|write| write.id.clone()).collect();
         for Write { partition, id, record } in writes {
             fresh += u64::from(self.on(partition, |p| p.put(id, record))?);
         }
         self.pressure.add(fresh);
+        self.ears.written(&ids);
         Ok(())
     }
 
@@ -188,12 +191,15 @@ impl Space for MemorySpace {
 
     async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
         let replays: Vec<Replay> = self.on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
+        self.ears.written(ids);
         self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
         Ok(replays)
     }
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
-        self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
+        let discarded = self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)?;
+        self.ears.written(ids);
+        Ok(discarded)
     }
 
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
@@ -220,6 +226,7 @@ impl Space for MemorySpace {
         };
         let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
         self.pressure.add(u64::from(stored == Some(true)));
+        self.ears.written(std::slice::from_ref(id));
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
     }
 

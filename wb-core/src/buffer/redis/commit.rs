@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use redis::aio::ConnectionManager;
-use redis::{Pipeline, RedisResult, Script, Value};
+use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use tokio::sync::{Notify, oneshot};
 
 use super::classify::classify;
@@ -161,14 +161,20 @@ impl Committer {
         }
     }
 
-    /// Sends commands that gather with no others, and the wait for what they write. The reply of the last one.
+    /// Sends so many commands that gather with no others, what is `told` of them, and the wait for what they write. The reply
+    /// of the last command.
     pub(super) async fn send_alone(
         &self,
-        pipeline: Pipeline,
+        mut pipeline: Pipeline,
+        told: Option<&Cmd>,
         commands: usize,
     ) -> Result<(RedisResult<Value>, Option<BufferError>), BufferError> {
-        let sent = self.way.send(pipeline, commands).await;
-        let (replies, weak) = sent.map_err(|error| classify("cannot change a record", error))?;
+        if let Some(told) = told {
+            pipeline.add_command(told.clone());
+        }
+        let sent = self.way.send(pipeline, commands + usize::from(told.is_some())).await;
+        let (mut replies, weak) = sent.map_err(|error| classify("cannot change a record", error))?;
+        replies.truncate(commands);
         Ok((swap::last(replies), weak))
     }
 

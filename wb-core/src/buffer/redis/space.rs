@@ -13,7 +13,7 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
-use super::{keys, letters, swap, topology};
+use super::{keys, letters, signals, swap, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lineage, Look, Lookup, Moved,
     Page, Pending, Replay, Roll, Rotation, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
@@ -76,6 +76,15 @@ impl RedisSpace {
         };
         *moved = Moved { done, records: moved.records + records };
         Ok(done)
+    }
+
+    /// Says that the states of these ids have changed, where somebody keeps values of them. When it is not said, what is kept
+    /// grows old soon.
+    pub(super) async fn tell(&self, ids: &[Id]) {
+        if let Some(channel) = &self.shelf.written {
+            let _: RedisResult<u64> =
+                signals::tell(channel, ids.iter()).query_async(&mut self.connection.clone()).await;
+        }
     }
 
     /// The values of these fields of a hash.
