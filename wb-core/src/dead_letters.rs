@@ -115,9 +115,9 @@ impl fmt::Display for LetterCursor {
     }
 }
 
-/// A text that is no [`LetterCursor`].
+/// A text that is no [`LetterCursor`], or no [`DirtyCursor`](crate::DirtyCursor).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a cursor of dead letters")]
+#[error("`{text}` is not a cursor")]
 #[non_exhaustive]
 pub struct NotACursor {
     /// The text.

@@ -41,7 +41,7 @@ pub mod testing;
 #[cfg(feature = "redis")]
 pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};
 pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
-pub use cache::{Cache, Receipt};
+pub use cache::{Cache, DirtyCursor, DirtyKey, DirtyPage, Receipt, State};
 pub use change::{Counter, CounterField, Patch};
 pub use codec::{CodecError, Format};
 pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};

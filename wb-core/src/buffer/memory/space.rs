@@ -230,6 +230,17 @@ impl Space for MemorySpace {
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
     }
 
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        let now = Instant::now();
+        let dropped = self.on(partition, |p| ids.iter().filter(|id| p.invalidate(id, now)).count() as u64)?;
+        self.ears.written(ids);
+        Ok(dropped)
+    }
+
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        self.on(partition, |p| if flushing { p.claim(cursor, limit) } else { p.scan_open(cursor, limit) })
+    }
+
     async fn nudge(&self) -> Result<(), BufferError> {
         self.ears.nudge();
         Ok(())

@@ -87,6 +87,16 @@ impl RedisSpace {
         }
     }
 
+    /// A page of the records of a hash.
+    async fn page(&self, doing: &str, hash: &str, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(hash).arg(cursor).arg("COUNT").arg(limit.max(1));
+        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
+        let (cursor, fields) = reply.map_err(|error| classify(doing, error))?;
+        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
+        Ok(Page { cursor, records })
+    }
+
     /// The values of these fields of a hash.
     pub(super) async fn values(&self, doing: &str, hash: &str, ids: &[Id]) -> Result<Vec<Option<Bytes>>, BufferError> {
         if ids.is_empty() {
@@ -276,13 +286,7 @@ impl Space for RedisSpace {
     }
 
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut command = redis::cmd("HSCAN");
-        command.arg(&keys.flushing).arg(cursor).arg("COUNT").arg(limit.max(1));
-        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
-        let (cursor, fields) = reply.map_err(|error| classify("cannot claim records", error))?;
-        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
-        Ok(Page { cursor, records })
+        self.page("cannot claim records", &self.shelf.keys(partition)?.flushing, cursor, limit).await
     }
 
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
@@ -387,6 +391,28 @@ impl Space for RedisSpace {
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
         swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
+    }
+
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut dropped = 0;
+        for ids in ids.chunks(MAX_RECORDS) {
+            // The same script that drops copies after a loss: none without a TTL.
+            let mut call = self.scripts.forget.prepare_invoke();
+            for id in ids {
+                call.key(keys.copy(id));
+            }
+            let some = self.run::<u64>("cannot drop clean copies", &call).await;
+            self.tell(ids).await;
+            dropped += some?;
+        }
+        Ok(dropped)
+    }
+
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let hash = if flushing { &keys.flushing } else { &keys.open };
+        self.page("cannot list what is dirty", hash, cursor, limit).await
     }
 
     async fn nudge(&self) -> Result<(), BufferError> {

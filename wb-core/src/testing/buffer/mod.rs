@@ -13,6 +13,7 @@ mod leases;
 mod letters;
 mod limits;
 mod loads;
+mod looks;
 mod settling;
 mod signals;
 mod topology;
@@ -48,6 +49,7 @@ pub use self::limits::{
     p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::looks::{invalidates_what_is_clean_only, scans_what_is_dirty};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
     late_steps_are_harmless, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
@@ -105,6 +107,8 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     swaps_what_stands(buffer).await;
     swaps_exclude(buffer).await;
     p7_swaps_keep_to_the_limit(buffer).await;
+    invalidates_what_is_clean_only(buffer).await;
+    scans_what_is_dirty(buffer).await;
     nudges_wake_who_flushes(buffer).await;
     closes(buffer).await;
 }
