@@ -48,3 +48,28 @@ impl Stripes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept() -> Result<(), crate::key::KeyError> {
+        let (stripes, id) = (Stripes::new(), Id::of(&1_u64)?);
+        let keeps = |stamp| {
+            let mut kept = false;
+            stripes.unless_changed(&id, stamp, || kept = true);
+            kept
+        };
+        let before = stripes.stamp(&id);
+        assert!(keeps(before));
+        stripes.change(&id, || ());
+        assert!(!keeps(before), "sent");
+        let between = stripes.stamp(&id);
+        assert!(keeps(between), "until it is acknowledged");
+        stripes.change(&id, || ());
+        assert!(!keeps(between), "acknowledged");
+        assert!(keeps(stripes.stamp(&id)));
+        Ok(())
+    }
+}

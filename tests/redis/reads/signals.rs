@@ -1,5 +1,4 @@
 //! Signals between processes through Redis.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 
