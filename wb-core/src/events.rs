@@ -236,6 +236,14 @@ pub(crate) fn fill_failed(scope: &Scope, error: &BufferError) {
     tracing::warn!(entity = scope.entity, error = chain(error), "loaded record not filled in");
 }
 
+pub(crate) fn signals_lost(error: &BufferError) {
+    tracing::warn!(error = chain(error), "signals of other processes not heard, trying again");
+}
+
+pub(crate) fn signals_heard() {
+    tracing::debug!("signals of other processes heard");
+}
+
 pub(crate) fn buffer_restarted(scope: &Scope, since_ms: Option<u64>, dropped: u64) {
     scope.tell(|| Event::BufferRestarted { entity: scope.entity, since_ms });
     match since_ms {

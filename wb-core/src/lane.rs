@@ -24,6 +24,7 @@ use crate::key::{Id, KeyError};
 use crate::kin::{EpochOf, Kin};
 use crate::lease::Leases;
 use crate::loads::Loads;
+use crate::near::Near;
 use crate::options::EntityOptions;
 use crate::partition::partition_of;
 use crate::passage::Passage;
@@ -58,6 +59,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    /// Values that are kept beside the buffer.
+    pub(crate) near: Near<E>,
     /// Changes that depend on the state they meet.
     pub(crate) changes: Changes<E>,
     /// Who waits until a write is in the sink.
@@ -136,6 +139,11 @@ impl<E: Entity> Lane<E> {
         let epochs = waiting.clone();
         let mut cycles = self.cycles.subscribe();
         let mut pause = LOOK_AGAIN.0;
+        let owned = self.leases.owned();
+        if waiting.iter().any(|(partition, _)| !owned.contains(partition)) {
+            // Another process has it. When nobody hears this, the interval comes all the same.
+            let _ = self.space.nudge().await;
+        }
         while !waiting.is_empty() {
             self.pressure.nudge();
             // Either this process flushes and says so, or another one does and has to be asked.
@@ -194,12 +202,17 @@ impl<E: Entity> Lane<E> {
     pub(crate) fn figures(&self) -> EntityStats {
         let counted = self.counters.snapshot();
         let (dirty_keys, oldest_dirty) = self.backlog.now();
+        let near = self.near.figures();
         EntityStats {
             // Replayed letters make keys dirty without a write.
             coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
             oldest_dirty,
+            near_hits: near.hits,
+            near_misses: near.misses,
+            near_invalidations: near.invalidations,
+            near_drops: near.drops,
             ..counted
         }
     }

@@ -27,6 +27,7 @@ mod lease;
 mod lineage;
 mod loads;
 pub mod metrics;
+mod near;
 mod options;
 mod pace;
 mod partition;
@@ -45,7 +46,7 @@ pub mod testing;
 #[cfg(feature = "redis")]
 pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};
 pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
-pub use cache::{Cache, Receipt};
+pub use cache::{Cache, DirtyCursor, DirtyKey, DirtyPage, Receipt, State};
 pub use change::{Counter, CounterField, Patch};
 pub use codec::{CodecError, Format};
 pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
@@ -56,6 +57,8 @@ pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use event::{Event, Events};
 pub use hook::BeforeFlush;
 pub use key::{EntityKey, Id, KeyError, KeyPart};
+#[cfg(feature = "near-cache")]
+pub use near::NearCache;
 pub use options::{EntityOptions, Mode, Overflow, Role};
 pub use partition::partition_of;
 pub use pressure::Pressure;

@@ -25,6 +25,8 @@ pub struct EntityOptions {
     pub(crate) mode: Mode,
     pub(crate) persist_within: Duration,
     pub(crate) accept_unknown_fields: bool,
+    #[cfg(feature = "near-cache")]
+    pub(crate) near: Option<crate::NearCache>,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -78,6 +80,8 @@ impl Default for EntityOptions {
             mode: Mode::WriteBehind,
             persist_within: Duration::from_secs(30),
             accept_unknown_fields: false,
+            #[cfg(feature = "near-cache")]
+            near: None,
             sabotage: Sabotage::none(),
         }
     }
@@ -194,6 +198,14 @@ impl EntityOptions {
         self
     }
 
+    /// Keeps values in this process, beside the buffer; see [`NearCache`](crate::NearCache). Every process that writes the
+    /// entity must say the same. Default: none.
+    #[cfg(feature = "near-cache")]
+    pub const fn near_cache(mut self, near: crate::NearCache) -> Self {
+        self.near = Some(near);
+        self
+    }
+
     /// Switches a mechanism off, to see the promise break that rests on it.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -223,6 +235,10 @@ impl EntityOptions {
         }
         if self.persist_within.is_zero() {
             return wrong("persist_within must be above zero");
+        }
+        #[cfg(feature = "near-cache")]
+        if let Some(mistake) = self.near.as_ref().and_then(crate::NearCache::mistake) {
+            return wrong(mistake);
         }
         self.retry.check()
     }

@@ -43,6 +43,14 @@ pub struct EntityStats {
     pub fenced_writes: u64,
     /// Times the buffer was found to have lost data.
     pub lineage_breaks: u64,
+    /// Reads that the near cache answered.
+    pub near_hits: u64,
+    /// Reads of an entity with a near cache that went to the buffer.
+    pub near_misses: u64,
+    /// Values that writes have taken out of the near cache.
+    pub near_invalidations: u64,
+    /// Times the near cache was dropped whole, because signals of other processes may have been missed.
+    pub near_drops: u64,
     /// Time spent in the sink, summed over batches.
     pub flush_time: Duration,
     /// Longest time from a rotation to the end of its flush.

@@ -12,6 +12,7 @@ mod ownership;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod shapes;
+mod signal;
 mod space;
 mod step;
 mod topology;
@@ -26,6 +27,7 @@ pub use lookup::{Look, Lookup, Sight, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
 pub use shapes::SeenShape;
+pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};

@@ -120,6 +120,14 @@ pub trait Space: Send + Sync + 'static {
     /// to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError>;
 
+    /// Drops the clean copies of these ids, "no such row" included, and the marks of loads under way; returns how many. A copy
+    /// without TTL stays: it is the readable state of a record that the sink has refused. What is dirty stays.
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError>;
+
+    /// A page of what is open, or of what is `flushing`; about `limit` records, some perhaps twice. Cursor 0 starts and ends.
+    /// What is there from the start to the end of the scan is in one of the pages.
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError>;
+
     /// Asks whoever works on this entity, in whatever process, to flush now. A wish: nothing is lost when nobody hears it.
     async fn nudge(&self) -> Result<(), BufferError> {
         Ok(())

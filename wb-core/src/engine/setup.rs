@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, Registration};
+use crate::buffer::{Buffer, Ear, Registration};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
 use crate::doctor::Finding;
@@ -24,6 +24,7 @@ use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
+use crate::near::Near;
 use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
@@ -98,11 +99,14 @@ impl<T: Entity> Setup for Described<T> {
         let scope = Scope::new(context.namespace.clone(), T::NAME, options.partitions);
         let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
         let pressure = Arc::new(Pressure::new(options.flush_at));
+        let near = Near::new(&options);
+        let ear = Ear { nudges: context.flushes, near: near.listener() };
         let registration = Registration {
             scope: scope.clone(),
             format: T::FORMAT,
             pressure: pressure.clone(),
             max_dirty: options.max_dirty.map(|limit| limit.keys),
+            ear,
             sabotage: options.sabotage,
         };
         let entity = T::NAME;
@@ -133,6 +137,7 @@ impl<T: Entity> Setup for Described<T> {
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            near,
             changes: Changes::default(),
             desk: Desk::default(),
             losses: AtomicU64::new(0),

@@ -1,5 +1,6 @@
 //! The embedded buffer: records wait in this process. For tests, first runs, and data that may die with the process.
 
+mod ears;
 mod paged;
 mod partition;
 mod shapes;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::ears::Ears;
 use self::partition::Partition;
 use self::space::MemorySpace;
 use super::{Buffer, BufferError, BufferErrorKind, Registration, SeenShape, Space, Topology};
@@ -46,6 +48,7 @@ struct Shelf {
     workers: Workers,
     door: Arc<Mutex<()>>,
     shapes: Arc<Mutex<Vec<SeenShape>>>,
+    ears: Ears,
 }
 
 impl MemoryBuffer {
@@ -80,6 +83,7 @@ impl Buffer for MemoryBuffer {
                 workers: Workers::default(),
                 door: Arc::default(),
                 shapes: Arc::default(),
+                ears: Ears::default(),
             }
         };
         let key = (scope.namespace.clone(), scope.entity);
@@ -102,6 +106,8 @@ impl Buffer for MemoryBuffer {
             limit: registration.max_dirty,
             door: shelf.door.clone(),
             shapes: shelf.shapes.clone(),
+            ear: shelf.ears.listen(&registration),
+            ears: shelf.ears.clone(),
         }))
     }
 

@@ -13,8 +13,10 @@ mod leases;
 mod letters;
 mod limits;
 mod loads;
+mod looks;
 mod settling;
 mod shapes;
+mod signals;
 mod topology;
 mod writes;
 
@@ -48,11 +50,13 @@ pub use self::limits::{
     p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::looks::{invalidates_what_is_clean_only, scans_what_is_dirty};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
     late_steps_are_harmless, lists_held_deletes, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
 };
 pub use self::shapes::{forgets_the_oldest_shapes, lists_shapes};
+pub use self::signals::nudges_wake_who_flushes;
 pub use self::topology::{closes, topology_is_fixed_while_dirty};
 pub use self::writes::{
     counts_keys_that_become_dirty, keeps_spaces_apart, puts_and_gets, takes_any_bytes_as_id, takes_large_payloads,
@@ -108,6 +112,9 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p7_swaps_keep_to_the_limit(buffer).await;
     lists_shapes(buffer).await;
     forgets_the_oldest_shapes(buffer).await;
+    invalidates_what_is_clean_only(buffer).await;
+    scans_what_is_dirty(buffer).await;
+    nudges_wake_who_flushes(buffer).await;
     closes(buffer).await;
 }
 
