@@ -14,6 +14,7 @@ pub mod redis;
 mod space;
 mod step;
 mod topology;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use space::Space;
 pub use step::{Attempts, Clean, Done, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
 use topology::{topology_changed, topology_mismatch};
+pub use transaction::{Guarded, Mark, Marks, Transacted};
 
 use crate::doctor::Finding;
 

@@ -40,7 +40,7 @@ impl<E: Entity> Lane<E> {
         let mut epochs = Vec::with_capacity(rotations.len());
         for (partition, right, stamp, rotation) in rotations {
             match rotation {
-                Rotation::Epoch(number) => {
+                Rotation::Epoch(number) | Rotation::Marked(number) => {
                     events::rotated(&self.scope, partition, number);
                     epochs.push(Epoch { partition, number, stamp, right });
                 }

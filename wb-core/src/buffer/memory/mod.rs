@@ -3,6 +3,7 @@
 mod paged;
 mod partition;
 mod space;
+mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Lookup, Moved, Page, Pending,
-    Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Holder, Letters, Lookup, Mark, Marks,
+    Moved, Page, Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -46,7 +46,7 @@ impl MemorySpace {
     }
 
     /// Refuses writes that would make more keys dirty than are allowed; called with the door locked.
-    fn check(&self, limit: u64, writes: &[Write]) -> Result<(), BufferError> {
+    pub(super) fn check<'w>(&self, limit: u64, writes: impl Iterator<Item = &'w Write>) -> Result<(), BufferError> {
         let mut fresh = HashSet::new();
         for Write { partition, id, .. } in writes {
             if !self.on(*partition, |p| p.is_dirty(id))? {
@@ -75,7 +75,7 @@ impl Space for MemorySpace {
             // It guards no data of its own, so a panic under it breaks nothing.
             Some(limit) => {
                 let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-                self.check(limit, &writes)?;
+                self.check(limit, writes.iter())?;
                 Some(door)
             }
             None => None,
@@ -189,6 +189,40 @@ impl Space for MemorySpace {
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
+    }
+
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.transact_now(mark, writes)
+    }
+
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.get_together_now(places)
+    }
+
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
+        Ok(self.rotate_all_now(owner, stamp))
+    }
+
+    async fn marks(&self, partition: u16, _cursor: u64, _limit: usize) -> Result<Marks, BufferError> {
+        self.on(partition, |p| p.marks())
+    }
+
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
+        self.on(partition, |p| ids.iter().map(|id| p.pick(id)).collect())
+    }
+
+    async fn back_unit(
+        &self,
+        mark: Mark,
+        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
+    ) -> Result<Vec<Moved>, BufferError> {
+        self.back_unit_now(mark, parts)
+    }
+
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
+        self.bury_unit_now(parts)
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -142,6 +142,14 @@ impl Committer {
         Ok(())
     }
 
+    /// How writes leave that are no plain puts; an error once the buffer was closed.
+    pub(super) fn way(&self) -> Result<&Way, BufferError> {
+        if self.queue().closed {
+            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+        }
+        Ok(&self.way)
+    }
+
     /// The task: sends groups until the queue is closed and empty.
     pub(super) async fn run(self: Arc<Self>) {
         let mut sending = FuturesUnordered::new();

@@ -138,7 +138,11 @@ type Replies = Vec<RedisResult<Value>>;
 
 impl Way {
     /// Sends a pipeline of so many commands, and the wait for what they have written.
-    async fn send(&self, mut pipeline: Pipeline, commands: usize) -> RedisResult<(Replies, Option<BufferError>)> {
+    pub(super) async fn send(
+        &self,
+        mut pipeline: Pipeline,
+        commands: usize,
+    ) -> RedisResult<(Replies, Option<BufferError>)> {
         pipeline.ignore_errors();
         if let Some(wait) = &self.wait {
             wait.add_to(&mut pipeline);

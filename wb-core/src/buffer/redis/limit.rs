@@ -114,7 +114,7 @@ pub(super) fn unreadable() -> BufferError {
     BufferError::new(BufferErrorKind::Unknown, "cannot read what Redis says about a write")
 }
 
-fn full(limit: u64) -> BufferError {
+pub(super) fn full(limit: u64) -> BufferError {
     BufferError::new(BufferErrorKind::Full, format!("{limit} keys are dirty, as many as `max_dirty` allows"))
 }
 

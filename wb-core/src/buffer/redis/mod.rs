@@ -16,6 +16,7 @@ mod scripts;
 mod server;
 mod space;
 mod topology;
+mod transaction;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
