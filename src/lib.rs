@@ -5,7 +5,7 @@ pub use wb_core::{
     Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, Counter, CounterField,
     DeadLetter, DeadLetters, Delete, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions,
     EntityStats, ErrorKind, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage,
-    MemoryBuffer, NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries,
+    MemoryBuffer, Mode, NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries,
     RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write,
     buffer, codec, metrics, partition_of,
 };

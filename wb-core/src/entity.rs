@@ -46,6 +46,8 @@ pub trait Entity: Sized + Send + Sync + 'static {
     const APPEND: bool = false;
     /// Whether a part of the record decides its partition instead of the whole key (`#[wb(partition_by)]`).
     const PLACED: bool = false;
+    /// Whether a field is marked with `#[wb(version)]`, so that [`version`](Self::version) says something.
+    const VERSIONED: bool = false;
     /// [`NAME`](Self::NAME)s of the entities that rows of this one refer to by foreign keys (`#[wb(belongs_to = "...")]`):
     /// they are written before it, and deleted after it.
     const PARENTS: &'static [&'static str] = &[];

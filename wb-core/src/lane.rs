@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::backlog::Backlog;
 use crate::buffer::{BufferError, BufferErrorKind, Pending, Space};
+use crate::changes::Changes;
+use crate::desk::Desk;
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
@@ -51,6 +54,12 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    /// Changes that depend on the state they meet.
+    pub(crate) changes: Changes<E>,
+    /// Who waits until a write is in the sink.
+    pub(crate) desk: Desk,
+    /// Times the buffer was found to have lost data, or to be able to have.
+    pub(crate) losses: AtomicU64,
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
     /// Turns of writes that wait for room.

@@ -1,10 +1,11 @@
 //! Asks the buffer each second whether it still has the data that it had, and says so when it has not.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::buffer::Lineage;
+use crate::buffer::{BufferError, Lineage};
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::{Lane, Phase, stopped};
@@ -19,22 +20,13 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Looks until the phase ends, or at once no more where there is nothing to be lost.
 pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Phase>) {
     loop {
-        let found = tokio::select! {
-            found = lane.space.lineage() => found,
+        let looked = tokio::select! {
+            looked = look(lane) => looked,
             () = stopped(&mut phase) => return,
         };
-        let pause = match found {
-            Ok(Lineage::Unwatched) => return,
-            Ok(Lineage::Unbroken) => EVERY,
-            Ok(Lineage::Restarted { since_ms, dropped }) => {
-                events::buffer_restarted(&lane.scope, since_ms, dropped);
-                EVERY
-            }
-            Ok(Lineage::Broken { since_ms, dropped }) => {
-                events::buffer_lost_data(&lane.scope, since_ms, dropped);
-                lane.counters.lineage_breaks.add(1);
-                EVERY
-            }
+        let pause = match looked {
+            Ok(false) => return,
+            Ok(true) => EVERY,
             // Whoever needs the buffer reports it.
             Err(_) => AFTER_FAILURE,
         };
@@ -43,4 +35,22 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
             () = stopped(&mut phase) => return,
         }
     }
+}
+
+/// One look: what it finds is told and counted. `false` where nothing can be lost but with the process.
+pub(crate) async fn look<E: Entity>(lane: &Lane<E>) -> Result<bool, BufferError> {
+    match lane.space.lineage().await? {
+        Lineage::Unwatched => return Ok(false),
+        Lineage::Unbroken => {}
+        Lineage::Restarted { since_ms, dropped } => {
+            lane.losses.fetch_add(u64::from(since_ms.is_some()), Ordering::AcqRel);
+            events::buffer_restarted(&lane.scope, since_ms, dropped);
+        }
+        Lineage::Broken { since_ms, dropped } => {
+            lane.losses.fetch_add(1, Ordering::AcqRel);
+            events::buffer_lost_data(&lane.scope, since_ms, dropped);
+            lane.counters.lineage_breaks.add(1);
+        }
+    }
+    Ok(true)
 }

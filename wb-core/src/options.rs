@@ -22,7 +22,21 @@ pub struct EntityOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) max_dirty: Option<MaxDirty>,
     pub(crate) rate_limit: Option<u32>,
+    pub(crate) mode: Mode,
+    pub(crate) persist_within: Duration,
     pub(crate) sabotage: Sabotage,
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// When it is in the buffer; the sink gets it within [`EntityOptions::flush_every`].
+    #[default]
+    WriteBehind,
+    /// When it is in the sink: it goes through the buffer all the same, and is flushed at once. For entities that must be
+    /// in the database before the answer, beside others that need not.
+    WriteThrough,
 }
 
 /// The most keys that may be dirty at once, and what happens to a write that would pass it.
@@ -60,6 +74,8 @@ impl Default for EntityOptions {
             retry: RetryPolicy::default(),
             max_dirty: None,
             rate_limit: None,
+            mode: Mode::WriteBehind,
+            persist_within: Duration::from_secs(30),
             sabotage: Sabotage::none(),
         }
     }
@@ -153,6 +169,20 @@ impl EntityOptions {
         self
     }
 
+    /// When a write of this entity is answered. Default: [`Mode::WriteBehind`].
+    pub const fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// How long a write that is answered when it is in the sink ([`Mode::WriteThrough`],
+    /// [`Cache::put_through`](crate::Cache::put_through)) waits for that; above zero. After it the write fails with
+    /// [`CacheError::NotPersisted`](crate::CacheError::NotPersisted), and is flushed all the same. Default: 30 s.
+    pub const fn persist_within(mut self, limit: Duration) -> Self {
+        self.persist_within = limit;
+        self
+    }
+
     /// Switches a mechanism off, to see the promise break that rests on it.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -179,6 +209,9 @@ impl EntityOptions {
         }
         if self.max_dirty.is_some_and(|limit| limit.keys == 0) || self.rate_limit == Some(0) {
             return wrong("max_dirty and rate_limit must be above zero");
+        }
+        if self.persist_within.is_zero() {
+            return wrong("persist_within must be above zero");
         }
         self.retry.check()
     }

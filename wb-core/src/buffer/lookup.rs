@@ -50,3 +50,49 @@ impl Token {
         &self.0
     }
 }
+
+/// Where ids of a partition stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Number of the epoch that writes go to now.
+    pub open_epoch: u64,
+    /// Last epoch that is flushed.
+    pub flushed_epoch: u64,
+    /// One for each id.
+    pub sights: Vec<Sight>,
+}
+
+/// Where one id stands; in several places, or in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// In the open epoch.
+    pub open: bool,
+    /// In the epoch that is being flushed.
+    pub flushing: bool,
+    /// What was settled of it last was refused, and is to be tried again unless it is superseded.
+    pub refused: bool,
+    /// There is a dead letter.
+    pub dead: bool,
+}
+
+impl Sight {
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a buffer with scripts needs it"))]
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self { open: bits & 1 > 0, flushing: bits & 2 > 0, refused: bits & 4 > 0, dead: bits & 8 > 0 }
+    }
+
+    /// Whether it is not in the sink yet.
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        self.open || self.flushing
+    }
+}
+
+/// What became of a compare-and-set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// The new state stands.
+    Stored,
+    /// Another state stood, or none that is known; nothing was stored.
+    Changed,
+}

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 
 pub use error::{BufferError, BufferErrorKind};
 pub use letter::{DeadLetter, Letters, Operation, Replay};
-pub use lookup::{Lookup, Token};
+pub use lookup::{Look, Lookup, Sight, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
 pub use space::Space;

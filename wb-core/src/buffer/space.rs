@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::lookup::{Lookup, Token};
+use super::lookup::{Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, Transacted};
@@ -77,7 +77,8 @@ pub trait Space: Send + Sync + 'static {
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError>;
 
     /// These records must be tried again: back to `open` where no newer state is, else dropped (superseded). The
-    /// value stays readable as the clean copy, without TTL.
+    /// value stays readable as the clean copy, without TTL. The attempts are kept in both cases: that an id has any says
+    /// that it was refused when it was settled last.
     async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError>;
 
     /// These records are dead letters: out of the epoch, kept with payload and reason, readable as the clean copy
@@ -136,6 +137,20 @@ pub trait Space: Send + Sync + 'static {
 
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
+
+    /// Where ids of a partition stand, and its epochs, at one instant (for up to 200 ids; more are looked at in several
+    /// steps, and the epochs are those of the last one).
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError>;
+
+    /// Makes a write the latest state of its key if `expected` is what stands: in `open`, else in `flushing`, else as the
+    /// clean copy. A tombstone stands for "no such row" only where it was found or left, not where nothing is known. Keeps
+    /// to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
+    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError>;
+
+    /// Asks whoever works on this entity, in whatever process, to flush now. A wish: nothing is lost when nobody hears it.
+    async fn nudge(&self) -> Result<(), BufferError> {
+        Ok(())
+    }
 
     /// What became of the data since the last call; called about once a second in each process. A buffer that finds its
     /// data gone back drops the clean copies that may be older than the sink before it answers.

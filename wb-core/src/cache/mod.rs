@@ -1,5 +1,6 @@
 //! What the application holds: writes and reads of one entity.
 
+mod change;
 mod read;
 mod receipt;
 mod write;

@@ -2,22 +2,52 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
 
 use crate::entity::Entity;
+use crate::error::CacheError;
 use crate::key::Id;
 use crate::lane::Lane;
 
-/// Says that a write is in the buffer; from [`Cache::put`](crate::Cache::put) and its siblings. Costs nothing unless it is
-/// asked.
+/// Says that a write is in the buffer, and can be waited for until it is in the sink; from [`Cache::put`](crate::Cache::put)
+/// and its siblings. Costs nothing unless it is asked.
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use wb_core::{Cache, CacheError, CodecError, Entity, Format, codec};
+/// # #[derive(Serialize, Deserialize)]
+/// # struct Post { id: u64, title: String }
+/// # impl Entity for Post {
+/// #     type Key = u64;
+/// #     const NAME: &'static str = "post";
+/// #     const FORMAT: Format = Format::Json;
+/// #     fn key(&self) -> u64 { self.id }
+/// #     fn encode(&self) -> Result<Vec<u8>, CodecError> { codec::encode(Self::FORMAT, self) }
+/// #     fn decode(payload: &[u8]) -> Result<Self, CodecError> { codec::decode(Self::FORMAT, payload) }
+/// # }
+/// # async fn run(posts: Cache<Post>, post: Post) -> Result<(), CacheError> {
+/// let receipt = posts.put(&post).await?;      // in Redis
+/// receipt.persisted().await?;                 // in the database
+/// # Ok(())
+/// # }
+/// ```
 pub struct Receipt<T: Entity> {
     lane: Arc<Lane<T>>,
     places: Places,
+    /// Losses of the buffer that were known when it was written.
+    losses: u64,
 }
 
-/// Partitions and ids that were written.
+/// A partition and an id.
+pub(crate) type Place = (u16, Id);
+
+/// What was written.
 enum Places {
-    One((u16, Id)),
-    Many(Vec<(u16, Id)>),
+    One(Place),
+    Many(Vec<Place>),
 }
 
 impl<T: Entity> fmt::Debug for Receipt<T> {
@@ -28,18 +58,72 @@ impl<T: Entity> fmt::Debug for Receipt<T> {
 }
 
 impl<T: Entity> Receipt<T> {
-    pub(super) const fn of(lane: Arc<Lane<T>>, place: (u16, Id)) -> Self {
-        Self { lane, places: Places::One(place) }
+    pub(crate) fn of(lane: Arc<Lane<T>>, place: Place) -> Self {
+        let losses = lane.losses.load(Ordering::Acquire);
+        Self { lane, places: Places::One(place), losses }
     }
 
-    pub(super) const fn of_many(lane: Arc<Lane<T>>, places: Vec<(u16, Id)>) -> Self {
-        Self { lane, places: Places::Many(places) }
+    pub(crate) fn of_many(lane: Arc<Lane<T>>, places: Vec<Place>) -> Self {
+        let losses = lane.losses.load(Ordering::Acquire);
+        Self { lane, places: Places::Many(places), losses }
     }
 
-    fn places(&self) -> &[(u16, Id)] {
+    pub(super) fn places(&self) -> &[Place] {
         match &self.places {
             Places::One(place) => std::slice::from_ref(place),
             Places::Many(places) => places,
         }
     }
+
+    /// Waits until the sink has committed this write, or a newer one of its key; of several writes, all of them. Whichever
+    /// process flushes: the buffer is asked. Does not hurry the flush (see
+    /// [`put_through`](crate::Cache::put_through)), and waits as long as the sink is away (see
+    /// [`persisted_within`](Self::persisted_within)).
+    ///
+    /// # Errors
+    /// [`CacheError::DeadLettered`] when the sink refuses the record, with the reason; [`CacheError::Buffer`] of kind
+    /// [`Lost`](crate::BufferErrorKind::Lost) when the buffer lost data meanwhile, so that nobody knows;
+    /// [`CacheError::Closed`] when this engine ends first.
+    pub async fn persisted(&self) -> Result<(), CacheError> {
+        let persisted = self.places().iter().map(|(partition, id)| self.lane.persisted(*partition, id, self.losses));
+        // One after the other fails: which one is told must not depend on who was asked first.
+        join_all(persisted).await.into_iter().collect()
+    }
+
+    /// [`persisted`](Self::persisted) with an end.
+    ///
+    /// # Errors
+    /// As for [`persisted`](Self::persisted); [`CacheError::NotPersisted`] when it is not in the sink after `limit`. It is
+    /// still in the buffer then, and will be flushed; the receipt can be asked again.
+    pub async fn persisted_within(&self, limit: Duration) -> Result<(), CacheError> {
+        try_join_all(self.places().iter().map(async |(partition, id)| {
+            match tokio::time::timeout(limit, self.lane.persisted(*partition, id, self.losses)).await {
+                Ok(persisted) => persisted,
+                Err(_) => Err(CacheError::NotPersisted { id: id.to_string(), waited: limit }),
+            }
+        }))
+        .await
+        .map(drop)
+    }
 }
+
+impl<E: Entity> Lane<E> {
+    async fn persisted(&self, partition: u16, id: &Id, losses: u64) -> Result<(), CacheError> {
+        let answer = self.desk.wait_for(partition, id.clone(), losses);
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer.unwrap_or(Err(CacheError::Closed)),
+            reason = self.gate.over() => {
+                // The last look of the engine's end may have settled it.
+                match tokio::time::timeout(LAST_LOOK, answer).await {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) | Err(_) => Err(reason),
+                }
+            }
+        }
+    }
+}
+
+/// How long the end of an engine may take to tell what is settled.
+const LAST_LOOK: Duration = Duration::from_secs(1);

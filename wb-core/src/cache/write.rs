@@ -1,44 +1,102 @@
 //! Writes.
 
+use futures::future::join_all;
+
 use super::{Cache, Receipt};
 use crate::entity::Entity;
 use crate::error::CacheError;
+use crate::options::Mode;
 use crate::record::Write;
 
 impl<T: Entity> Cache<T> {
     /// Makes `value` the state of its key.
     ///
+    /// Where the entity has a `#[wb(version)]`, the state that it replaces must have a lower one. That is looked up, also in
+    /// the sink, so such a put takes two round trips instead of one. Repeated after an unknown outcome it can be in conflict
+    /// with itself: then the stored version is the offered one, and a read tells whose state it is.
+    ///
     /// # Errors
-    /// [`CacheError::Key`], [`CacheError::Codec`], [`CacheError::TooLarge`], [`CacheError::Empty`]: nothing is stored.
-    /// [`CacheError::Buffer`]: its kind says whether the write may have been carried out; repeating it is safe.
-    /// [`CacheError::Closed`] after shutdown.
+    /// [`CacheError::Key`], [`CacheError::Codec`], [`CacheError::TooLarge`], [`CacheError::Empty`], [`CacheError::Conflict`]:
+    /// nothing is stored. [`CacheError::Buffer`]: its kind says whether the write may have been carried out; repeating it is
+    /// safe. [`CacheError::Closed`] after shutdown.
     pub async fn put(&self, value: &T) -> Result<Receipt<T>, CacheError> {
-        self.write(self.lane.upsert(value)?).await
+        let write = self.lane.upsert(value)?;
+        if T::VERSIONED {
+            return self.put_version(value, write).await;
+        }
+        self.write(write).await
     }
 
     /// Makes each value the state of its key, in this order and in one round trip. When one of them is not allowed,
-    /// none is stored.
+    /// none is stored. (Values with a version are put one by one, at the same time: one that is a conflict does not hold
+    /// up the others, and the error is the first one.)
     ///
     /// # Errors
-    /// As [`put`](Self::put); after a [`CacheError::Buffer`] some may be stored.
+    /// As [`put`](Self::put); after a [`CacheError::Buffer`] or a [`CacheError::Conflict`] some may be stored.
     pub async fn put_many<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Receipt<T>, CacheError> {
-        let writes = values.into_iter().map(|value| self.lane.upsert(value)).collect::<Result<Vec<_>, _>>()?;
+        let values: Vec<&T> = values.into_iter().collect();
+        let writes = values.iter().map(|value| self.lane.upsert(value)).collect::<Result<Vec<_>, _>>()?;
         let places = writes.iter().map(|write| (write.partition, write.id.clone())).collect();
+        let receipt = Receipt::of_many(self.lane.clone(), places);
+        if T::VERSIONED {
+            let puts = values.iter().zip(writes).map(|(value, write)| self.put_version(value, write));
+            let mut first = Ok(());
+            for put in join_all(puts).await {
+                first = first.and(put.map(drop));
+            }
+            first?;
+            return Ok(receipt);
+        }
         self.lane.put(writes).await?;
-        Ok(Receipt::of_many(self.lane.clone(), places))
+        self.through(receipt).await
     }
 
-    /// Deletes the row of `key`, whether there is one or not.
+    /// Deletes the row of `key`, whether there is one or not, and whatever its version is.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// As [`put`](Self::put), but for the conflict.
     pub async fn delete(&self, key: &T::Key) -> Result<Receipt<T>, CacheError> {
         self.write(self.lane.tombstone(key)?).await
     }
 
+    /// [`put`](Self::put), answered when the sink has it: flushes its key without waiting for the interval, in whatever
+    /// process.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); then as [`Receipt::persisted_within`]
+    /// [`persist_within`](crate::EntityOptions::persist_within): the write is in the buffer.
+    pub async fn put_through(&self, value: &T) -> Result<(), CacheError> {
+        let receipt = self.put(value).await?;
+        if self.lane.options.mode == Mode::WriteThrough {
+            // It was waited for already.
+            return Ok(());
+        }
+        self.lane.hasten(&receipt).await
+    }
+
+    /// A receipt for what was acknowledged of `key` before this call, by whatever process: to wait for what
+    /// [`update`](Self::update) and its siblings have stored, for example. Asks nobody.
+    ///
+    /// # Errors
+    /// [`CacheError::Key`].
+    pub fn receipt(&self, key: &T::Key) -> Result<Receipt<T>, CacheError> {
+        let target = self.lane.target(key)?;
+        Ok(Receipt::of(self.lane.clone(), (target.partition, target.id)))
+    }
+
     async fn write(&self, write: Write) -> Result<Receipt<T>, CacheError> {
         let place = (write.partition, write.id.clone());
+        // Before the write: what is lost after it is noticed.
+        let receipt = Receipt::of(self.lane.clone(), place);
         self.lane.put(vec![write]).await?;
-        Ok(Receipt::of(self.lane.clone(), place))
+        self.through(receipt).await
+    }
+
+    /// A write is in the buffer; waits for the sink where the entity wants that.
+    pub(super) async fn through(&self, receipt: Receipt<T>) -> Result<Receipt<T>, CacheError> {
+        if self.lane.options.mode == Mode::WriteThrough {
+            self.lane.hasten(&receipt).await?;
+        }
+        Ok(receipt)
     }
 }

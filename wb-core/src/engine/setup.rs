@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,8 @@ use tokio::sync::{Semaphore, watch};
 use super::Engine;
 use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, Registration};
+use crate::changes::{self, Changes};
+use crate::desk::{self, Desk};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
@@ -100,9 +103,15 @@ impl<T: Entity> Setup for Described<T> {
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            changes: Changes::default(),
+            desk: Desk::default(),
+            losses: AtomicU64::new(0),
             room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
+        // What was lost before this engine is told before it takes its first write. Where the buffer does not answer, the
+        // watch asks again.
+        let _ = lineage::look(&lane).await;
         Ok((Box::new(Arc::new(lane)), findings))
     }
 }
@@ -120,6 +129,10 @@ impl<T: Entity> Opened for Arc<Lane<T>> {
         engine.tasks.spawn(async move { lineage::watch(&watched, over).await });
         let (watched, over) = (lane.clone(), engine.phase.subscribe());
         engine.tasks.spawn(async move { lease::watch(&watched, over).await });
+        let (changed, over) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { changes::run(&changed, over).await });
+        let (asked, over) = (lane.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { desk::run(&asked, over).await });
         let (watched, over) = (lane.clone(), engine.phase.subscribe());
         engine.tasks.spawn(async move { backlog::watch(&watched, over).await });
         if flushes {

@@ -20,7 +20,7 @@ use crate::record::Record;
 use crate::sink::{ErrorKind, Scope, Sink, SinkError};
 
 /// Life of a load token: a load that takes longer is not filled in.
-const TOKEN_TTL: Duration = Duration::from_secs(10);
+pub(super) const TOKEN_TTL: Duration = Duration::from_secs(10);
 
 /// Asks the sink. One that panics must not take its readers with it: several may share one load.
 async fn load<E: Entity>(sink: &dyn Sink<E>, scope: &Scope, keys: &[E::Key]) -> Result<Vec<E>, CacheError> {

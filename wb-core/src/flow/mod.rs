@@ -5,6 +5,7 @@
 //! get: open, flushing, clean copy, sink
 //! ```
 
+mod change;
 mod claim;
 mod cycle;
 mod decode;

@@ -65,7 +65,11 @@ impl<E: Entity> Lane<E> {
 
     /// Waits for this, but not beyond `until` (`None`) nor beyond the end of intake: shutdown waits for the writes that are
     /// in, and this one is not stored yet.
-    async fn unless_over<T>(&self, until: Instant, wait: impl Future<Output = T>) -> Result<Option<T>, CacheError> {
+    pub(super) async fn unless_over<T>(
+        &self,
+        until: Instant,
+        wait: impl Future<Output = T>,
+    ) -> Result<Option<T>, CacheError> {
         tokio::select! {
             biased;
             () = self.gate.closed() => Err(CacheError::Closed),

@@ -28,6 +28,11 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         Format::Json => quote!(#core::Format::Json),
         Format::MessagePack => quote!(#core::Format::MessagePack),
     };
+    let versioned = plan.version.map(|_| {
+        quote!(
+            const VERSIONED: ::core::primitive::bool = true;
+        )
+    });
     let version = plan.version.map(|field| {
         let (version, cast) = (field.ident, cast(field.ty, &quote!(#core::VersionField)));
         quote! {
@@ -54,6 +59,7 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             type Key = #key_type;
             const NAME: &'static ::core::primitive::str = #name;
             const FORMAT: #core::Format = #format;
+            #versioned
 
             fn key(&self) -> Self::Key {
                 #key

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::paged::{Closed, Dead};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Holder, Letters, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Rotation,
-    Stamp, Status, Step, Token,
+    Attempts, Clean, DeadLetter, Done, Holder, Letters, Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay,
+    Rotation, Sight, Stamp, Status, Step, Token,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -214,14 +214,6 @@ impl Partition {
         self.flushing.get(id).cloned()
     }
 
-    /// Whether this is the state of `id`, dirty or as the clean copy.
-    pub(super) fn stands(&self, id: &Id, expected: &Record, now: Instant) -> bool {
-        match self.open.get(id).or_else(|| self.flushing.get(id)) {
-            Some(record) => record == expected,
-            None => self.copy(id, now).is_some_and(|bytes| bytes == expected.as_bytes()),
-        }
-    }
-
     pub(super) fn claim(&self, cursor: u64, limit: usize) -> Page {
         self.flushing.page(cursor, limit)
     }
@@ -281,12 +273,10 @@ impl Partition {
             moved += 1;
             // This moves against the readers' order: one that has looked into `open` already finds the copy.
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
-            if self.open.contains_key(id) && !self.sabotage.lacks(Mechanism::BackIfAbsent) {
-                self.attempts.remove(id);
-            } else {
+            if !self.open.contains_key(id) || self.sabotage.lacks(Mechanism::BackIfAbsent) {
                 self.open.insert(id.clone(), record);
-                self.attempts.insert(id.clone(), *attempts);
             }
+            self.attempts.insert(id.clone(), *attempts);
         }
         self.done(step, records.len(), moved)
     }
@@ -304,6 +294,24 @@ impl Partition {
             self.dead.insert(id.clone(), letter.clone());
         }
         self.done(step, letters.len(), moved)
+    }
+
+    pub(super) fn look(&self, ids: &[Id]) -> Look {
+        let sight = |id: &Id| Sight {
+            open: self.open.contains_key(id),
+            flushing: self.flushing.contains(id),
+            refused: self.attempts.contains_key(id),
+            dead: self.dead.get(id).is_some(),
+        };
+        Look { open_epoch: self.closed + 1, flushed_epoch: self.flushed, sights: ids.iter().map(sight).collect() }
+    }
+
+    /// Whether this is what a reader finds now.
+    pub(super) fn stands(&self, id: &Id, expected: &Record, now: Instant) -> bool {
+        match self.get(id, now) {
+            Lookup::Dirty(record) | Lookup::Clean(record) => record == *expected,
+            Lookup::Loading(_) | Lookup::Absent => false,
+        }
     }
 
     pub(super) fn attempts(&self, id: &Id) -> Option<Attempts> {

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Holder, Letters, Lookup, Mark, Marks,
-    Moved, Page, Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology, Transacted,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Holder, Letters, Look, Lookup, Mark,
+    Marks, Moved, Page, Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -223,6 +223,33 @@ impl Space for MemorySpace {
 
     async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
         self.bury_unit_now(parts)
+    }
+
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
+        self.on(partition, |p| p.look(ids))
+    }
+
+    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+        }
+        let Write { partition, id, record } = write;
+        let now = Instant::now();
+        let _door = match self.limit {
+            Some(limit) => {
+                let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+                // What is not to be stored needs no room.
+                if self.on(*partition, |p| p.stands(id, expected, now))? {
+                    self.check(limit, std::iter::once(write))?;
+                }
+                Some(door)
+            }
+            None => None,
+        };
+        let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
+        self.pressure.add(u64::from(stored == Some(true)));
+        Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -46,18 +46,18 @@ impl MemorySpace {
         let _door = match self.limit {
             Some(limit) => {
                 let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+                // What is not to be stored needs no room.
+                if let (_, Some(place)) = self.meet(writes)? {
+                    return Ok(Transacted::Changed(place));
+                }
                 self.check(limit, writes.iter().map(|guarded| &guarded.write))?;
                 Some(door)
             }
             None => None,
         };
-        let mut locked = self.lock(writes.iter().map(|guarded| guarded.write.partition))?;
-        let now = Instant::now();
-        for (place, Guarded { write, expected }) in writes.iter().enumerate() {
-            let partition = locked.of(write.partition)?;
-            if expected.as_ref().is_some_and(|expected| !partition.stands(&write.id, expected, now)) {
-                return Ok(Transacted::Changed(place));
-            }
+        let (mut locked, changed) = self.meet(writes)?;
+        if let Some(place) = changed {
+            return Ok(Transacted::Changed(place));
         }
         let mut fresh = 0;
         for Guarded { write, .. } in writes {
@@ -69,6 +69,19 @@ impl MemorySpace {
         drop(locked);
         self.pressure.add(fresh);
         Ok(Transacted::Stored)
+    }
+
+    /// Locks what these are to be written to; the place of one that meets another state than it expects.
+    fn meet(&self, writes: &[Guarded]) -> Result<(Locked<'_>, Option<usize>), BufferError> {
+        let mut locked = self.lock(writes.iter().map(|guarded| guarded.write.partition))?;
+        let now = Instant::now();
+        for (place, Guarded { write, expected }) in writes.iter().enumerate() {
+            let partition = locked.of(write.partition)?;
+            if expected.as_ref().is_some_and(|expected| !partition.stands(&write.id, expected, now)) {
+                return Ok((locked, Some(place)));
+            }
+        }
+        Ok((locked, None))
     }
 
     pub(super) fn get_together_now(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {

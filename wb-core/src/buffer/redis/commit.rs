@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use redis::Script;
 use redis::aio::ConnectionManager;
+use redis::{Pipeline, RedisResult, Script, Value};
 use tokio::sync::{Notify, oneshot};
 
 use super::classify::classify;
 use super::durability::Wait;
 use super::group::{Group, Way};
 use super::keys::PartitionKeys;
-use super::limit;
+use super::{limit, swap};
 use crate::buffer::{BufferError, BufferErrorKind};
 use crate::pressure::Pressure;
 use crate::record::Write;
@@ -142,14 +142,6 @@ impl Committer {
         Ok(())
     }
 
-    /// How writes leave that are no plain puts; an error once the buffer was closed.
-    pub(super) fn way(&self) -> Result<&Way, BufferError> {
-        if self.queue().closed {
-            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
-        }
-        Ok(&self.way)
-    }
-
     /// The task: sends groups until the queue is closed and empty.
     pub(super) async fn run(self: Arc<Self>) {
         let mut sending = FuturesUnordered::new();
@@ -165,6 +157,21 @@ impl Committer {
                 Some(()) = sending.next(), if !sending.is_empty() => {}
             }
         }
+    }
+
+    /// Sends commands that gather with no others, and the wait for what they write. The reply of the last one.
+    pub(super) async fn send_alone(
+        &self,
+        pipeline: Pipeline,
+        commands: usize,
+    ) -> Result<(RedisResult<Value>, Option<BufferError>), BufferError> {
+        let sent = self.way.send(pipeline, commands).await;
+        let (replies, weak) = sent.map_err(|error| classify("cannot change a record", error))?;
+        Ok((swap::last(replies), weak))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue().closed
     }
 
     pub(super) fn close(&self) {

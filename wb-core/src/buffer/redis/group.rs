@@ -134,7 +134,7 @@ impl Group {
     }
 }
 
-type Replies = Vec<RedisResult<Value>>;
+pub(super) type Replies = Vec<RedisResult<Value>>;
 
 impl Way {
     /// Sends a pipeline of so many commands, and the wait for what they have written.
@@ -155,7 +155,7 @@ impl Way {
 }
 
 /// Whether the server does not know the script: it was restarted since, and nothing was done.
-fn unknown_script(reply: &RedisResult<Value>) -> bool {
+pub(super) fn unknown_script(reply: &RedisResult<Value>) -> bool {
     reply.as_ref().is_err_and(|error: &RedisError| error.code() == Some("NOSCRIPT"))
 }
 

@@ -15,6 +15,7 @@ mod sabotaged;
 mod scripts;
 mod server;
 mod space;
+mod swap;
 mod topology;
 mod transaction;
 

@@ -3,6 +3,8 @@
 
 use redis::Script;
 
+use super::swap;
+
 /// Records a script call handles at most: some 5 µs each, so that Redis never stalls for more than about 1 ms.
 pub(super) const MAX_RECORDS: usize = 200;
 
@@ -38,6 +40,8 @@ pub(super) struct Scripts {
     pub(super) beat: Script,
     pub(super) adopt: Script,
     pub(super) forget: Script,
+    pub(super) look: Script,
+    pub(super) swap: Script,
 }
 
 impl Scripts {
@@ -70,6 +74,8 @@ impl Scripts {
             beat: Script::new(include_str!("lua/beat.lua")),
             adopt: Script::new(include_str!("lua/adopt.lua")),
             forget: Script::new(include_str!("lua/forget.lua")),
+            look: Script::new(include_str!("lua/look.lua")),
+            swap: Script::new(swap::TEXT),
         }
     }
 }

@@ -14,10 +14,11 @@ use super::commit::{Committer, Shelf};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
 use super::transaction::rotation;
-use super::{keys, letters, topology};
+use super::{keys, letters, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Holder, Letters, Lineage, Lookup, Mark,
-    Marks, Moved, Page, Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology, Transacted,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Holder, Letters, Lineage, Look, Lookup,
+    Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, Sight, Space, Stamp, Status, Step, Swap, Token,
+    Topology, Transacted,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -393,6 +394,28 @@ impl Space for RedisSpace {
         let (open, flushing, dead, open_epoch, flushed_epoch) =
             self.run("cannot read where a partition stands", &call).await?;
         Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
+    }
+
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut look = Look::default();
+        // Once without any id too: the epochs are asked for.
+        for ids in ids.chunks(MAX_RECORDS).chain(ids.is_empty().then_some(ids)) {
+            let mut call = self.scripts.look.prepare_invoke();
+            call.key(&keys.open).key(&keys.flushing).key(&keys.attempts).key(&keys.dead).key(&keys.meta);
+            for id in ids {
+                call.arg(id.as_bytes());
+            }
+            let found: Vec<u64> = self.run("cannot look where records stand", &call).await?;
+            let mut found = found.into_iter();
+            (look.open_epoch, look.flushed_epoch) = (found.next().unwrap_or(1), found.next().unwrap_or(0));
+            look.sights.extend(found.map(Sight::from_bits));
+        }
+        Ok(look)
+    }
+
+    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+        swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
     }
 
     async fn lineage(&self) -> Result<Lineage, BufferError> {

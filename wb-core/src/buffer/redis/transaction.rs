@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use redis::{Cmd, Script, Value};
+use redis::{Cmd, Pipeline, Script};
 
 use super::classify::classify;
+use super::group::unknown_script;
 use super::keys::PartitionKeys;
 use super::limit::{full, unreadable};
 use super::scripts::TRANSACT;
@@ -23,10 +24,19 @@ type Part<'a, T> = (Step<'a>, Vec<(Id, T)>);
 
 impl RedisSpace {
     pub(super) async fn transact_writes(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
-        let script = &self.scripts.transact;
-        let command = self.transaction(script, mark, writes)?;
-        let reply = self.committer.write("cannot put the records of a transaction", TRANSACT, command).await;
-        let (reply, weak) = reply?;
+        if self.committer.is_closed() {
+            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+        }
+        let command = self.transaction(&self.scripts.transact, mark, writes)?;
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(command.clone());
+        let (mut reply, mut weak) = self.committer.send_alone(pipeline, 1).await?;
+        if unknown_script(&reply) {
+            let mut pipeline = Pipeline::with_capacity(3);
+            pipeline.cmd("SCRIPT").arg("LOAD").arg(TRANSACT).add_command(command);
+            (reply, weak) = self.committer.send_alone(pipeline, 2).await?;
+        }
+        let reply = reply.map_err(|error| classify("cannot put the records of a transaction", error))?;
         let (code, number): (i64, u64) = redis::from_redis_value(reply).map_err(|_| unreadable())?;
         match (code, self.shelf.limit) {
             (0, _) => {
@@ -182,35 +192,5 @@ pub(super) fn rotation(number: i64, marked: i64) -> Rotation {
         (Ok(epoch), 0) => Rotation::Epoch(epoch),
         (Ok(epoch), _) => Rotation::Marked(epoch),
         (Err(_), _) => Rotation::NotOwner,
-    }
-}
-
-impl super::commit::Committer {
-    /// Runs a script that writes, on the connection and with the wait of all writes. Returns what it says, and why what it
-    /// stored is not as durable as was asked.
-    async fn write(
-        &self,
-        doing: &str,
-        script: &str,
-        command: Cmd,
-    ) -> Result<(Value, Option<BufferError>), BufferError> {
-        let way = self.way()?;
-        for known in [true, false] {
-            let mut pipeline = redis::Pipeline::with_capacity(3);
-            if !known {
-                // The server was restarted since: nothing was done.
-                pipeline.cmd("SCRIPT").arg("LOAD").arg(script);
-            }
-            pipeline.add_command(command.clone());
-            let (mut replies, weak) =
-                way.send(pipeline, 1 + usize::from(!known)).await.map_err(|error| classify(doing, error))?;
-            match replies.pop() {
-                Some(Err(error)) if known && error.code() == Some("NOSCRIPT") => {}
-                Some(Ok(reply)) => return Ok((reply, weak)),
-                Some(Err(error)) => return Err(classify(doing, error)),
-                None => return Err(unreadable()),
-            }
-        }
-        Err(unreadable())
     }
 }

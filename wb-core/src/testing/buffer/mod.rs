@@ -7,6 +7,7 @@
 //! once under tokio's paused clock.
 #![expect(clippy::panic, reason = "a failed check ends the test that runs it")]
 
+mod changes;
 mod epochs;
 mod leases;
 mod letters;
@@ -30,6 +31,7 @@ use crate::key::Id;
 use crate::record::{Record, Write};
 use crate::sink::Scope;
 
+pub use self::changes::{looks_where_records_stand, p7_swaps_keep_to_the_limit, swaps_exclude, swaps_what_stands};
 pub use self::epochs::{
     counts_where_it_stands, p4_a_write_after_rotation_survives_the_ack, p4_steps_of_an_earlier_rotation_do_nothing,
     p13_pages_are_the_cut, refuses_strangers, rotates_for_the_owner_only, rotates_once_until_flushed,
@@ -110,6 +112,10 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p13_units_go_back_whole(buffer).await;
     p13_units_are_buried_whole(buffer).await;
     p7_transactions_stay_within_the_limit(buffer).await;
+    looks_where_records_stand(buffer).await;
+    swaps_what_stands(buffer).await;
+    swaps_exclude(buffer).await;
+    p7_swaps_keep_to_the_limit(buffer).await;
     closes(buffer).await;
 }
 

@@ -7,12 +7,9 @@ for i = 4, #ARGV, 2 do
     -- This moves against the readers' order: one that has looked into open already finds the copy. No TTL until it is
     -- flushed or superseded.
     redis.call('SET', KEYS[5 + (i - 2) / 2], value)
-    if redis.call('HSETNX', KEYS[5], id, value) == 1 then
-      redis.call('HSET', KEYS[4], id, ARGV[i + 1])
-    else
-      -- A newer state is there; what was refused is superseded.
-      redis.call('HDEL', KEYS[4], id)
-    end
+    redis.call('HSETNX', KEYS[5], id, value)
+    -- Also where a newer state is there: until that is settled, the key's last outcome is a refusal.
+    redis.call('HSET', KEYS[4], id, ARGV[i + 1])
   end
 end
 return finish((#ARGV - 3) / 2)

@@ -3,11 +3,8 @@ if not holds() then return {} end
 for _, record in ipairs(records) do
   if record.value then
     redis.call('SET', record.copy, record.value)
-    if redis.call('HSETNX', record.open, record.id, record.value) == 1 then
-      redis.call('HSET', record.attempts, record.id, record.wants)
-    else
-      redis.call('HDEL', record.attempts, record.id)
-    end
+    redis.call('HSETNX', record.open, record.id, record.value)
+    redis.call('HSET', record.attempts, record.id, record.wants)
   end
 end
 tie(records, ARGV[2])

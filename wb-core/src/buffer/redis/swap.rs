@@ -1,0 +1,70 @@
+//! swap: compare-and-set. It leaves like a write, one by one: by the writes' connection, and as durable as they are.
+
+use redis::{Cmd, Pipeline, RedisResult, Script, Value};
+
+use super::classify::classify;
+use super::commit::{Committer, Shelf};
+use super::group::unknown_script;
+use super::limit;
+use crate::buffer::{BufferError, BufferErrorKind, Swap};
+use crate::record::{Record, Write};
+
+/// The script.
+pub(super) const TEXT: &str = include_str!("lua/swap.lua");
+
+pub(super) async fn swap(
+    committer: &Committer,
+    script: &Script,
+    shelf: &Shelf,
+    expected: &Record,
+    write: &Write,
+) -> Result<Swap, BufferError> {
+    if committer.is_closed() {
+        return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+    }
+    let call = command(script, shelf, expected, write)?;
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.add_command(call.clone());
+    let (mut reply, mut weak) = committer.send_alone(pipeline, 1).await?;
+    if unknown_script(&reply) {
+        let mut load = Cmd::new();
+        load.arg("SCRIPT").arg("LOAD").arg(TEXT);
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.add_command(load).add_command(call);
+        (reply, weak) = committer.send_alone(pipeline, 2).await?;
+    }
+    let swap = match reply.map_err(|error| classify("cannot change a record", error))? {
+        Value::Int(0) => return Ok(Swap::Changed),
+        Value::Int(-1) => return Err(limit::full(shelf.limit.unwrap_or_default())),
+        Value::Int(code) => {
+            shelf.pressure.add(u64::from(code == 1));
+            Swap::Stored
+        }
+        _ => return Err(limit::unreadable()),
+    };
+    weak.map_or(Ok(swap), Err)
+}
+
+fn command(script: &Script, shelf: &Shelf, expected: &Record, write: &Write) -> Result<Cmd, BufferError> {
+    let keys = shelf.keys(write.partition)?;
+    let mut command = redis::cmd("EVALSHA");
+    let others = if shelf.limit.is_some() { 2 * shelf.partitions.len() } else { 0 };
+    command.arg(script.get_hash()).arg(3 + others);
+    command.arg(&keys.open).arg(&keys.flushing).arg(keys.copy(&write.id));
+    if others > 0 {
+        for keys in &shelf.partitions {
+            command.arg(&keys.open).arg(&keys.flushing);
+        }
+    }
+    command.arg(write.id.as_bytes()).arg(expected.as_bytes()).arg(write.record.as_bytes());
+    match shelf.limit {
+        Some(limit) => command.arg(limit),
+        None => command.arg(""),
+    };
+    Ok(command)
+}
+
+/// The reply of the last command of a pipeline.
+pub(super) fn last(replies: Vec<RedisResult<Value>>) -> RedisResult<Value> {
+    replies.into_iter().next_back().unwrap_or(Ok(Value::Nil))
+}

@@ -1,0 +1,252 @@
+//! Where receipts are waited for: one task a lane looks for all of them, so that many cost the buffer little.
+//!
+//! A write is settled when the epoch that was open when it was first looked for is flushed, and the key's last outcome is
+//! not a refusal. What is refused goes into a later epoch, where it, or a newer state of its key, is waited for again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::buffer::{BufferError, BufferErrorKind, Look, Sight};
+use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::key::Id;
+use crate::lane::{LOOK_AGAIN, Lane, Phase, stopped};
+use crate::lineage;
+
+/// Who waits for one write.
+#[derive(Debug)]
+struct Waiter {
+    partition: u16,
+    id: Id,
+    /// Losses of the buffer that were known before the write.
+    losses: u64,
+    /// The epoch that the write is in, or an earlier one of; `None` before the first look.
+    awaited: Option<u64>,
+    done: oneshot::Sender<Result<(), CacheError>>,
+}
+
+/// The waiters of a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    waiters: Mutex<Vec<Waiter>>,
+    wake: Notify,
+}
+
+/// What a look says of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// In the sink, it or a newer state of its key.
+    Persisted,
+    /// The sink refuses it.
+    Dead,
+    /// Not settled; it is in this epoch or an earlier one.
+    Waits(u64),
+    /// The buffer lost data.
+    Lost,
+}
+
+/// Judges one write by a look at its key.
+fn judge(awaited: Option<u64>, open_epoch: u64, flushed_epoch: u64, sight: Sight) -> Verdict {
+    match awaited {
+        // Epochs go back only in a buffer that lost data.
+        Some(epoch) if open_epoch < epoch => return Verdict::Lost,
+        // Its epoch is not flushed; a state of the key that was there at the last look is still on its way.
+        Some(epoch) if flushed_epoch < epoch && sight.is_dirty() => return Verdict::Waits(epoch),
+        // Settled earlier than the others of its epoch, or never in this buffer.
+        Some(_) | None => {}
+    }
+    // What was settled of the key last was refused, and is tried again, or a newer state is.
+    let again = awaited.is_none() || sight.refused;
+    match sight {
+        Sight { open: true, .. } if again => Verdict::Waits(open_epoch),
+        Sight { flushing: true, .. } if again => Verdict::Waits(open_epoch.saturating_sub(1)),
+        // Nothing is refused without being dirty or dead.
+        Sight { refused: true, dead: false, .. } => Verdict::Lost,
+        Sight { dead: true, .. } => Verdict::Dead,
+        _ => Verdict::Persisted,
+    }
+}
+
+impl Desk {
+    fn waiters(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer for a write, when there is one.
+    pub(crate) fn wait_for(&self, partition: u16, id: Id, losses: u64) -> oneshot::Receiver<Result<(), CacheError>> {
+        let (done, answer) = oneshot::channel();
+        self.waiters().push(Waiter { partition, id, losses, awaited: None, done });
+        self.wake.notify_one();
+        answer
+    }
+
+    /// Those whose callers have not gone away.
+    fn take(&self) -> Vec<Waiter> {
+        let mut waiters = std::mem::take(&mut *self.waiters());
+        waiters.retain(|waiter| !waiter.done.is_closed());
+        waiters
+    }
+
+    fn give_back(&self, waiting: Vec<Waiter>) {
+        self.waiters().extend(waiting);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiters().is_empty()
+    }
+}
+
+/// Looks for what is waited for, until the phase ends.
+pub(crate) async fn run<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Phase>) {
+    let mut cycles = lane.cycles.subscribe();
+    let mut pause = LOOK_AGAIN.0;
+    loop {
+        if lane.desk.is_empty() {
+            pause = LOOK_AGAIN.0;
+            tokio::select! {
+                () = lane.desk.wake.notified() => {}
+                () = stopped(&mut phase) => return,
+            }
+        }
+        cycles.mark_unchanged();
+        look(lane).await;
+        if lane.desk.is_empty() {
+            continue;
+        }
+        // Either this process flushes and says so, or another one does and has to be asked.
+        tokio::select! {
+            _ = cycles.changed() => {}
+            () = lane.desk.wake.notified() => pause = LOOK_AGAIN.0,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LOOK_AGAIN.1),
+            () = stopped(&mut phase) => {
+                // What the last flush settled is told.
+                look(lane).await;
+                return;
+            }
+        }
+    }
+}
+
+/// One look for all waiters. A buffer that is away is asked again: what was acknowledged is still there, or its loss is told
+/// when it is back.
+async fn look<E: Entity>(lane: &Lane<E>) {
+    let mut by_partition: BTreeMap<u16, Vec<Waiter>> = BTreeMap::new();
+    for waiter in lane.desk.take() {
+        by_partition.entry(waiter.partition).or_default().push(waiter);
+    }
+    let mut settled = Vec::new();
+    for (partition, waiters) in by_partition {
+        match look_at(lane, partition, &waiters).await {
+            Ok(verdicts) => {
+                let mut waiting = Vec::new();
+                for (mut waiter, verdict) in waiters.into_iter().zip(verdicts) {
+                    match verdict {
+                        Verdict::Waits(epoch) => {
+                            waiter.awaited = Some(epoch);
+                            waiting.push(waiter);
+                        }
+                        verdict => settled.push((waiter, verdict)),
+                    }
+                }
+                lane.desk.give_back(waiting);
+            }
+            Err(error) if matches!(error.kind(), BufferErrorKind::Unavailable | BufferErrorKind::Unknown) => {
+                lane.desk.give_back(waiters);
+            }
+            Err(error) => {
+                for waiter in waiters {
+                    // A caller that has gone away does not want its answer.
+                    let _ = waiter.done.send(Err(error.clone().into()));
+                }
+            }
+        }
+    }
+    if settled.is_empty() {
+        return;
+    }
+    // A buffer that lost the write looks as if it were flushed. Only a look that comes after says that it is not so.
+    if settled.iter().any(|(_, verdict)| *verdict == Verdict::Persisted) && lineage::look(lane).await.is_err() {
+        let (sure, unsure) = settled.into_iter().partition(|(_, verdict)| *verdict != Verdict::Persisted);
+        settled = sure;
+        let unsure: Vec<(Waiter, Verdict)> = unsure;
+        lane.desk.give_back(unsure.into_iter().map(|(waiter, _)| waiter).collect());
+    }
+    let losses = lane.losses.load(Ordering::Acquire);
+    for (waiter, verdict) in settled {
+        let answer = match verdict {
+            Verdict::Persisted if waiter.losses == losses => Ok(()),
+            Verdict::Dead => Err(lane.dead_lettered(waiter.partition, &waiter.id).await),
+            Verdict::Persisted | Verdict::Lost | Verdict::Waits(_) => {
+                let text = "the buffer lost data after the write, and nobody can say whether it was flushed";
+                Err(BufferError::new(BufferErrorKind::Lost, text).into())
+            }
+        };
+        let _ = waiter.done.send(answer);
+    }
+}
+
+async fn look_at<E: Entity>(lane: &Lane<E>, partition: u16, waiters: &[Waiter]) -> Result<Vec<Verdict>, BufferError> {
+    let ids: Vec<Id> = waiters.iter().map(|waiter| waiter.id.clone()).collect();
+    let Look { open_epoch, flushed_epoch, sights } = lane.space.look(partition, &ids).await?;
+    let verdict = |(waiter, sight): (&Waiter, Sight)| judge(waiter.awaited, open_epoch, flushed_epoch, sight);
+    Ok(waiters.iter().zip(sights).map(verdict).collect())
+}
+
+impl<E: Entity> Lane<E> {
+    /// Why a write is a dead letter.
+    async fn dead_lettered(&self, partition: u16, id: &Id) -> CacheError {
+        match self.space.letter(partition, id).await {
+            Ok(Some(letter)) => {
+                CacheError::DeadLettered { id: id.to_string(), kind: letter.kind, reason: letter.error }
+            }
+            // Replayed or discarded since; it was dead when it was looked for.
+            Ok(None) => CacheError::DeadLettered {
+                id: id.to_string(),
+                kind: "gone".to_owned(),
+                reason: "the letter was taken away before it could be read".to_owned(),
+            },
+            Err(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+    use crate::buffer::Sight;
+
+    const NOWHERE: Sight = Sight { open: false, flushing: false, refused: false, dead: false };
+
+    #[test]
+    fn a_write_waits_for_the_epoch_that_it_may_be_in() {
+        let open = Sight { open: true, ..NOWHERE };
+        let flushing = Sight { flushing: true, ..NOWHERE };
+        assert_eq!(judge(None, 7, 5, open), Verdict::Waits(7));
+        assert_eq!(judge(None, 7, 5, flushing), Verdict::Waits(6));
+        // A newer state of a hot key is in a later epoch.
+        assert_eq!(judge(Some(7), 8, 7, open), Verdict::Persisted);
+        assert_eq!(judge(Some(7), 8, 6, open), Verdict::Waits(7));
+        assert_eq!(judge(None, 7, 6, NOWHERE), Verdict::Persisted);
+    }
+
+    #[test]
+    fn a_refused_write_waits_on_until_it_is_dead() {
+        let again = Sight { open: true, refused: true, ..NOWHERE };
+        let dead = Sight { dead: true, ..NOWHERE };
+        assert_eq!(judge(Some(7), 9, 8, again), Verdict::Waits(9));
+        assert_eq!(judge(Some(9), 10, 9, dead), Verdict::Dead);
+        // The letter of an earlier state says nothing of a newer one that is on its way.
+        assert_eq!(judge(None, 10, 9, Sight { open: true, ..dead }), Verdict::Waits(10));
+        // It stays until a newer state is taken.
+        assert_eq!(judge(Some(10), 11, 10, Sight { open: true, ..dead }), Verdict::Dead);
+    }
+
+    #[test]
+    fn epochs_that_went_back_are_a_loss() {
+        assert_eq!(judge(Some(7), 1, 0, NOWHERE), Verdict::Lost);
+        assert_eq!(judge(Some(1), 1, 0, Sight { refused: true, ..NOWHERE }), Verdict::Lost);
+    }
+}

@@ -1,0 +1,201 @@
+//! change: read what stands, apply what is wanted, compare and set; again when another process was faster.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::decode::decode_payload;
+use super::load::TOKEN_TTL;
+use super::put::codec;
+use crate::buffer::{BufferError, BufferErrorKind, Lookup, Swap, Token};
+use crate::changes::{Change, State, Target};
+use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::lane::{LOOK_AGAIN, Lane, NEVER};
+use crate::options::{MaxDirty, Overflow};
+use crate::record::{Record, Write};
+
+/// How often a change is tried while other processes change the same record.
+const TRIES: u32 = 200;
+
+/// Longest wait between two tries; the first ones are much shorter. Jittered, so that processes get out of step.
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
+
+/// Least life of a state that was loaded from the sink to be compared with, also where clean copies are switched off.
+const ANCHOR_TTL: Duration = Duration::from_secs(5);
+
+/// How long the load of another process is waited for before its mark is taken away.
+const FOREIGN_LOAD: Duration = Duration::from_millis(200);
+
+/// What stands, as a compare-and-set finds it.
+struct Standing {
+    record: Record,
+    floor: Option<i64>,
+}
+
+impl<E: Entity> Lane<E> {
+    /// Applies changes to one record and tells each what became of it.
+    pub(crate) async fn round(&self, target: &Target<E::Key>, mut queue: Vec<Box<dyn Change<E>>>) {
+        let mut wait = Waiting::new(self);
+        let outcome = loop {
+            queue.retain(|change| change.is_wanted());
+            if queue.is_empty() {
+                return;
+            }
+            let standing = match self.standing(target).await {
+                Ok(standing) => standing,
+                Err(error) => break Err(error),
+            };
+            let Applied { state, made, refused } = self.apply(target, &standing, &mut queue);
+            for (change, error) in refused {
+                change.settle(Err(error));
+            }
+            if state == standing.record {
+                break Ok(());
+            }
+            let write = Write { partition: target.partition, id: target.id.clone(), record: state };
+            match self.space.swap(&standing.record, &write).await {
+                Ok(Swap::Stored) => {
+                    self.counters.puts.add(made);
+                    break Ok(());
+                }
+                Ok(Swap::Changed) => {
+                    if !wait.conflict().await {
+                        break Err(CacheError::Contended { id: target.id.to_string(), tries: TRIES });
+                    }
+                }
+                Err(error) if error.kind() == BufferErrorKind::Full => {
+                    if let Err(error) = wait.room(error).await {
+                        break Err(error);
+                    }
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        for change in queue {
+            change.settle(outcome.clone());
+        }
+    }
+
+    /// Applies the changes one after the other; those that fail are taken out.
+    fn apply(&self, target: &Target<E::Key>, standing: &Standing, queue: &mut Vec<Box<dyn Change<E>>>) -> Applied<E> {
+        let (mut state, mut made, mut refused) = (standing.record.clone(), 0, Vec::new());
+        let mut going = Vec::with_capacity(queue.len());
+        for mut change in queue.drain(..) {
+            // What another change of this round has made is no row of the sink.
+            let floor = standing.floor.filter(|_| state.is_tombstone());
+            match change.apply(self, target, &State { record: &state, floor }) {
+                Ok(Some(next)) => {
+                    state = next;
+                    made += 1;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    refused.push((change, error));
+                    continue;
+                }
+            }
+            going.push(change);
+        }
+        *queue = going;
+        Applied { state, made, refused }
+    }
+
+    /// What stands, where a compare-and-set finds it: what is known from nowhere else is loaded and left as the clean copy,
+    /// because "nothing is there" is no proof that nothing happened.
+    async fn standing(&self, target: &Target<E::Key>) -> Result<Standing, CacheError> {
+        let Target { partition, id, key } = target;
+        let begun = Instant::now();
+        loop {
+            self.gate.open()?;
+            let found = self.space.get(*partition, std::slice::from_ref(id)).await?.pop().unwrap_or(Lookup::Absent);
+            match found {
+                Lookup::Dirty(record) | Lookup::Clean(record) => {
+                    let floor = if record.is_tombstone() { self.floor(target).await? } else { None };
+                    return Ok(Standing { record, floor });
+                }
+                Lookup::Loading(token) if begun.elapsed() < FOREIGN_LOAD => {
+                    // Shared with a reader of this process, or an own one beside that of another process.
+                    let _ = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
+                    sleep(LOOK_AGAIN.0).await;
+                }
+                Lookup::Loading(token) => {
+                    // Its process is slow or dead. Without its mark it fills nothing in, and nobody is misled.
+                    self.space.fill(*partition, id, &token, &Record::tombstone(), Duration::ZERO).await?;
+                }
+                Lookup::Absent => {
+                    let token = Token::fresh();
+                    // Not `leave_token`: a buffer without room takes no change either.
+                    if !self.space.token(*partition, id, &token, TOKEN_TTL).await? {
+                        continue;
+                    }
+                    let record = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
+                    let ttl = if record.is_tombstone() { self.options.negative_ttl } else { self.options.cache_ttl };
+                    if self.space.fill(*partition, id, &token, &record, ttl.max(ANCHOR_TTL)).await? {
+                        return Ok(Standing { record, floor: None });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Version of the row that a delete has not reached yet. A lower one put in its place would be overtaken by the row.
+    async fn floor(&self, target: &Target<E::Key>) -> Result<Option<i64>, CacheError> {
+        if !E::VERSIONED {
+            return Ok(None);
+        }
+        let row = self.load_one(target.id.clone(), target.key.clone()).await?;
+        let Some(payload) = row.payload() else { return Ok(None) };
+        let row: E = decode_payload(payload).map_err(|source| codec(&target.id, source))?;
+        Ok(row.version())
+    }
+}
+
+/// What the changes of a round come to.
+struct Applied<E: Entity> {
+    state: Record,
+    /// Changes that made a new state.
+    made: u64,
+    refused: Vec<(Box<dyn Change<E>>, CacheError)>,
+}
+
+/// The waits of one round.
+struct Waiting<'a, E: Entity> {
+    lane: &'a Lane<E>,
+    tries: u32,
+    /// Until when room is waited for.
+    until: Option<Instant>,
+}
+
+impl<'a, E: Entity> Waiting<'a, E> {
+    const fn new(lane: &'a Lane<E>) -> Self {
+        Self { lane, tries: 0, until: None }
+    }
+
+    /// Another process was faster; `false` when it was often enough.
+    async fn conflict(&mut self) -> bool {
+        self.tries += 1;
+        if self.tries >= TRIES {
+            return false;
+        }
+        if self.tries > 1 {
+            let longest = LONGEST_WAIT.min(Duration::from_micros(100) * self.tries * self.tries);
+            sleep(longest.mul_f64(rand::random())).await;
+        }
+        true
+    }
+
+    /// There is no room; waits for some where the entity's options say so.
+    async fn room(&mut self, full: BufferError) -> Result<(), CacheError> {
+        let Some(MaxDirty { overflow: Overflow::Wait { timeout }, .. }) = self.lane.options.max_dirty else {
+            return Err(full.into());
+        };
+        let now = Instant::now();
+        let until = *self.until.get_or_insert_with(|| now.checked_add(timeout).unwrap_or(now + NEVER));
+        self.lane.pressure.nudge();
+        match self.lane.unless_over(until, sleep(LOOK_AGAIN.1.min(until.saturating_duration_since(now)))).await? {
+            Some(()) if Instant::now() < until => Ok(()),
+            _ => Err(full.into()),
+        }
+    }
+}
