@@ -21,6 +21,12 @@ pub trait SqlEntity: Entity {
     /// One value per key column, in the order of the key columns in [`table`](SqlEntity::table).
     fn bind_key(key: &Self::Key) -> Vec<Value>;
 
+    /// The key of a row that was selected with the names of the key columns.
+    ///
+    /// # Errors
+    /// When a column is missing or of another type.
+    fn key_of_row(row: &QueryResult) -> Result<Self::Key, DbErr>;
+
     /// The value of a row that was selected with the column names of [`table`](SqlEntity::table).
     ///
     /// # Errors
@@ -38,12 +44,34 @@ pub struct Table {
     pub name: Cow<'static, str>,
     /// The mapped columns.
     pub columns: Vec<Column>,
+    /// The application makes the keys, although the database, or SeaORM, could (`#[wb(client_keys)]`).
+    pub client_keys: bool,
+    /// SeaORM says that the database makes the keys (`auto_increment`).
+    pub auto_increment: bool,
 }
 
 impl Table {
     /// A table; columns that are part of the key stand in the order of the key's parts.
     pub fn new(schema: Option<&'static str>, name: &'static str, columns: impl Into<Vec<Column>>) -> Self {
-        Self { schema: schema.map(Cow::Borrowed), name: Cow::Borrowed(name), columns: columns.into() }
+        Self {
+            schema: schema.map(Cow::Borrowed),
+            name: Cow::Borrowed(name),
+            columns: columns.into(),
+            client_keys: false,
+            auto_increment: false,
+        }
+    }
+
+    /// The application makes the keys, although the database could.
+    #[must_use]
+    pub fn client_keys(self) -> Self {
+        Self { client_keys: true, ..self }
+    }
+
+    /// The column that holds the version of a row.
+    #[must_use]
+    pub fn version(&self) -> Option<&Column> {
+        self.columns.iter().find(|column| column.version)
     }
 }
 
@@ -63,6 +91,8 @@ pub struct Column {
     pub nullable: bool,
     /// Written on insert, left alone on update.
     pub insert_only: bool,
+    /// The version: a row is updated only by one whose version is not lower. A row without one (NULL) is older than all.
+    pub version: bool,
 }
 
 impl Column {
@@ -76,6 +106,7 @@ impl Column {
             key: false,
             nullable: T::is_option(),
             insert_only: false,
+            version: false,
         }
     }
 
@@ -96,6 +127,12 @@ impl Column {
     #[must_use]
     pub fn insert_only(self) -> Self {
         Self { insert_only: true, ..self }
+    }
+
+    /// The version of the row.
+    #[must_use]
+    pub fn version(self) -> Self {
+        Self { version: true, ..self }
     }
 }
 

@@ -6,6 +6,7 @@ use wb_core::{Batch, ErrorKind, Id, SinkError};
 use crate::entity::SqlEntity;
 use crate::plan::{Plan, Row};
 use crate::rows::{Part, Rows};
+use crate::stale;
 use crate::tx::{Pool, Tx};
 use crate::write::{begin, refuses};
 
@@ -23,7 +24,15 @@ enum Verb {
     Delete,
 }
 
-/// Writes all rows but those that the database refuses; returns these, each with its own error.
+/// What became of the rows.
+pub(crate) struct Isolated {
+    /// Those that the database refuses, each with its own error.
+    pub(crate) refused: Vec<(Id, SinkError)>,
+    /// Those that were left out, because the database has newer ones.
+    pub(crate) stale: Vec<Id>,
+}
+
+/// Writes all rows but those that the database refuses; none, when the batch is to be written whole and one is refused.
 ///
 /// Rows are tried together and halved when they are refused: a few bad ones among n cost about log2(n) statements
 /// each, and a batch that is bad altogether less than 2n.
@@ -33,21 +42,34 @@ pub(crate) async fn isolate<E: SqlEntity>(
     batch: &Batch<E>,
     rows: Rows<'_>,
     statements: &mut u64,
-) -> Result<Vec<(Id, SinkError)>, SinkError> {
+) -> Result<Isolated, SinkError> {
     // Constraints that wait for the commit would refuse the batch as a whole.
     let first = if pool.backend() == DbBackend::Postgres { "SET CONSTRAINTS ALL IMMEDIATE; " } else { "" };
     let mut tx = begin(pool, batch, first).await?;
     let mut search = Search { tx: &mut tx, plan, entity: E::NAME, statements };
+    let mut refused = rows.rejected;
+    let unsent = refused.len();
     let found = async {
         search.tx.run("savepoint", "SAVEPOINT wb_rows".to_owned()).await?;
-        let mut refused = search.through(Verb::Upsert, rows.upserts).await?;
+        let sent = rows.upserts.rows.len() as u64;
+        refused.extend(search.through(Verb::Upsert, rows.upserts).await?);
         refused.extend(search.through(Verb::Delete, rows.deletes).await?);
-        Ok(refused)
+        // What was counted in all those tries says nothing.
+        if !stale::suspects(plan, sent, 0) {
+            return Ok(Vec::new());
+        }
+        stale::find(search.tx, plan, batch, &refused, search.statements).await
     };
     match found.await {
-        Ok(refused) => {
+        Ok(_) if batch.whole && !refused.is_empty() => {
+            tx.rollback().await;
+            Ok(Isolated { refused, stale: Vec::new() })
+        }
+        Ok(stale) => {
             tx.commit().await?;
-            Ok(refused)
+            // What was not sent at all is known to the caller.
+            refused.drain(..unsent);
+            Ok(Isolated { refused, stale })
         }
         Err(error) => {
             tx.rollback().await;

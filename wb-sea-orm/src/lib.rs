@@ -9,6 +9,7 @@
 //! | `inspect` | what the sink must know of a table before it writes |
 //! | `rows`, `check` | a batch as rows; values that the database cannot hold |
 //! | `write`, `isolate` | a batch as one transaction; finding the rows that are refused |
+//! | `stale` | which rows of a batch the database has newer versions of |
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
 //! | `fence` | generations of owners: issued, checked and locked |
@@ -44,6 +45,7 @@ mod read;
 mod rows;
 mod schema;
 mod sink;
+mod stale;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod tx;
 #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]

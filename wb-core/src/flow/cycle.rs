@@ -195,10 +195,10 @@ impl<E: Entity> Lane<E> {
         let batch = Batch::new(self.scope.clone(), fences, upserts, deletes);
         if self.options.sabotage.lacks(Mechanism::CommitFirst) {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
-            self.settle(&due, Flushed { written, refused: Vec::new() }, Vec::new(), Vec::new()).await?;
+            self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
         }
         let flushed = if batch.is_empty() {
-            Flushed { written: Vec::new(), refused: Vec::new() }
+            Flushed::all(Vec::new())
         } else {
             match self.flush(batch, &epochs).await {
                 Ok(flushed) => flushed,

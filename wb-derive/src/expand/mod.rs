@@ -67,6 +67,14 @@ pub(crate) fn key_type(keys: &[&Field<'_>]) -> TokenStream {
     }
 }
 
+/// A key made of these parts: the one itself, or a tuple of them.
+fn tuple(parts: Vec<TokenStream>) -> TokenStream {
+    match parts.as_slice() {
+        [_] => quote!(#(#parts)*),
+        _ => quote!((#(#parts,)*)),
+    }
+}
+
 /// A reference to each part of a key that is at hand as `key`.
 fn key_parts(keys: &[&Field<'_>]) -> Vec<TokenStream> {
     match keys {
