@@ -6,8 +6,8 @@ pub use wb_core::{
     DeadLetter, DeadLetters, Delete, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions,
     EntityStats, ErrorKind, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage,
     MemoryBuffer, Mode, NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries,
-    RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write,
-    buffer, codec, metrics, partition_of,
+    RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, Transaction, TransactionError,
+    UnknownEntity, Upsert, VersionField, Write, buffer, codec, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

@@ -19,6 +19,9 @@ pub enum Mechanism {
     BackIfAbsent,
     /// Readers look in the order in which records move. Without it, they look the other way round.
     ReadOrder,
+    /// What transactions have written carries their marks, and batches are never split in the middle of them. Without it,
+    /// the marks are not looked at.
+    Marks,
 }
 
 /// The mechanisms that are switched off; none outside of tests.

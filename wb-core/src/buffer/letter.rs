@@ -49,7 +49,8 @@ pub struct DeadLetter {
     pub operation: Operation,
     /// What was said, sources included.
     pub error: String,
-    /// Kind of the error: `rejected`, `deferred`, `undecodable` or `misplaced`; `corrupt` for what another program has
+    /// Kind of the error: `rejected`, `deferred`, `undecodable` or `misplaced`; `grouped` for what is kept out of the
+    /// sink by another record of its transaction, which is one of the last two; `corrupt` for what another program has
     /// left among the letters.
     pub kind: String,
     /// How often it was tried.

@@ -15,6 +15,7 @@ use super::claim::{Claim, Claimed};
 use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
 use super::rotate::Epoch;
+use super::together::tie;
 use crate::buffer::BufferError;
 use crate::entity::Entity;
 use crate::events;
@@ -130,7 +131,8 @@ impl<E: Entity> Lane<E> {
         // With a limit a batch is at most what may go in a second, so that rows flow evenly.
         let limit = options.rate_limit.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         let max_rows = options.max_batch.min(limit);
-        let claim = Claim::new(self.space.clone(), epochs.clone(), max_rows, options.max_batch_bytes);
+        let units = self.marked_units(&epochs).await?;
+        let claim = Claim::new(self.space.clone(), epochs.clone(), units, max_rows, options.max_batch_bytes);
         let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
             if over.load(Ordering::Relaxed) {
@@ -174,15 +176,10 @@ impl<E: Entity> Lane<E> {
     }
 
     async fn flush_batch(&self, claimed: Vec<Claimed>) -> Result<Ended, Interrupted> {
-        let postponed = |claimed: &Claimed| self.postponed.waits_with(&claimed.id, &claimed.record);
-        let (mut due, mut early) = (Vec::with_capacity(claimed.len()), Vec::new());
-        for claimed in claimed {
-            match postponed(&claimed) {
-                None => due.push(claimed),
-                Some(attempts) => early.push((claimed, attempts)),
-            }
-        }
-        let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
+        let (due, early) = self.due(claimed);
+        let mut decoded = decode::<E>(&self.scope, due.iter());
+        let ties = tie(&due, &mut decoded);
+        let Decoded { upserts, deletes, unreadable } = decoded;
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
             lease::confirm(self).await?;
@@ -193,6 +190,7 @@ impl<E: Entity> Lane<E> {
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let fences = epochs.iter().filter_map(|epoch| epoch.right.fence.filter(|_| fenced)).collect();
         let batch = Batch::new(self.scope.clone(), fences, upserts, deletes);
+        let batch = if ties.tie(&batch) { batch.whole() } else { batch };
         if self.options.sabotage.lacks(Mechanism::CommitFirst) {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
@@ -200,7 +198,7 @@ impl<E: Entity> Lane<E> {
         let flushed = if batch.is_empty() {
             Flushed::all(Vec::new())
         } else {
-            match self.flush(batch, &epochs).await {
+            match self.flush(batch, &epochs, &ties).await {
                 Ok(flushed) => flushed,
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }

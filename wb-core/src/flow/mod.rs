@@ -15,5 +15,10 @@ mod load;
 mod put;
 mod rotate;
 mod settle;
+mod settle_unit;
+mod together;
+mod transact;
+mod units;
 
 pub(crate) use cycle::run;
+pub(crate) use transact::Draft;
