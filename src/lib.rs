@@ -7,7 +7,8 @@ pub use wb_core::{
     EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Event, Events, Fence, Finding, Format, Id,
     KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode, NotACursor, Operation, Overflow, Patch,
     Pressure, Receipt, Record, Replay, Report, Retries, RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space,
-    StartError, State, UnknownEntity, Upsert, VersionField, Write, buffer, codec, metrics, partition_of,
+    StartError, State, Transaction, TransactionError, UnknownEntity, Upsert, VersionField, Write, buffer, codec,
+    metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

@@ -67,6 +67,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) desk: Desk,
     /// Times the buffer was found to have lost data, or to be able to have.
     pub(crate) losses: AtomicU64,
+    /// Whether the sink writes a batch whole or not at all.
+    pub(crate) whole: bool,
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
     /// Entities that this one belongs to, and that belong to it.

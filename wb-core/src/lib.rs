@@ -51,7 +51,7 @@ pub use change::{Counter, CounterField, Patch};
 pub use codec::{CodecError, Format};
 pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
 pub use doctor::{Finding, Severity};
-pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder};
+pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder, Transaction, TransactionError};
 pub use entity::{Entity, VersionField};
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use event::{Event, Events};

@@ -27,6 +27,7 @@ pub struct EntityOptions {
     pub(crate) accept_unknown_fields: bool,
     #[cfg(feature = "near-cache")]
     pub(crate) near: Option<crate::NearCache>,
+    pub(crate) transactions: bool,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -82,6 +83,7 @@ impl Default for EntityOptions {
             accept_unknown_fields: false,
             #[cfg(feature = "near-cache")]
             near: None,
+            transactions: false,
             sabotage: Sabotage::none(),
         }
     }
@@ -206,6 +208,17 @@ impl EntityOptions {
         self
     }
 
+    /// Whether a [`transaction`](crate::Engine::transaction) may write records of several partitions; the same in every
+    /// process, and it can be changed when nothing is dirty. With it the entity is one unit of work: one worker at a time
+    /// flushes all of its partitions (at most 256), and closes them at one instant, so that every flush is a state that the
+    /// whole entity had. More workers take over when that one is gone; they do not share its work. The sink must have
+    /// transactions. Transactions within one partition need no option: place records that belong together in one with
+    /// `#[wb(partition_by)]`, or have only one. Default: false.
+    pub const fn transactions(mut self, over_partitions: bool) -> Self {
+        self.transactions = over_partitions;
+        self
+    }
+
     /// Switches a mechanism off, to see the promise break that rests on it.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -218,6 +231,11 @@ impl EntityOptions {
         let wrong = |what: &'static str| Err(ConfigError::Option { entity, what });
         if self.partitions == 0 || self.partitions > 4096 {
             return wrong("partitions must be from 1 to 4096");
+        }
+        if self.transactions && self.partitions > 256 {
+            return wrong(
+                "with transactions over partitions there may be at most 256 of them: they are closed in one step",
+            );
         }
         if self.flush_every.is_zero() || self.flush_every > Duration::from_secs(24 * 3_600) {
             return wrong("flush_every must be above zero and at most one day");

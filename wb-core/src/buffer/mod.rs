@@ -16,6 +16,7 @@ mod signal;
 mod space;
 mod step;
 mod topology;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub use space::Space;
 pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
 use topology::{topology_changed, topology_mismatch};
+pub use transaction::{Guarded, Mark, Marks, Transacted};
 
 use crate::doctor::Finding;
 

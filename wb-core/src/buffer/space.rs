@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::lookup::{Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Letters, Replay, SeenShape};
+use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, Transacted};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -107,6 +107,38 @@ pub trait Space: Send + Sync + 'static {
     /// Removes these dead letters for good; where no newer state is dirty, their attempts and clean copies too, so that
     /// readers see the sink's row again. Returns how many there were.
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError>;
+
+    /// Makes these writes the latest states of their keys, all at one instant and only if each meets the state that it
+    /// expects; no id occurs twice. Marks them with `mark`, or with one that ties them to the transactions that have
+    /// written any of them in this epoch. Repeating is safe.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Full`](super::BufferErrorKind::Full) when they would pass the limit: nothing is stored.
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError>;
+
+    /// [`get`](Space::get) over partitions, at one instant: what one transaction wrote is seen whole or not at all.
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError>;
+
+    /// [`rotate`](Space::rotate) of all partitions in one step, marked with one stamp. Nothing is done unless `owner` holds
+    /// the leases of all of them. When an epoch of any of them was left behind, only those that were are marked, and nothing
+    /// is closed: the next cut is one of all partitions again. One answer per partition.
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError>;
+
+    /// A page of the marks of the epoch that is being flushed; about `limit`. Cursor 0 starts and ends.
+    async fn marks(&self, partition: u16, cursor: u64, limit: usize) -> Result<Marks, BufferError>;
+
+    /// These records of the epoch that is being flushed, as [`claim`](Space::claim) names them. One answer per id.
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError>;
+
+    /// [`back`](Space::back) of records that belong together, over partitions, in one step: of none unless all the leases
+    /// and epochs are the caller's. They are marked again, with `mark` or one that ties them to what transactions have
+    /// written since. One answer per part.
+    async fn back_unit(&self, mark: Mark, parts: &[(Step<'_>, Vec<(Id, Attempts)>)])
+    -> Result<Vec<Moved>, BufferError>;
+
+    /// [`bury`](Space::bury) of records that belong together, over partitions, in one step: of none unless all the leases
+    /// and epochs are the caller's. One answer per part.
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError>;
 
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;

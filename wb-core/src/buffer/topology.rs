@@ -23,6 +23,8 @@ pub struct Registration {
     pub max_dirty: Option<u64>,
     /// What this engine listens for.
     pub ear: Ear,
+    /// Whether transactions write over partitions, so that all of them are closed at one instant.
+    pub transactions: bool,
     /// What a test has switched off.
     pub sabotage: Sabotage,
 }
@@ -37,6 +39,7 @@ impl Registration {
             pressure: Arc::new(Pressure::new(u64::MAX)),
             max_dirty: None,
             ear: Ear::default(),
+            transactions: false,
             sabotage: Sabotage::none(),
         }
     }
@@ -44,7 +47,12 @@ impl Registration {
     /// The topology as the buffer records it.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        Topology { layout: LAYOUT, partitions: self.scope.partitions, format: self.format.name().to_owned() }
+        Topology {
+            layout: LAYOUT,
+            partitions: self.scope.partitions,
+            format: self.format.name().to_owned(),
+            transactions: self.transactions,
+        }
     }
 }
 
@@ -61,28 +69,32 @@ pub struct Topology {
     pub partitions: u16,
     /// Name of the payload format.
     pub format: String,
+    /// Whether all partitions are closed at one instant; not written when they are not.
+    pub transactions: bool,
 }
 
 impl Topology {
     /// Reads what [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (mut layout, mut partitions, mut format) = (None, None, None);
+        let (mut layout, mut partitions, mut format, mut transactions) = (None, None, None, false);
         for word in text.split(' ') {
             match word.split_once('=')? {
                 ("layout", v) => layout = v.parse().ok(),
                 ("partitions", v) => partitions = v.parse().ok(),
                 ("format", v) => format = Some(v.to_owned()),
+                ("transactions", v) => transactions = v == "yes",
                 _ => {}
             }
         }
-        Some(Self { layout: layout?, partitions: partitions?, format: format? })
+        Some(Self { layout: layout?, partitions: partitions?, format: format?, transactions })
     }
 }
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)
+        write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)?;
+        if self.transactions { f.write_str(" transactions=yes") } else { Ok(()) }
     }
 }
 

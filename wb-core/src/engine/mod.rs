@@ -2,6 +2,7 @@
 
 mod builder;
 mod setup;
+mod transaction;
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 pub use self::builder::EngineBuilder;
+pub use self::transaction::{Transaction, TransactionError};
 use crate::buffer::{Buffer, BufferError, BufferErrorKind};
 use crate::cache::Cache;
 use crate::dead_letters::DeadLetters;

@@ -91,6 +91,10 @@ impl<T: Entity> Setup for Described<T> {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        if T::APPEND && self.options.transactions {
+            let what = "records that are only ever added are in no transaction";
+            return Err(ConfigError::Option { entity: T::NAME, what });
+        }
         self.options.check(T::NAME)
     }
 
@@ -107,11 +111,17 @@ impl<T: Entity> Setup for Described<T> {
             pressure: pressure.clone(),
             max_dirty: options.max_dirty.map(|limit| limit.keys),
             ear,
+            transactions: options.transactions,
             sabotage: options.sabotage,
         };
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let whole = sink.writes_whole().await.map_err(|source| StartError::Sink { entity, source })?;
+        if options.transactions && !whole {
+            let what = "transactions over partitions need a sink with transactions (of MongoDB, a replica set)";
+            return Err(ConfigError::Option { entity, what }.into());
+        }
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let shapes = Shapes::new(T::fields());
         if context.runs {
@@ -131,6 +141,7 @@ impl<T: Entity> Setup for Described<T> {
             options,
             space,
             sink,
+            whole,
             pressure,
             counters: Counters::default(),
             backlog: Backlog::default(),

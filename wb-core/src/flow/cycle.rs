@@ -16,6 +16,7 @@ use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
 use super::order::Children;
 use super::rotate::Epoch;
+use super::together::{keep_together, tie};
 use crate::buffer::BufferError;
 use crate::entity::Entity;
 use crate::lane::{Lane, Phase, stopped};
@@ -141,7 +142,8 @@ impl<E: Entity> Lane<E> {
         if self.kin.has_children() {
             self.holds.begin().await?;
         }
-        let claim = Claim::new(self.space.clone(), epochs.clone(), max_rows, options.max_batch_bytes);
+        let units = self.marked_units(&epochs).await?;
+        let claim = Claim::new(self.space.clone(), epochs.clone(), units, max_rows, options.max_batch_bytes);
         let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
             if over.load(Ordering::Relaxed) {
@@ -188,22 +190,20 @@ impl<E: Entity> Lane<E> {
     }
 
     async fn flush_batch(&self, claimed: Vec<Claimed>, children: &Children) -> Result<Ended, Interrupted> {
-        let postponed = |claimed: &Claimed| self.postponed.waits_with(&claimed.id, &claimed.record);
-        let (mut due, mut early) = (Vec::with_capacity(claimed.len()), Vec::new());
-        for claimed in claimed {
-            match postponed(&claimed) {
-                None => due.push(claimed),
-                Some(attempts) => early.push((claimed, attempts)),
-            }
-        }
+        let (due, mut early) = self.due(claimed);
         let (mut due, deletes_held) = self.after_children(due, children).await?;
-        early.extend(deletes_held);
         let mut held = self.hold_newer(&mut due);
         let mut decoded = decode::<E>(&self.scope, due.iter());
         held.extend(self.hold_undecodable(&mut decoded.unreadable));
-        let skipped = self.transform(&mut decoded, &due);
-        let Decoded { upserts, deletes, unreadable } = decoded;
+        if let Some(with) = keep_together(&mut due, held.iter().chain(deletes_held.iter().map(|(held, _)| held))) {
+            held.extend(with);
+            decoded = decode::<E>(&self.scope, due.iter());
+        }
+        early.extend(deletes_held);
         early.extend(self.held(held).await?);
+        let skipped = self.transform(&mut decoded, &due);
+        let ties = tie(&due, &mut decoded);
+        let Decoded { upserts, deletes, unreadable } = decoded;
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
             lease::confirm(self).await?;
@@ -214,6 +214,7 @@ impl<E: Entity> Lane<E> {
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let fences = epochs.iter().filter_map(|epoch| epoch.right.fence.filter(|_| fenced)).collect();
         let batch = Batch::new(self.scope.clone(), fences, upserts, deletes);
+        let batch = if ties.tie(&batch) { batch.whole() } else { batch };
         if self.options.sabotage.lacks(Mechanism::CommitFirst) {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
@@ -221,7 +222,7 @@ impl<E: Entity> Lane<E> {
         let mut flushed = if batch.is_empty() {
             Flushed::all(Vec::new())
         } else {
-            match self.flush(batch, &epochs).await {
+            match self.flush(batch, &epochs, &ties).await {
                 Ok(flushed) => flushed,
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }

@@ -19,6 +19,11 @@ mod peek;
 mod put;
 mod rotate;
 mod settle;
+mod settle_unit;
+mod together;
+mod transact;
 mod transform;
+mod units;
 
 pub(crate) use cycle::run;
+pub(crate) use transact::Draft;

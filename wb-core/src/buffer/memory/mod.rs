@@ -5,6 +5,7 @@ mod paged;
 mod partition;
 mod shapes;
 mod space;
+mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,8 +12,9 @@ use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Held, Holder, Letters, Look, Lookup, Moved, Page,
-    Pending, Replay, Roll, Rotation, SeenShape, Space, Stamp, Status, Step, Swap, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, Letters, Look, Lookup,
+    Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Space, Stamp, Status, Step, Swap, Token,
+    Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -52,7 +53,7 @@ impl MemorySpace {
     }
 
     /// Refuses writes that would make more keys dirty than are allowed; called with the door locked.
-    fn check(&self, limit: u64, writes: &[Write]) -> Result<(), BufferError> {
+    pub(super) fn check<'w>(&self, limit: u64, writes: impl Iterator<Item = &'w Write>) -> Result<(), BufferError> {
         let mut fresh = HashSet::new();
         for Write { partition, id, .. } in writes {
             if !self.on(*partition, |p| p.is_dirty(id))? {
@@ -81,7 +82,7 @@ impl Space for MemorySpace {
             // It guards no data of its own, so a panic under it breaks nothing.
             Some(limit) => {
                 let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-                self.check(limit, &writes)?;
+                self.check(limit, writes.iter())?;
                 Some(door)
             }
             None => None,
@@ -208,6 +209,40 @@ impl Space for MemorySpace {
         Ok(discarded)
     }
 
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.transact_now(mark, writes)
+    }
+
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.get_together_now(places)
+    }
+
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
+        Ok(self.rotate_all_now(owner, stamp))
+    }
+
+    async fn marks(&self, partition: u16, _cursor: u64, _limit: usize) -> Result<Marks, BufferError> {
+        self.on(partition, |p| p.marks())
+    }
+
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
+        self.on(partition, |p| ids.iter().map(|id| p.pick(id)).collect())
+    }
+
+    async fn back_unit(
+        &self,
+        mark: Mark,
+        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
+    ) -> Result<Vec<Moved>, BufferError> {
+        self.back_unit_now(mark, parts)
+    }
+
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
+        self.bury_unit_now(parts)
+    }
+
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
         self.on(partition, |p| p.look(ids))
     }
@@ -224,7 +259,7 @@ impl Space for MemorySpace {
                 let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
                 // What is not to be stored needs no room.
                 if self.on(*partition, |p| p.stands(id, expected, now))? {
-                    self.check(limit, std::slice::from_ref(write))?;
+                    self.check(limit, std::iter::once(write))?;
                 }
                 Some(door)
             }

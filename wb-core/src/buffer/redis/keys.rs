@@ -12,6 +12,9 @@ pub(super) struct PartitionKeys {
     pub(super) lease: String,
     pub(super) attempts: String,
     pub(super) dead: String,
+    /// Marks of what transactions have written since the last rotation, and in the epoch that is being flushed.
+    pub(super) groups: String,
+    pub(super) groups_flushing: String,
     copy: String,
 }
 
@@ -27,6 +30,8 @@ impl PartitionKeys {
             lease: format!("{prefix}:lease"),
             attempts: format!("{prefix}:attempts"),
             dead: format!("{prefix}:dead"),
+            groups: format!("{prefix}:groups"),
+            groups_flushing: format!("{prefix}:groups_flushing"),
             copy: format!("{prefix}:r:"),
         }
     }

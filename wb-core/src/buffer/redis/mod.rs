@@ -19,6 +19,7 @@ mod signals;
 mod space;
 mod swap;
 mod topology;
+mod transaction;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};

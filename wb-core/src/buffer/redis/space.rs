@@ -13,10 +13,12 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
+use super::transaction::rotation;
 use super::{held, keys, letters, signals, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Look, Lookup,
-    Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, Holder, Letters, Lineage, Look,
+    Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Sight, Space, Stamp, Status, Step,
+    Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -68,12 +70,7 @@ impl RedisSpace {
     /// Runs one call of a finishing script, and adds what it did.
     async fn step(&self, doing: &str, call: &ScriptInvocation<'_>, moved: &mut Moved) -> Result<Done, BufferError> {
         let (reply, records): (i64, u64) = self.run(doing, call).await?;
-        let done = match reply {
-            0 => Done::More,
-            1 => Done::Epoch,
-            2 => Done::Gone,
-            _ => Done::NotOwner,
-        };
+        let done = outcome(reply);
         *moved = Moved { done, records: moved.records + records };
         Ok(done)
     }
@@ -108,6 +105,16 @@ impl RedisSpace {
             command.arg(id.as_bytes());
         }
         command.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+    }
+}
+
+/// What became of an epoch, as the scripts say it.
+pub(super) const fn outcome(reply: i64) -> Done {
+    match reply {
+        0 => Done::More,
+        1 => Done::Epoch,
+        2 => Done::Gone,
+        _ => Done::NotOwner,
     }
 }
 
@@ -276,13 +283,10 @@ impl Space for RedisSpace {
     async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {
         let keys = self.shelf.keys(partition)?;
         let mut call = self.scripts.rotate.prepare_invoke();
-        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease).arg(owner).arg(stamp.to_string());
-        let reply: i64 = self.run("cannot rotate a partition", &call).await?;
-        Ok(match u64::try_from(reply) {
-            Ok(0) => Rotation::Empty,
-            Ok(epoch) => Rotation::Epoch(epoch),
-            Err(_) => Rotation::NotOwner,
-        })
+        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease);
+        call.key(&keys.groups).key(&keys.groups_flushing).arg(owner).arg(stamp.to_string());
+        let (number, marked) = self.run("cannot rotate a partition", &call).await?;
+        Ok(rotation(number, marked))
     }
 
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError> {
@@ -364,6 +368,40 @@ impl Space for RedisSpace {
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         letters::discard(self, partition, ids).await
+    }
+
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
+        self.transact_writes(mark, writes).await
+    }
+
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
+        self.get_places(places).await
+    }
+
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
+        self.rotate_partitions(owner, stamp).await
+    }
+
+    async fn marks(&self, partition: u16, cursor: u64, limit: usize) -> Result<Marks, BufferError> {
+        self.page_of_marks(partition, cursor, limit).await
+    }
+
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let found = self.values("cannot claim records by name", &keys.flushing, ids).await?;
+        Ok(found.into_iter().map(|bytes| bytes.map(Record::from_bytes)).collect())
+    }
+
+    async fn back_unit(
+        &self,
+        mark: Mark,
+        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
+    ) -> Result<Vec<Moved>, BufferError> {
+        self.back_together(mark, parts).await
+    }
+
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
+        self.bury_together(parts).await
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {
