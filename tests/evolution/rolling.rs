@@ -17,7 +17,7 @@ const KEYS: i64 = 200;
 const STAGE: Duration = Duration::from_millis(1_500);
 
 fn owned(engine: &Engine) -> usize {
-    engine.owned()["account"].len()
+    engine.owned().get("account").unwrap().len()
 }
 
 /// Puts random states of random keys for a while; `last` is what was acknowledged.
