@@ -14,7 +14,7 @@ use wb_core::{
     SinkError, codec,
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const LASTS: Duration = Duration::from_millis(1500);
 const KEYS: u64 = 10_000;
 const TASKS: u64 = 64;
@@ -102,7 +102,7 @@ where
     done as f64 / begun.elapsed().as_secs_f64()
 }
 
-fn get(posts: &Cache<Post>) -> impl Fn(u64) -> futures::future::BoxFuture<'static, ()> + Clone {
+fn get(posts: &Cache<Post>) -> impl Fn(u64) -> futures::future::BoxFuture<'static, ()> + Clone + use<> {
     let posts = posts.clone();
     move |id| {
         let posts = posts.clone();
