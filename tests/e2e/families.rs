@@ -153,10 +153,17 @@ async fn families(variable: &str) {
         let begun = Instant::now();
         all(&writes, delete, &mut houses, &start, &mut sum).await;
         let acknowledged = begun.elapsed();
-        let (rows, wanted) = (async || (count(&sink, "families_posts").await, count(&sink, "families_comments").await), 
-            if delete { (0, 0) } else { (POSTS, COMMENTS) });
+        let (rows, wanted) = (
+            async || (count(&sink, "families_posts").await, count(&sink, "families_comments").await),
+            if delete { (0, 0) } else { (POSTS, COMMENTS) },
+        );
         while rows().await != wanted {
-            assert!(begun.elapsed() < Duration::from_secs(240), "{:?} of {wanted:?} after {:?}", rows().await, begun.elapsed());
+            assert!(
+                begun.elapsed() < Duration::from_secs(240),
+                "{:?} of {wanted:?} after {:?}",
+                rows().await,
+                begun.elapsed()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let took = begun.elapsed();

@@ -97,8 +97,7 @@ async fn half_of_a_batch_without_parents_costs_a_few_statements(database: Databa
 
     // Of two references at once, and of either.
     let lost = |id, number, text: &str| Child { id, number, text: Some(text.to_owned()), small: 1 };
-    let rows =
-        [lost(1, Some(1), "no"), lost(2, Some(2_000), "no"), lost(3, Some(3_000), "a"), lost(4, None, "ü'\"\\")];
+    let rows = [lost(1, Some(1), "no"), lost(2, Some(2_000), "no"), lost(3, Some(3_000), "a"), lost(4, None, "ü'\"\\")];
     let found = refused(sink, &rows, &[]).await;
     assert_eq!(kinds(&found), ["1", "2", "3"].map(|id| (id, ErrorKind::Deferred)));
 }

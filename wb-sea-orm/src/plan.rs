@@ -108,7 +108,17 @@ impl Plan {
         };
         // Half of the packet leaves room for what the protocol adds to the values.
         let max_bytes = facts.max_packet.map_or(options.max_bytes, |packet| options.max_bytes.min(packet / 2)).max(1);
-        Ok(Self { backend, table, facts, links: Vec::new(), max_rows: options.max_rows, max_bytes, upsert, delete, select })
+        Ok(Self {
+            backend,
+            table,
+            facts,
+            links: Vec::new(),
+            max_rows: options.max_rows,
+            max_bytes,
+            upsert,
+            delete,
+            select,
+        })
     }
 
     /// The same, for an entity that refers to others.
