@@ -71,7 +71,8 @@ impl RetryPolicy {
     /// How often a record may be deferred (a foreign key's parent is not there yet) before it becomes a dead letter; at
     /// least 1. Counted apart from [`attempts`](Self::attempts). The waits grow like those of other refusals, but to
     /// 5 s at most, so that a child is flushed soon after its parent; the default gives a parent some five minutes to
-    /// arrive. Default: 60.
+    /// arrive. More than 65 536 records at a time are not remembered to wait: those beyond are tried at every flush, and
+    /// their deferrals are not counted meanwhile. Default: 60.
     pub const fn deferrals(mut self, deferrals: u32) -> Self {
         self.deferrals = deferrals;
         self
