@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "SeaORM and serde name items of modules, which are public by convention")]
 
 mod entity;
+mod family;
 mod model;
 mod mongo;
 mod sql;

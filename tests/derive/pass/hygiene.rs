@@ -47,6 +47,8 @@ mod shadowed {
         pub(super) payload: ::std::vec::Vec<::std::string::String>,
         #[wb(skip)]
         pub(super) r#move: real::u8,
+        #[wb(belongs_to = "Self")]
+        pub(super) r#in: ::core::option::Option<real::i64>,
         #[wb(version)]
         pub(super) r#fn: real::i64,
     }
@@ -123,11 +125,13 @@ fn compiles_and_works() {
         r#type: ::chrono::Utc::now(),
         payload: vec![],
         r#move: 0,
+        r#in: ::core::option::Option::None,
         r#fn: 5,
     };
     assert_eq!(::write_behind::Entity::version(&shadowed), Some(5));
     assert_eq!(::write_behind::Entity::key(&shadowed), ("k".to_owned(), 2));
+    assert_eq!(<shadowed::Shadowed as ::write_behind::Entity>::PARENTS, ["shadowed"]);
     let table = <shadowed::Shadowed as ::write_behind::SqlEntity>::table();
     assert_eq!(table.columns.last().map(|c| &*c.name), Some("FN"));
-    let _ = (shadowed.entity, shadowed.r#type, shadowed.payload, shadowed.r#move, shadowed.r#fn);
+    let _ = (shadowed.entity, shadowed.r#type, shadowed.payload, shadowed.r#move, shadowed.r#in, shadowed.r#fn);
 }

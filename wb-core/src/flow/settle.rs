@@ -17,7 +17,7 @@ use crate::events;
 use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
-use crate::retry::{Counts, Fate, judge};
+use crate::retry::{Counts, Fate, counts, judge};
 use crate::sink::SinkError;
 
 /// What is to be done with the records of one epoch.
@@ -162,8 +162,11 @@ impl<E: Entity> Lane<E> {
             let before = before.filter(|before| before.digest == digest);
             let before = before.unwrap_or(Attempts { first_ms: now, digest, ..Attempts::default() });
             let counted = Counts { attempts: before.count, deferrals: before.deferrals };
-            let (Counts { attempts, deferrals }, fate) =
-                judge(error.kind(), counted, &self.options.retry, rand::random());
+            let (Counts { attempts, deferrals }, fate) = if counts(error.kind(), counted, self.postponed.has_room()) {
+                judge(error.kind(), counted, &self.options.retry, rand::random())
+            } else {
+                (counted, Fate::Again(Duration::ZERO))
+            };
             let attempts = Attempts { count: attempts, deferrals, ..before };
             match fate {
                 Fate::Again(wait) => {
