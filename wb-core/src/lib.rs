@@ -27,6 +27,8 @@ mod options;
 mod pace;
 mod partition;
 mod passage;
+#[doc(hidden)]
+pub mod patch;
 mod postponed;
 mod pressure;
 mod record;

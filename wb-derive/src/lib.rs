@@ -5,6 +5,7 @@
 mod ast;
 mod attr;
 mod case;
+mod change;
 mod check;
 mod ctxt;
 mod expand;
