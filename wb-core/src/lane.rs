@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use futures::future::try_join_all;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -16,20 +17,23 @@ use crate::changes::Changes;
 use crate::desk::Desk;
 use crate::entity::Entity;
 use crate::error::CacheError;
-use crate::events;
 use crate::gate::Gate;
+use crate::holds::Holds;
+use crate::hook::Hook;
 use crate::key::{Id, KeyError};
+use crate::kin::{EpochOf, Kin};
 use crate::lease::Leases;
-use crate::lineage;
 use crate::loads::Loads;
-use crate::metrics;
+use crate::near::Near;
 use crate::options::EntityOptions;
 use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
+use crate::{events, lineage, metrics};
 
 /// Whether tasks go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    /// Values that are kept beside the buffer.
+    pub(crate) near: Near<E>,
     /// Changes that depend on the state they meet.
     pub(crate) changes: Changes<E>,
     /// Who waits until a write is in the sink.
@@ -63,6 +69,12 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) losses: AtomicU64,
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
+    /// Entities that this one belongs to, and that belong to it.
+    pub(crate) kin: Kin,
+    /// Deletes that wait for children.
+    pub(crate) holds: Holds,
+    pub(crate) shapes: Shapes,
+    pub(crate) hook: Option<Hook<E>>,
     /// Turns of writes that wait for room.
     pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.
@@ -83,46 +95,87 @@ fn lost() -> BufferError {
 }
 
 impl<E: Entity> Lane<E> {
+    /// The epochs of these partitions that hold what is dirty now; none where nothing is.
+    pub(crate) async fn dirty_epochs(&self, partitions: &[u16]) -> Result<Vec<EpochOf>, BufferError> {
+        // What is not dirty now has nothing to wait for; so many partitions cost no more than those that have.
+        let pending = self.space.pending(partitions).await?;
+        let epochs = try_join_all(pending.into_iter().map(|Pending { partition, .. }| async move {
+            let status = self.space.status(partition).await?;
+            let epoch = match (status.open, status.flushing) {
+                (0, 0) => return Ok(None),
+                (0, _) => status.open_epoch.saturating_sub(1),
+                _ => status.open_epoch,
+            };
+            Ok::<_, BufferError>(Some((partition, epoch)))
+        }));
+        Ok(epochs.await?.into_iter().flatten().collect())
+    }
+
+    /// Which of these epochs are not flushed yet.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Lost`] when one of them is gone.
+    pub(crate) async fn not_flushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError> {
+        let looks = try_join_all(epochs.into_iter().map(|(partition, epoch)| async move {
+            let status = self.space.status(partition).await?;
+            if status.flushed_epoch >= epoch {
+                return Ok(None);
+            }
+            if status.open_epoch < epoch || status.dirty() == 0 {
+                // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
+                return Err(lost());
+            }
+            Ok(Some((partition, epoch)))
+        }));
+        Ok(looks.await?.into_iter().flatten().collect())
+    }
+
     /// Waits until everything is in the sink (or refused by it) that these partitions held when this was called.
     ///
     /// # Errors
     /// [`BufferErrorKind::Lost`] when the buffer lost data meanwhile: nobody can say that it reached the sink.
     pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
-        let mut waiting = Vec::new();
-        // What is not dirty now has nothing to wait for; so many partitions cost no more than those that have.
-        for partition in self.space.pending(partitions).await?.into_iter().map(|found| found.partition) {
-            let status = self.space.status(partition).await?;
-            let epoch = match (status.open, status.flushing) {
-                (0, 0) => continue,
-                (0, _) => status.open_epoch.saturating_sub(1),
-                _ => status.open_epoch,
-            };
-            waiting.push((partition, epoch));
-        }
+        let mut waiting = self.dirty_epochs(partitions).await?;
+        let epochs = waiting.clone();
         let mut cycles = self.cycles.subscribe();
         let mut pause = LOOK_AGAIN.0;
+        let owned = self.leases.owned();
+        if waiting.iter().any(|(partition, _)| !owned.contains(partition)) {
+            // Another process has it. When nobody hears this, the interval comes all the same.
+            let _ = self.space.nudge().await;
+        }
         while !waiting.is_empty() {
             self.pressure.nudge();
             // Either this process flushes and says so, or another one does and has to be asked.
             let _ = tokio::time::timeout(LOOK_AGAIN.1, cycles.changed()).await;
-            let mut still = Vec::new();
-            for (partition, epoch) in waiting {
-                let status = self.space.status(partition).await?;
-                if status.flushed_epoch >= epoch {
-                    continue;
-                }
-                if status.open_epoch < epoch || status.dirty() == 0 {
-                    // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
-                    return Err(lost());
-                }
-                still.push((partition, epoch));
-            }
-            waiting = still;
+            waiting = self.not_flushed(waiting).await?;
             if !waiting.is_empty() {
                 // This process's cycles end at once when the partitions are another one's.
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LOOK_AGAIN.1);
             }
+        }
+        self.outlast_holds(epochs).await
+    }
+
+    /// Waits for what came out of these epochs, which are flushed, because it is held. What is refused is not waited for.
+    async fn outlast_holds(&self, epochs: Vec<EpochOf>) -> Result<(), BufferError> {
+        let partitions: Vec<u16> = epochs.iter().map(|(partition, _)| *partition).collect();
+        let mut held = self.space.held(&partitions).await?;
+        let mut cycles = self.cycles.subscribe();
+        let mut pause = LOOK_AGAIN.0;
+        while !held.is_empty() {
+            self.kin.children().for_each(|child| child.nudge());
+            self.pressure.nudge();
+            let _ = tokio::time::timeout(LOOK_AGAIN.1, cycles.changed()).await;
+            held = self.not_settled(held).await?;
+            if held.is_empty() {
+                // It may be gone because all is.
+                self.not_flushed(epochs).await?;
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN.1);
         }
         Ok(())
     }
@@ -149,12 +202,17 @@ impl<E: Entity> Lane<E> {
     pub(crate) fn figures(&self) -> EntityStats {
         let counted = self.counters.snapshot();
         let (dirty_keys, oldest_dirty) = self.backlog.now();
+        let near = self.near.figures();
         EntityStats {
             // Replayed letters make keys dirty without a write.
             coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
             oldest_dirty,
+            near_hits: near.hits,
+            near_misses: near.misses,
+            near_invalidations: near.invalidations,
+            near_drops: near.drops,
             ..counted
         }
     }

@@ -24,6 +24,9 @@ pub struct EntityOptions {
     pub(crate) rate_limit: Option<u32>,
     pub(crate) mode: Mode,
     pub(crate) persist_within: Duration,
+    pub(crate) accept_unknown_fields: bool,
+    #[cfg(feature = "near-cache")]
+    pub(crate) near: Option<crate::NearCache>,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -76,6 +79,9 @@ impl Default for EntityOptions {
             rate_limit: None,
             mode: Mode::WriteBehind,
             persist_within: Duration::from_secs(30),
+            accept_unknown_fields: false,
+            #[cfg(feature = "near-cache")]
+            near: None,
             sabotage: Sabotage::none(),
         }
     }
@@ -183,6 +189,23 @@ impl EntityOptions {
         self
     }
 
+    /// Flushes records of newer programs too, without the fields that this program's struct does not know, and keeps those
+    /// that do not decode as dead letters. By default such records wait, dirty and reported, for a worker that knows the
+    /// fields. This is the way out after a deploy was taken back for good, and loses what the newer program has written into
+    /// those fields.
+    pub const fn accept_unknown_fields(mut self) -> Self {
+        self.accept_unknown_fields = true;
+        self
+    }
+
+    /// Keeps values in this process, beside the buffer; see [`NearCache`](crate::NearCache). Every process that writes the
+    /// entity must say the same. Default: none.
+    #[cfg(feature = "near-cache")]
+    pub const fn near_cache(mut self, near: crate::NearCache) -> Self {
+        self.near = Some(near);
+        self
+    }
+
     /// Switches a mechanism off, to see the promise break that rests on it.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -212,6 +235,10 @@ impl EntityOptions {
         }
         if self.persist_within.is_zero() {
             return wrong("persist_within must be above zero");
+        }
+        #[cfg(feature = "near-cache")]
+        if let Some(mistake) = self.near.as_ref().and_then(crate::NearCache::mistake) {
+            return wrong(mistake);
         }
         self.retry.check()
     }

@@ -12,6 +12,14 @@ pub trait SqlEntity: Entity {
     /// The table and its columns. Called once per sink.
     fn table() -> Table;
 
+    /// Columns that refer to the key of another entity's table; the derive makes one for each field with `belongs_to`
+    /// whose parent has a table with a key of one column. With them the rows whose parents are missing are found by one
+    /// statement; without, by trying. Called once per sink.
+    #[must_use]
+    fn references() -> Vec<Reference> {
+        Vec::new()
+    }
+
     /// One value per column of [`table`](SqlEntity::table), in the same order: exactly what SeaORM would bind.
     ///
     /// # Errors
@@ -133,6 +141,26 @@ impl Column {
     #[must_use]
     pub fn version(self) -> Self {
         Self { version: true, ..self }
+    }
+}
+
+/// A column that refers to the key of another table.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Reference {
+    /// Name of the column.
+    pub column: Cow<'static, str>,
+    /// The table that it refers to, with its key column alone.
+    pub parent: Table,
+}
+
+impl Reference {
+    /// A reference of `column` to the key of `P`; `None` when that has several columns.
+    #[must_use]
+    pub fn to<P: SqlEntity>(column: &'static str) -> Option<Self> {
+        let mut parent = P::table();
+        parent.columns.retain(|column| column.key);
+        (parent.columns.len() == 1).then_some(Self { column: Cow::Borrowed(column), parent })
     }
 }
 

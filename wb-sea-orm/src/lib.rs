@@ -40,6 +40,7 @@ pub mod mapping;
 #[doc(hidden)]
 pub mod model;
 mod options;
+mod orphans;
 mod plan;
 mod read;
 mod rows;
@@ -56,7 +57,7 @@ mod write;
 #[doc(hidden)]
 pub use sea_orm;
 
-pub use entity::{Column, SqlEntity, SqlMappingError, Table};
+pub use entity::{Column, Reference, SqlEntity, SqlMappingError, Table};
 pub use fence::fence_table_sql;
 pub use options::SqlOptions;
 #[doc(hidden)]

@@ -8,9 +8,10 @@ use wb_core::{ErrorKind, SinkError};
 
 use crate::bind::{Args, Statement};
 use crate::dialect::{keys, mysql, postgres, sqlite};
-use crate::entity::{Column, Table};
+use crate::entity::{Column, Reference, Table};
 use crate::inspect::Facts;
 use crate::options::SqlOptions;
+use crate::orphans::Link;
 
 /// Rows in the largest list. Sizes are powers of two, so an entity has eleven texts per verb at most: a server keeps
 /// prepared texts (PostgreSQL megabytes of them), and a driver's cache holds a hundred.
@@ -28,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) backend: DbBackend,
     pub(crate) table: Table,
     pub(crate) facts: Facts,
+    pub(crate) links: Vec<Link>,
     max_rows: usize,
     max_bytes: usize,
     upsert: Form,
@@ -114,7 +116,14 @@ impl Plan {
         };
         // Half of the packet leaves room for what the protocol adds to the values.
         let max_bytes = facts.max_packet.map_or(options.max_bytes, |packet| options.max_bytes.min(packet / 2)).max(1);
-        Ok(Self { backend, table, facts, max_rows: options.max_rows, max_bytes, upsert, delete, select, versions })
+        let links = Vec::new();
+        let max_rows = options.max_rows;
+        Ok(Self { backend, table, facts, links, max_rows, max_bytes, upsert, delete, select, versions })
+    }
+
+    /// The same, for an entity that refers to others.
+    pub(crate) fn with_references(self, references: Vec<Reference>) -> Self {
+        Self { links: Link::all(&self.table, references), ..self }
     }
 
     /// The next statement that writes some of `rows`; `None` when none is left.

@@ -11,6 +11,8 @@ pub mod memory;
 mod ownership;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod shapes;
+mod signal;
 mod space;
 mod step;
 mod topology;
@@ -24,8 +26,10 @@ pub use letter::{DeadLetter, Letters, Operation, Replay};
 pub use lookup::{Look, Lookup, Sight, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
+pub use shapes::SeenShape;
+pub use signal::{Ear, NearCopies};
 pub use space::Space;
-pub use step::{Attempts, Clean, Done, Moved, Page, Pending, Rotation, Stamp, Status, Step};
+pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
 use topology::{topology_changed, topology_mismatch};
 

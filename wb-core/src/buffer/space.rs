@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::lookup::{Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
-use super::step::{Attempts, Clean, Moved, Page, Pending, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Letters, Replay};
+use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
+use super::{BufferError, DeadLetter, Letters, Replay, SeenShape};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -88,6 +88,11 @@ pub trait Space: Send + Sync + 'static {
     /// Attempts that were counted for these ids.
     async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError>;
 
+    /// The deletes of these partitions that are [held](Attempts::is_held): they went [`back`](Self::back) without having
+    /// been refused, and neither they nor newer states of their keys are in the sink. Each that is held during the whole
+    /// call is there.
+    async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError>;
+
     /// The dead letter of an id.
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError>;
 
@@ -115,9 +120,25 @@ pub trait Space: Send + Sync + 'static {
     /// to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError>;
 
+    /// Drops the clean copies of these ids, "no such row" included, and the marks of loads under way; returns how many. A copy
+    /// without TTL stays: it is the readable state of a record that the sink has refused. What is dirty stays.
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError>;
+
+    /// A page of what is open, or of what is `flushing`; about `limit` records, some perhaps twice. Cursor 0 starts and ends.
+    /// What is there from the start to the end of the scan is in one of the pages.
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError>;
+
     /// Asks whoever works on this entity, in whatever process, to flush now. A wish: nothing is lost when nobody hears it.
     async fn nudge(&self) -> Result<(), BufferError> {
         Ok(())
+    }
+
+    /// Makes the shape of an entity's struct known, unless it is, and tells all that are known, oldest first: at least the
+    /// [`SeenShape::MOST`] newest. `since_ms` is what an earlier call said of it, for a buffer that has lost the list; of two
+    /// times the earlier one counts. A buffer that keeps no list says nothing; workers then flush what newer programs wrote.
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let _ = (shape, since_ms);
+        Ok(Vec::new())
     }
 
     /// What became of the data since the last call; called about once a second in each process. A buffer that finds its

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BufferError, BufferErrorKind};
+use super::{BufferError, BufferErrorKind, Ear};
 use crate::codec::Format;
 use crate::pressure::Pressure;
 use crate::sabotage::Sabotage;
@@ -21,6 +21,8 @@ pub struct Registration {
     pub pressure: Arc<Pressure>,
     /// Most keys that may be dirty at once; `None`: as many as fit.
     pub max_dirty: Option<u64>,
+    /// What this engine listens for.
+    pub ear: Ear,
     /// What a test has switched off.
     pub sabotage: Sabotage,
 }
@@ -29,7 +31,14 @@ impl Registration {
     /// A registration; for tests of buffers.
     #[must_use]
     pub fn new(scope: Arc<Scope>, format: Format) -> Self {
-        Self { scope, format, pressure: Arc::new(Pressure::new(u64::MAX)), max_dirty: None, sabotage: Sabotage::none() }
+        Self {
+            scope,
+            format,
+            pressure: Arc::new(Pressure::new(u64::MAX)),
+            max_dirty: None,
+            ear: Ear::default(),
+            sabotage: Sabotage::none(),
+        }
     }
 
     /// The topology as the buffer records it.

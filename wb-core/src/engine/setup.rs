@@ -1,8 +1,8 @@
 //! An entity on its way into an engine: described, opened, running.
 
 use std::any::TypeId;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,25 +10,29 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, Registration};
+use crate::buffer::{Buffer, Ear, Registration};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
-use crate::events;
-use crate::flow;
+use crate::event::Listeners;
 use crate::gate::Gate;
+use crate::holds::Holds;
+use crate::hook::Hooks;
+use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
-use crate::lineage;
 use crate::loads::Loads;
+use crate::near::Near;
 use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::Counters;
+use crate::{events, flow, lineage};
 
 /// What all entities of an engine share.
 pub(super) struct Context {
@@ -37,12 +41,19 @@ pub(super) struct Context {
     pub(super) owner: String,
     pub(super) lease: Duration,
     pub(super) flushes: bool,
+    /// The engine is to run; else it only looks.
+    pub(super) runs: bool,
+    pub(super) listeners: Listeners,
+    pub(super) hooks: Hooks,
 }
 
 /// An entity that the builder was given, whatever its type.
 #[async_trait]
 pub(super) trait Setup: Send {
     fn name(&self) -> &'static str;
+    /// Names of the entities that it belongs to.
+    fn parents(&self) -> &'static [&'static str];
+    fn ty(&self) -> TypeId;
     fn check(&self) -> Result<(), ConfigError>;
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
 }
@@ -50,6 +61,10 @@ pub(super) trait Setup: Send {
 /// An entity that is ready to run.
 #[async_trait]
 pub(super) trait Opened: Send + Sync {
+    /// What it is to the others.
+    fn member(&self) -> Member;
+    /// Tells it of the others, itself among them; before anything is flushed.
+    fn link(&self, all: &[Member]);
     /// Takes the partitions that are free.
     async fn begin(&self);
     /// Spawns the tasks.
@@ -67,32 +82,51 @@ impl<T: Entity> Setup for Described<T> {
         T::NAME
     }
 
+    fn parents(&self) -> &'static [&'static str] {
+        T::PARENTS
+    }
+
+    fn ty(&self) -> TypeId {
+        TypeId::of::<T>()
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.options.check(T::NAME)
     }
 
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError> {
         let Self { sink, options } = *self;
-        let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
+        let scope = Scope::new(context.namespace.clone(), T::NAME, options.partitions);
+        let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
         let pressure = Arc::new(Pressure::new(options.flush_at));
+        let near = Near::new(&options);
+        let ear = Ear { nudges: context.flushes, near: near.listener() };
         let registration = Registration {
             scope: scope.clone(),
             format: T::FORMAT,
             pressure: pressure.clone(),
             max_dirty: options.max_dirty.map(|limit| limit.keys),
+            ear,
             sabotage: options.sabotage,
         };
-        let leases = Leases::new(context.owner.clone(), context.lease);
-        if !context.flushes {
-            leases.never();
-        }
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let shapes = Shapes::new(T::fields());
+        if context.runs {
+            // Before anything can be written.
+            shapes.look(&*space).await.map_err(|source| StartError::Buffer { entity, source })?;
+        }
+        let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
         let lane = Lane {
             passage: Passage::new(options.rate_limit),
             postponed: Postponed::default(),
+            shapes,
+            hook: context.hooks.of(),
             scope,
             options,
             space,
@@ -103,9 +137,12 @@ impl<T: Entity> Setup for Described<T> {
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            near,
             changes: Changes::default(),
             desk: Desk::default(),
             losses: AtomicU64::new(0),
+            kin: Kin::default(),
+            holds: Holds::default(),
             room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
@@ -118,6 +155,15 @@ impl<T: Entity> Setup for Described<T> {
 
 #[async_trait]
 impl<T: Entity> Opened for Arc<Lane<T>> {
+    fn member(&self) -> Member {
+        let lane: Weak<Lane<T>> = Arc::downgrade(self);
+        Member { name: T::NAME, parents: T::PARENTS, lane: lane as Weak<dyn Relative> }
+    }
+
+    fn link(&self, all: &[Member]) {
+        self.kin.link(T::NAME, T::PARENTS, all);
+    }
+
     async fn begin(&self) {
         lease::begin(self).await;
     }

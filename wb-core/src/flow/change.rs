@@ -54,7 +54,12 @@ impl<E: Entity> Lane<E> {
                 break Ok(());
             }
             let write = Write { partition: target.partition, id: target.id.clone(), record: state };
-            match self.space.swap(&standing.record, &write).await {
+            let swapped = {
+                // Over before anybody is told.
+                let _near = self.near.writing([&write.id]);
+                self.space.swap(&standing.record, &write).await
+            };
+            match swapped {
                 Ok(Swap::Stored) => {
                     self.counters.puts.add(made);
                     break Ok(());

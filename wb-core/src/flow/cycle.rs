@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use super::claim::{Claim, Claimed};
 use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
+use super::order::Children;
 use super::rotate::Epoch;
 use crate::buffer::BufferError;
 use crate::entity::Entity;
-use crate::events;
 use crate::lane::{Lane, Phase, stopped};
-use crate::lease;
 use crate::sabotage::Mechanism;
 use crate::sink::Batch;
+use crate::{events, lease};
 
 /// Wait after a failed cycle before the next one.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
@@ -76,6 +76,7 @@ pub(crate) async fn run<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Ph
             due = Instant::now();
         }
         lane.cycles.send_modify(|count| *count += 1);
+        lane.kin.parents().for_each(|parent| parent.child_flushed());
     }
 }
 
@@ -113,9 +114,15 @@ impl<E: Entity> Lane<E> {
         let _at_work = self.leases.at_work();
         let epochs = self.rotate().await?;
         if epochs.is_empty() {
+            self.held_no_more();
             return Ok(());
         }
+        if !self.after_parents(&epochs).await? {
+            return Ok(());
+        }
+        self.look_at_shapes().await?;
         self.flush_epochs(epochs).await?;
+        self.held_no_more();
         self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())
@@ -130,6 +137,10 @@ impl<E: Entity> Lane<E> {
         // With a limit a batch is at most what may go in a second, so that rows flow evenly.
         let limit = options.rate_limit.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         let max_rows = options.max_batch.min(limit);
+        let children = &Children::default();
+        if self.kin.has_children() {
+            self.holds.begin().await?;
+        }
         let claim = Claim::new(self.space.clone(), epochs.clone(), max_rows, options.max_batch_bytes);
         let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
@@ -142,7 +153,7 @@ impl<E: Entity> Lane<E> {
             .map(|batch| async move {
                 let batch = batch?;
                 let places: Vec<_> = batch.iter().map(Claimed::place).collect();
-                let settled = AssertUnwindSafe(self.flush_batch(batch)).catch_unwind().await;
+                let settled = AssertUnwindSafe(self.flush_batch(batch, children)).catch_unwind().await;
                 flying.landed(&places);
                 settled.unwrap_or(Err(Interrupted::Panicked))
             })
@@ -170,10 +181,13 @@ impl<E: Entity> Lane<E> {
             events::vanished(&self.scope, epoch.partition, epoch.number, 0);
             return Err(Interrupted::Vanished);
         }
+        if !ended.given_up {
+            self.holds.end();
+        }
         Ok(())
     }
 
-    async fn flush_batch(&self, claimed: Vec<Claimed>) -> Result<Ended, Interrupted> {
+    async fn flush_batch(&self, claimed: Vec<Claimed>, children: &Children) -> Result<Ended, Interrupted> {
         let postponed = |claimed: &Claimed| self.postponed.waits_with(&claimed.id, &claimed.record);
         let (mut due, mut early) = (Vec::with_capacity(claimed.len()), Vec::new());
         for claimed in claimed {
@@ -182,7 +196,14 @@ impl<E: Entity> Lane<E> {
                 Some(attempts) => early.push((claimed, attempts)),
             }
         }
-        let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
+        let (mut due, deletes_held) = self.after_children(due, children).await?;
+        early.extend(deletes_held);
+        let mut held = self.hold_newer(&mut due);
+        let mut decoded = decode::<E>(&self.scope, due.iter());
+        held.extend(self.hold_undecodable(&mut decoded.unreadable));
+        let skipped = self.transform(&mut decoded, &due);
+        let Decoded { upserts, deletes, unreadable } = decoded;
+        early.extend(self.held(held).await?);
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
             lease::confirm(self).await?;
@@ -197,7 +218,7 @@ impl<E: Entity> Lane<E> {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
         }
-        let flushed = if batch.is_empty() {
+        let mut flushed = if batch.is_empty() {
             Flushed::all(Vec::new())
         } else {
             match self.flush(batch, &epochs).await {
@@ -205,6 +226,8 @@ impl<E: Entity> Lane<E> {
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }
         };
+        self.counters.skipped.add(skipped.len() as u64);
+        flushed.written.extend(skipped);
         self.settle(&due, flushed, unreadable, early).await
     }
 }

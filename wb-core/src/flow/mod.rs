@@ -11,9 +11,14 @@ mod cycle;
 mod decode;
 mod flush;
 mod get;
+mod hold;
+mod invalidate;
 mod load;
+mod order;
+mod peek;
 mod put;
 mod rotate;
 mod settle;
+mod transform;
 
 pub(crate) use cycle::run;

@@ -49,6 +49,9 @@ impl<E: Entity> Lane<E> {
         let strange: HashSet<_> = unreadable.iter().map(|unreadable| unreadable.claimed.place()).collect();
         let rows = claimed.iter().filter(|claimed| strange.is_empty() || !strange.contains(&claimed.place()));
         let records: HashMap<&Id, &Claimed> = rows.map(|claimed| (&claimed.id, claimed)).collect();
+        if self.kin.has_children() {
+            self.holds.forget(flushed.written.iter());
+        }
         for id in flushed.written {
             if let Some(claimed) = records.get(&id) {
                 share(&mut shares, claimed.epoch).written.push(id);
@@ -188,6 +191,6 @@ struct Tally {
 }
 
 /// Wall-clock time for people, in milliseconds since the Unix epoch; nothing is decided by it.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hold::Standing;
-use super::share;
+use super::{newest, share};
 use crate::entity::Entity;
 use crate::events;
 use crate::failpoint;
@@ -81,7 +81,8 @@ async fn tend<E: Entity>(lane: &Lane<E>) {
     if standing != Standing::Serving {
         return;
     }
-    let (entity, workers, me) = (lane.scope.entity, &roll.workers, leases.owner());
+    let workers = &newest::only(roll.workers);
+    let (entity, me) = (lane.scope.entity, leases.owner());
     let quota = share::quota(entity, workers, me, lane.scope.partitions);
     let rank = share::rank(entity, workers, me).unwrap_or(0);
     let moves = share::moves(&renewed.held, quota, rank, workers.len());

@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Ident;
 
-use super::{bounds, cast, key_parts, tuple};
+use super::{bounds, cast, key_parts, references, tuple};
 use crate::ast::Field;
 use crate::plan::Plan;
 
@@ -34,6 +34,13 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
     });
+    let references = references(
+        input.fields.iter().map(|field| {
+            let variant = column_variant(field);
+            (field, quote!(#sql::model::name::<Self>(#sql::model::ColumnOf::<Self>::#variant)))
+        }),
+        &sql,
+    );
     quote! {
         #[automatically_derived]
         impl #impl_generics #sql::SqlEntity for #ident #ty_generics #bounds {
@@ -44,6 +51,8 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
                 ::core::result::Result::Ok(#sql::model::values(self))
             }
+
+            #references
 
             fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
                 #sql::mapping::values([#(#key_values),*])

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
-use super::{bounds, cast, key_parts, tuple};
+use super::{bounds, cast, key_parts, references, tuple};
 use crate::plan::{Column, Plan, Stored, Table};
 
 pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
@@ -41,6 +41,13 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
     });
+    let references = references(
+        table.columns.iter().map(|column| {
+            let name = &column.name;
+            (column.field, quote!(#name))
+        }),
+        &sql,
+    );
     let fields = table.columns.iter().map(|column| load(column, &sql));
     quote! {
         #[automatically_derived]
@@ -52,6 +59,8 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
             fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
                 ::core::result::Result::Ok(#sql::mapping::values([#(#values),*]))
             }
+
+            #references
 
             fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
                 #sql::mapping::values([#(#key_values),*])

@@ -131,6 +131,13 @@ pub(crate) fn versions(entity: &Table, count: usize) -> String {
     )
 }
 
+/// For each of `count` values: is it a key of this table?
+pub(crate) fn parents(parent: &Table, count: usize) -> String {
+    let key = list(keys(parent).take(1), |c| name(&c.name));
+    let table = table(parent);
+    format!("SELECT {}", list(0..count, |i| format!("EXISTS (SELECT 1 FROM {table} WHERE {key} = ?) AS e{i}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{follows, orders, versioned};

@@ -81,9 +81,9 @@ fn on_conflict(entity: &Table) -> String {
     }
     let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
     // A row without a version (NULL) is older than every other.
-    let guard = entity.version().map_or_else(String::new, |c| {
-        format!(" WHERE ({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name))
-    });
+    let guard = entity
+        .version()
+        .map_or_else(String::new, |c| format!(" WHERE ({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
     format!("ON CONFLICT ({target}) DO UPDATE SET {set}{guard}")
 }
 
@@ -157,6 +157,20 @@ pub(crate) fn versions(entity: &Table) -> String {
         key_arrays(entity),
         matching(entity),
     )
+}
+
+/// The places, from 1, of the values in an array that are no keys of this table; `None` when the values of `column`, which
+/// refers to it, cannot travel as one array. NULL refers to nothing.
+pub(crate) fn parents(parent: &Table, column: &Column) -> Option<String> {
+    let key = keys(parent).next()?;
+    Some(format!(
+        "SELECT k.n FROM UNNEST($1::{}[]) WITH ORDINALITY AS k(c0, n) WHERE k.c0 IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM {} AS p WHERE p.{} = k.c0{})",
+        element(column)?,
+        table(parent),
+        name(&key.name),
+        cast(&column.column_type),
+    ))
 }
 
 /// A column as SeaORM reads it, which takes the very type only: enums as text, `i8` as the one-byte type, and numbers

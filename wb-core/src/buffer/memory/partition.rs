@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::paged::{Closed, Dead};
+use super::paged::{self, Closed, Dead};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Holder, Letters, Look, Lookup, Moved, Page, Pending, Replay, Rotation, Sight,
-    Stamp, Status, Step, Token,
+    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Look, Lookup, Moved, Page, Pending, Replay, Rotation,
+    Sight, Stamp, Status, Step, Token,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -291,6 +291,11 @@ impl Partition {
         self.attempts.get(id).copied()
     }
 
+    pub(super) fn held(&self, partition: u16) -> Vec<Held> {
+        let held = self.attempts.iter().filter(|(_, attempts)| attempts.is_held());
+        held.map(|(id, &attempts)| Held { partition, id: id.clone(), attempts }).collect()
+    }
+
     pub(super) fn letter(&self, id: &Id) -> Option<DeadLetter> {
         self.dead.get(id).cloned()
     }
@@ -319,6 +324,20 @@ impl Partition {
             self.copies.remove(id);
         }
         found
+    }
+
+    /// Whether there was a copy, or the mark of a load, that has an end.
+    pub(super) fn invalidate(&mut self, id: &Id, now: Instant) -> bool {
+        let ends = self.copies.get(id).is_some_and(|copy| copy.expires.is_some());
+        let stood = ends && self.copy(id, now).is_some();
+        if ends {
+            self.copies.remove(id);
+        }
+        stood
+    }
+
+    pub(super) fn scan_open(&self, cursor: u64, limit: usize) -> Page {
+        paged::by_place(&self.open, cursor, limit)
     }
 
     pub(super) fn status(&self) -> Status {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Look, Lookup, Moved, Page,
-    Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Swap, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Held, Holder, Letters, Look, Lookup, Moved, Page,
+    Pending, Replay, Roll, Rotation, SeenShape, Space, Stamp, Status, Step, Swap, Token, Topology,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -32,6 +33,11 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
+    pub(super) shapes: Arc<Mutex<Vec<SeenShape>>>,
+    /// Who listens to this entity; one of them is this space's engine, for as long as the space lives.
+    pub(super) ears: Ears,
+    #[expect(dead_code, reason = "keeps it listening")]
+    pub(super) ear: Arc<Listener>,
 }
 
 impl MemorySpace {
@@ -81,10 +87,13 @@ impl Space for MemorySpace {
             None => None,
         };
         let mut fresh = 0;
+        let kept = self.ears.anybody_keeps();
+        let ids: Vec<Id> = writes.iter().filter(|_| kept).map(|write| write.id.clone()).collect();
         for Write { partition, id, record } in writes {
             fresh += u64::from(self.on(partition, |p| p.put(id, record))?);
         }
         self.pressure.add(fresh);
+        self.ears.written(&ids);
         Ok(())
     }
 
@@ -173,6 +182,11 @@ impl Space for MemorySpace {
         self.on(partition, |p| ids.iter().map(|id| p.attempts(id)).collect())
     }
 
+    async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {
+        let held = partitions.iter().map(|&partition| self.on(partition, |p| p.held(partition)));
+        Ok(held.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
         self.on(partition, |p| p.letter(id))
     }
@@ -183,12 +197,15 @@ impl Space for MemorySpace {
 
     async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
         let replays: Vec<Replay> = self.on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
+        self.ears.written(ids);
         self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
         Ok(replays)
     }
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
-        self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
+        let discarded = self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)?;
+        self.ears.written(ids);
+        Ok(discarded)
     }
 
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
@@ -215,7 +232,29 @@ impl Space for MemorySpace {
         };
         let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
         self.pressure.add(u64::from(stored == Some(true)));
+        self.ears.written(std::slice::from_ref(id));
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
+    }
+
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let mut list = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(super::shapes::register(&mut list, shape, since_ms))
+    }
+
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        let now = Instant::now();
+        let dropped = self.on(partition, |p| ids.iter().filter(|id| p.invalidate(id, now)).count() as u64)?;
+        self.ears.written(ids);
+        Ok(dropped)
+    }
+
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        self.on(partition, |p| if flushing { p.claim(cursor, limit) } else { p.scan_open(cursor, limit) })
+    }
+
+    async fn nudge(&self) -> Result<(), BufferError> {
+        self.ears.nudge();
+        Ok(())
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -56,6 +56,22 @@ pub(super) fn workers(namespace: &str) -> String {
     format!("{namespace}:workers")
 }
 
+/// Key of the sorted set of the shapes of an entity's struct, by the server's time at which each was first seen, in
+/// milliseconds.
+pub(super) fn shapes(scope: &Scope) -> String {
+    format!("{}:shapes:{}", scope.namespace, scope.entity)
+}
+
+/// Channel on which everybody who flushes an entity is asked to do so now.
+pub(super) fn nudges(scope: &Scope) -> String {
+    format!("{}:{{{}}}:nudge", scope.namespace, scope.entity)
+}
+
+/// Channel on which the ids that were written are told.
+pub(super) fn written(scope: &Scope) -> String {
+    format!("{}:{{{}}}:written", scope.namespace, scope.entity)
+}
+
 /// Pattern of all clean copies of an entity, for `SCAN`: it lets some other keys through.
 pub(super) fn copies_pattern(scope: &Scope) -> String {
     // Namespace and entity are checked words; none of their characters is special in a pattern.

@@ -34,6 +34,7 @@ pub(super) struct Scripts {
     pub(super) forget: Script,
     pub(super) look: Script,
     pub(super) swap: Script,
+    pub(super) shapes: Script,
 }
 
 impl Scripts {
@@ -59,6 +60,7 @@ impl Scripts {
             forget: Script::new(include_str!("lua/forget.lua")),
             look: Script::new(include_str!("lua/look.lua")),
             swap: Script::new(swap::TEXT),
+            shapes: Script::new(include_str!("lua/shapes.lua")),
         }
     }
 }

@@ -13,10 +13,10 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
-use super::{keys, letters, swap, topology};
+use super::{held, keys, letters, signals, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lineage, Look, Lookup, Moved,
-    Page, Pending, Replay, Roll, Rotation, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Look, Lookup,
+    Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -76,6 +76,25 @@ impl RedisSpace {
         };
         *moved = Moved { done, records: moved.records + records };
         Ok(done)
+    }
+
+    /// Says that the states of these ids have changed, where somebody keeps values of them. When it is not said, what is kept
+    /// grows old soon.
+    pub(super) async fn tell(&self, ids: &[Id]) {
+        if let Some(channel) = &self.shelf.written {
+            let _: RedisResult<u64> =
+                signals::tell(channel, ids.iter()).query_async(&mut self.connection.clone()).await;
+        }
+    }
+
+    /// A page of the records of a hash.
+    async fn page(&self, doing: &str, hash: &str, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(hash).arg(cursor).arg("COUNT").arg(limit.max(1));
+        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
+        let (cursor, fields) = reply.map_err(|error| classify(doing, error))?;
+        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
+        Ok(Page { cursor, records })
     }
 
     /// The values of these fields of a hash.
@@ -267,13 +286,7 @@ impl Space for RedisSpace {
     }
 
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut command = redis::cmd("HSCAN");
-        command.arg(&keys.flushing).arg(cursor).arg("COUNT").arg(limit.max(1));
-        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
-        let (cursor, fields) = reply.map_err(|error| classify("cannot claim records", error))?;
-        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
-        Ok(Page { cursor, records })
+        self.page("cannot claim records", &self.shelf.keys(partition)?.flushing, cursor, limit).await
     }
 
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
@@ -333,6 +346,10 @@ impl Space for RedisSpace {
         Ok(texts.into_iter().map(|text| text.and_then(parse)).collect())
     }
 
+    async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {
+        held::held(self, partitions).await
+    }
+
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
         letters::letter(self, partition, id).await
     }
@@ -378,6 +395,48 @@ impl Space for RedisSpace {
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
         swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
+    }
+
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let mut call = self.scripts.shapes.prepare_invoke();
+        let since_ms = since_ms.map(|since_ms| since_ms.to_string()).unwrap_or_default();
+        call.key(keys::shapes(&self.scope)).arg(shape).arg(since_ms).arg(SeenShape::MOST);
+        let seen: Vec<(Bytes, f64)> = self.run("cannot look at the shapes of the entity", &call).await?;
+        // A time of this century is exact as a float; what another program has written saturates.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let seen = seen
+            .into_iter()
+            .map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
+        Ok(seen.collect())
+    }
+
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut dropped = 0;
+        for ids in ids.chunks(MAX_RECORDS) {
+            // The same script that drops copies after a loss: none without a TTL.
+            let mut call = self.scripts.forget.prepare_invoke();
+            for id in ids {
+                call.key(keys.copy(id));
+            }
+            let some = self.run::<u64>("cannot drop clean copies", &call).await;
+            self.tell(ids).await;
+            dropped += some?;
+        }
+        Ok(dropped)
+    }
+
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let hash = if flushing { &keys.flushing } else { &keys.open };
+        self.page("cannot list what is dirty", hash, cursor, limit).await
+    }
+
+    async fn nudge(&self) -> Result<(), BufferError> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(keys::nudges(&self.scope)).arg("");
+        let heard: RedisResult<u64> = command.query_async(&mut self.connection.clone()).await;
+        heard.map(drop).map_err(|error| classify("cannot ask for a flush", error))
     }
 
     async fn lineage(&self) -> Result<Lineage, BufferError> {

@@ -13,7 +13,10 @@ mod leases;
 mod letters;
 mod limits;
 mod loads;
+mod looks;
 mod settling;
+mod shapes;
+mod signals;
 mod topology;
 mod writes;
 
@@ -47,10 +50,13 @@ pub use self::limits::{
     p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::looks::{invalidates_what_is_clean_only, scans_what_is_dirty};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
-    late_steps_are_harmless, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
+    late_steps_are_harmless, lists_held_deletes, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
 };
+pub use self::shapes::{forgets_the_oldest_shapes, lists_shapes};
+pub use self::signals::nudges_wake_who_flushes;
 pub use self::topology::{closes, topology_is_fixed_while_dirty};
 pub use self::writes::{
     counts_keys_that_become_dirty, keeps_spaces_apart, puts_and_gets, takes_any_bytes_as_id, takes_large_payloads,
@@ -81,6 +87,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     back_keeps_the_newer_state(buffer).await;
     p9_back_stays_readable(buffer).await;
     bury_keeps_letters(buffer).await;
+    lists_held_deletes(buffer).await;
     late_steps_are_harmless(buffer).await;
     counts_what_steps_move(buffer).await;
     lists_letters(buffer).await;
@@ -103,6 +110,11 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     swaps_what_stands(buffer).await;
     swaps_exclude(buffer).await;
     p7_swaps_keep_to_the_limit(buffer).await;
+    lists_shapes(buffer).await;
+    forgets_the_oldest_shapes(buffer).await;
+    invalidates_what_is_clean_only(buffer).await;
+    scans_what_is_dirty(buffer).await;
+    nudges_wake_who_flushes(buffer).await;
     closes(buffer).await;
 }
 
