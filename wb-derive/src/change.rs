@@ -7,8 +7,7 @@ use syn::{Ident, Type};
 use crate::ast::{Field, Input};
 use crate::foreign::SeaStruct;
 
-const NUMBERS: [&str; 12] =
-    ["i8", "i16", "i32", "i64", "isize", "u8", "u16", "u32", "u64", "usize", "f32", "f64"];
+const NUMBERS: [&str; 12] = ["i8", "i16", "i32", "i64", "isize", "u8", "u16", "u32", "u64", "usize", "f32", "f64"];
 
 /// A field that can be counted.
 pub(crate) struct Counted<'i, 'a> {

@@ -88,7 +88,8 @@ impl Merge {
 /// The same document as a struct may read it that does not know the fields of others: first without them, then also with
 /// null for each field that is absent, because null is stored as absent.
 pub(crate) fn own_fields<E: MongoEntity>(stored: &RawDocument) -> Result<[RawDocumentBuf; 2], MappingError> {
-    let skipped = |name: &str| E::rules().iter().any(|rule| matches!(rule, FieldRule::Skip { name: own, .. } if *own == name));
+    let skipped =
+        |name: &str| E::rules().iter().any(|rule| matches!(rule, FieldRule::Skip { name: own, .. } if *own == name));
     let mut own = RawDocumentBuf::new();
     let mut absent = E::FIELDS.to_vec();
     for element in stored {

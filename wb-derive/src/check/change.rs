@@ -23,7 +23,10 @@ pub(super) fn check(input: &Input<'_>, mistakes: &mut Mistakes) {
         if counted.ident().is_none() {
             mistakes.note(
                 counted.span,
-                format_args!("`{}` is no name of a constant; write one, as in `counter = \"VIEWS\"`", name.escape_debug()),
+                format_args!(
+                    "`{}` is no name of a constant; write one, as in `counter = \"VIEWS\"`",
+                    name.escape_debug()
+                ),
             );
         } else if !seen.insert(name.clone()) {
             mistakes.note(

@@ -32,7 +32,11 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
         quote!(const VERSION: ::core::option::Option<#text> = ::core::option::Option::Some(#name);)
     });
     let names = quote!(&'static [&'static ::core::primitive::str]);
-    let merge = mongo.merge.then(|| quote!(const MERGE: ::core::primitive::bool = true;));
+    let merge = mongo.merge.then(|| {
+        quote!(
+            const MERGE: ::core::primitive::bool = true;
+        )
+    });
     let fields = &mongo.fields;
     let insert_only = (!mongo.insert_only.is_empty()).then(|| {
         let insert_only = &mongo.insert_only;

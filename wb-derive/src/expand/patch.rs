@@ -228,7 +228,8 @@ impl Output<'_, '_> {
         });
         let names = readers.iter().map(|reader| &reader.name);
         let arms = readers.iter().map(|reader| {
-            let (name, aliases, ident, index) = (&reader.name, &reader.field.serde.aliases, reader.field.ident, reader.index);
+            let (name, aliases, ident, index) =
+                (&reader.name, &reader.field.serde.aliases, reader.field.ident, reader.index);
             match reader.with {
                 Some(_) => quote!(#name #(| #aliases)* => #patch::set_with::<Self, #index, _>(&mut self.#ident, map)),
                 None => quote!(#name #(| #aliases)* => #patch::set(&mut self.#ident, map)),
