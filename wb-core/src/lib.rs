@@ -32,6 +32,8 @@ mod options;
 mod pace;
 mod partition;
 mod passage;
+#[doc(hidden)]
+pub mod patch;
 mod postponed;
 mod pressure;
 mod record;
