@@ -2,12 +2,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use wb_core::{
-    Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, Counter, CounterField,
-    DeadLetter, DeadLetters, Delete, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions,
-    EntityStats, ErrorKind, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage,
-    MemoryBuffer, NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries,
-    RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write,
-    buffer, codec, metrics, partition_of,
+    AppendOnly, Appended, Appender, Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError,
+    ConfigError, Counter, CounterField, DeadLetter, DeadLetters, Delete, Drained, DrainedEntity, Engine, EngineBuilder,
+    Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Fence, Finding, Format, Id, KeyError, KeyPart, Letter,
+    LetterCursor, LetterPage, MemoryBuffer, NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay,
+    Report, Retries, RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert,
+    VersionField, Write, buffer, codec, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

@@ -6,6 +6,7 @@
 
 mod error;
 pub(crate) mod letter;
+mod log;
 mod lookup;
 pub mod memory;
 mod ownership;
@@ -21,13 +22,14 @@ use async_trait::async_trait;
 
 pub use error::{BufferError, BufferErrorKind};
 pub use letter::{DeadLetter, Letters, Operation, Replay};
+pub use log::{LogPage, Settled};
 pub use lookup::{Lookup, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
 pub use space::Space;
 pub use step::{Attempts, Clean, Done, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
-use topology::{topology_changed, topology_mismatch};
+use topology::{no_logs, topology_changed, topology_mismatch};
 
 use crate::doctor::Finding;
 

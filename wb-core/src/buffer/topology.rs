@@ -21,6 +21,8 @@ pub struct Registration {
     pub pressure: Arc<Pressure>,
     /// Most keys that may be dirty at once; `None`: as many as fit.
     pub max_dirty: Option<u64>,
+    /// Whether records are added to a log instead of replacing each other.
+    pub append: bool,
     /// What a test has switched off.
     pub sabotage: Sabotage,
 }
@@ -29,13 +31,25 @@ impl Registration {
     /// A registration; for tests of buffers.
     #[must_use]
     pub fn new(scope: Arc<Scope>, format: Format) -> Self {
-        Self { scope, format, pressure: Arc::new(Pressure::new(u64::MAX)), max_dirty: None, sabotage: Sabotage::none() }
+        Self {
+            scope,
+            format,
+            pressure: Arc::new(Pressure::new(u64::MAX)),
+            max_dirty: None,
+            append: false,
+            sabotage: Sabotage::none(),
+        }
     }
 
     /// The topology as the buffer records it.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        Topology { layout: LAYOUT, partitions: self.scope.partitions, format: self.format.name().to_owned() }
+        Topology {
+            layout: LAYOUT,
+            partitions: self.scope.partitions,
+            format: self.format.name().to_owned(),
+            append: self.append,
+        }
     }
 }
 
@@ -52,28 +66,32 @@ pub struct Topology {
     pub partitions: u16,
     /// Name of the payload format.
     pub format: String,
+    /// Whether records are added to a log.
+    pub append: bool,
 }
 
 impl Topology {
     /// Reads what [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (mut layout, mut partitions, mut format) = (None, None, None);
+        let (mut layout, mut partitions, mut format, mut append) = (None, None, None, false);
         for word in text.split(' ') {
             match word.split_once('=')? {
                 ("layout", v) => layout = v.parse().ok(),
                 ("partitions", v) => partitions = v.parse().ok(),
                 ("format", v) => format = Some(v.to_owned()),
+                ("mode", v) => append = v == "append",
                 _ => {}
             }
         }
-        Some(Self { layout: layout?, partitions: partitions?, format: format? })
+        Some(Self { layout: layout?, partitions: partitions?, format: format?, append })
     }
 }
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)
+        write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)?;
+        if self.append { f.write_str(" mode=append") } else { Ok(()) }
     }
 }
 
@@ -96,5 +114,12 @@ pub(super) fn topology_changed(scope: &Scope, stored: &str, own: &Topology) -> B
              with the stored topology",
             scope.entity, scope.namespace,
         ),
+    )
+}
+
+pub(super) fn no_logs(scope: &Scope) -> BufferError {
+    BufferError::new(
+        BufferErrorKind::Misconfigured,
+        format!("entity `{}` in namespace `{}` is not append-only", scope.entity, scope.namespace),
     )
 }

@@ -77,6 +77,7 @@ impl<T: Entity> Setup for Described<T> {
             format: T::FORMAT,
             pressure: pressure.clone(),
             max_dirty: options.max_dirty.map(|limit| limit.keys),
+            append: T::APPEND,
             sabotage: options.sabotage,
         };
         let leases = Leases::new(context.owner.clone(), context.lease);

@@ -95,7 +95,8 @@ pub(super) struct Claim {
 }
 
 /// Size of a record, guessed high until some were seen, so that the first page does not fill the memory.
-struct Average {
+#[derive(Clone, Copy, Default)]
+pub(super) struct Average {
     bytes: usize,
     records: usize,
 }
@@ -103,7 +104,13 @@ struct Average {
 impl Average {
     const GUESS: usize = 16 << 10;
 
-    fn get(&self) -> usize {
+    /// One more record, of so many bytes.
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn get(&self) -> usize {
         self.bytes.checked_div(self.records).map_or(Self::GUESS, |bytes| bytes.max(1))
     }
 }
@@ -119,7 +126,7 @@ impl Claim {
             ready_bytes: 0,
             max_rows,
             max_bytes,
-            seen: Average { bytes: 0, records: 0 },
+            seen: Average::default(),
         }
     }
 
@@ -176,8 +183,7 @@ impl Claim {
             records.extend(page.records.into_iter().map(|(id, record)| Claimed { epoch, id, record }));
         }
         for claimed in self.flying.read(records) {
-            self.seen.records += 1;
-            self.seen.bytes += claimed.bytes();
+            self.seen.add(claimed.bytes());
             self.ready_bytes += claimed.bytes();
             self.ready.push_back(claimed);
         }

@@ -112,7 +112,7 @@ impl<E: Entity> Lane<E> {
         Ok((epoch, tally.over, tally.missing))
     }
 
-    fn check(&self, tally: &mut Tally, moved: Moved, asked: usize, step: &'static str) {
+    pub(super) fn check(&self, tally: &mut Tally, moved: Moved, asked: usize, step: &'static str) {
         let epoch = tally.epoch;
         match moved.done {
             Done::NotOwner => {
@@ -129,7 +129,7 @@ impl<E: Entity> Lane<E> {
     }
 
     /// Which refused records are tried again, and which are dead.
-    async fn judge(
+    pub(super) async fn judge(
         &self,
         epoch: Epoch,
         refused: Vec<(&Claimed, SinkError)>,
@@ -172,10 +172,10 @@ impl<E: Entity> Lane<E> {
 }
 
 /// What the steps on one epoch came to.
-struct Tally {
-    epoch: Epoch,
-    over: bool,
-    missing: u64,
+pub(super) struct Tally {
+    pub(super) epoch: Epoch,
+    pub(super) over: bool,
+    pub(super) missing: u64,
 }
 
 /// Wall-clock time for people, in milliseconds since the Unix epoch; nothing is decided by it.

@@ -1,5 +1,6 @@
 //! The embedded buffer: records wait in this process. For tests, first runs, and data that may die with the process.
 
+mod log;
 mod paged;
 mod partition;
 mod space;

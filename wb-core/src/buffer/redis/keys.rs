@@ -12,6 +12,10 @@ pub(super) struct PartitionKeys {
     pub(super) lease: String,
     pub(super) attempts: String,
     pub(super) dead: String,
+    /// Entries of an append-only entity, in order.
+    pub(super) log: String,
+    /// Those of the epoch that is being flushed.
+    pub(super) closed_log: String,
     copy: String,
 }
 
@@ -27,6 +31,8 @@ impl PartitionKeys {
             lease: format!("{prefix}:lease"),
             attempts: format!("{prefix}:attempts"),
             dead: format!("{prefix}:dead"),
+            log: format!("{prefix}:log"),
+            closed_log: format!("{prefix}:flushing-log"),
             copy: format!("{prefix}:r:"),
         }
     }

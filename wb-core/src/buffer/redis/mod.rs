@@ -1,5 +1,6 @@
 //! Redis as the buffer: records survive the processes that write and flush them.
 
+mod append;
 mod classify;
 mod commit;
 mod connect;
@@ -11,6 +12,7 @@ mod keys;
 mod letters;
 mod limit;
 mod lineage;
+mod log;
 mod sabotaged;
 mod scripts;
 mod server;
@@ -104,6 +106,7 @@ impl Buffer for RedisBuffer {
             partitions: PartitionKeys::all(&scope, scope.partitions),
             pressure: registration.pressure,
             limit: registration.max_dirty,
+            append: registration.append,
         };
         let watch = Watch::default();
         watch.begin(&self.connection, &self.scripts, &scope, &shelf.keys(0)?.meta).await?;
