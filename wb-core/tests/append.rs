@@ -60,8 +60,8 @@ fn landed(sink: &ScriptedSink<Comment>, post: u64) -> Vec<u64> {
     let mut ids = Vec::new();
     for entry in sink.log() {
         let Outcome::Written { refused } = &entry.outcome else { continue };
-        for (id, value) in &entry.records {
-            let value = value.as_ref().unwrap();
+        for id in &entry.order {
+            let value = entry.records[id].as_ref().unwrap();
             if value.post == post && !refused.contains(id) {
                 ids.push(value.id);
             }
