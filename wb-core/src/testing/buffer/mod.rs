@@ -12,6 +12,7 @@ mod leases;
 mod letters;
 mod limits;
 mod loads;
+mod logs;
 mod settling;
 mod topology;
 mod writes;
@@ -45,6 +46,10 @@ pub use self::limits::{
     p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::logs::{
+    logs_are_a_part_of_the_topology, logs_count_and_end_with_the_epoch, p1_a_trim_takes_off_what_was_read,
+    p7_logs_stay_within_the_limit, p13_logs_are_the_cut_in_order, trims_keep_what_was_refused,
+};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
     late_steps_are_harmless, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
@@ -97,6 +102,12 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
     p7_a_call_gets_in_whole_or_not_at_all(buffer).await;
     p7_concurrent_writers_stay_within_the_limit(buffer).await;
+    p13_logs_are_the_cut_in_order(buffer).await;
+    logs_count_and_end_with_the_epoch(buffer).await;
+    p1_a_trim_takes_off_what_was_read(buffer).await;
+    trims_keep_what_was_refused(buffer).await;
+    p7_logs_stay_within_the_limit(buffer).await;
+    logs_are_a_part_of_the_topology(buffer).await;
     closes(buffer).await;
 }
 
