@@ -117,6 +117,15 @@ pub trait Entity: Sized + Send + Sync + 'static {
     fn decode(payload: &[u8]) -> Result<Self, CodecError>;
 }
 
+/// An entity whose records are only ever added (`#[wb(append)]`): comments, events, lines of an audit. Derived; by hand,
+/// implement it where [`Entity::APPEND`] is `true`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not append-only",
+    label = "values of this type are not appended",
+    note = "put `#[wb(append)]` on the struct, or write it with `engine.cache::<{Self}>()`"
+)]
+pub trait AppendOnly: Entity {}
+
 /// The type of a `#[wb(version)]` field: an integer, or a newtype of yours that implements this.
 ///
 /// # Contract
