@@ -29,4 +29,5 @@ async fn a_standalone_server() {
 #[tokio::test]
 async fn a_version_that_guards() {
     on_standalone(|database| async move { suite::all::<Versioned>(&MongoSink::new(database)).await }).await;
+    on_replica_set(|database| async move { suite::all::<Versioned>(&MongoSink::new(database)).await }).await;
 }

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use sea_orm::{
-    ColumnTrait, EntityName, EntityTrait, IdenStatic, Iterable, ModelTrait, PrimaryKeyToColumn,
-    PrimaryKeyTrait,
+    ColumnTrait, EntityName, EntityTrait, IdenStatic, Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait,
 };
 
 use crate::entity::{Column, Table};

@@ -98,7 +98,11 @@ impl<E: Entity> Lane<E> {
             }
         }
         // A sink that takes the others panics for the record's sake; one that takes nothing, for its own.
-        let kind = if flushed.written.is_empty() && flushed.stale.is_empty() { ErrorKind::Unavailable } else { ErrorKind::Rejected };
+        let kind = if flushed.written.is_empty() && flushed.stale.is_empty() {
+            ErrorKind::Unavailable
+        } else {
+            ErrorKind::Rejected
+        };
         let error = || SinkError::new(kind, "the sink panics when it is given this record");
         flushed.refused.extend(panicked.into_iter().map(|id| (id, error())));
         Ok(flushed)

@@ -381,9 +381,7 @@ impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
             // Of a batch that is all or nothing, what was refused first.
             Outcome::Failed(_) if !refused.is_empty() => Err(refused.swap_remove(0).1),
             Outcome::Failed(kind) | Outcome::ReplyLost(kind) => Err(scripted(*kind)),
-            Outcome::Written { stale, .. } => {
-                Ok(Report::written(1).with_rejected(refused).with_stale(stale.clone()))
-            }
+            Outcome::Written { stale, .. } => Ok(Report::written(1).with_rejected(refused).with_stale(stale.clone())),
         };
         state.log.push(Entry { fences: batch.fences.clone(), records, outcome });
         result

@@ -64,7 +64,15 @@ pub(crate) mod fixture {
     use crate::entity::{Column, Table};
 
     pub(crate) fn column(name: &'static str, column_type: ColumnType, array_type: ArrayType) -> Column {
-        Column { name: name.into(), column_type, array_type, key: false, nullable: false, insert_only: false, version: false }
+        Column {
+            name: name.into(),
+            column_type,
+            array_type,
+            key: false,
+            nullable: false,
+            insert_only: false,
+            version: false,
+        }
     }
 
     /// A composite key, a reserved word, a mixed-case name, a quote in a name, an insert-only column, an enum.

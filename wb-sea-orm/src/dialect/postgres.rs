@@ -81,9 +81,9 @@ fn on_conflict(entity: &Table) -> String {
     }
     let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
     // A row without a version (NULL) is older than every other.
-    let guard = entity.version().map_or_else(String::new, |c| {
-        format!(" WHERE ({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name))
-    });
+    let guard = entity
+        .version()
+        .map_or_else(String::new, |c| format!(" WHERE ({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
     format!("ON CONFLICT ({target}) DO UPDATE SET {set}{guard}")
 }
 

@@ -23,9 +23,9 @@ pub(crate) fn upsert(entity: &Table, count: usize) -> String {
     let row = format!("({})", marks(entity.columns.len()));
     let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
     // A row without a version (NULL) is older than every other.
-    let guard = entity.version().map_or_else(String::new, |c| {
-        format!(" WHERE (t.{0} > excluded.{0}) IS NOT TRUE", name(&c.name))
-    });
+    let guard = entity
+        .version()
+        .map_or_else(String::new, |c| format!(" WHERE (t.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
     let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}{guard}") };
     format!(
         "INSERT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO {action}",
