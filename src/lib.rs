@@ -7,7 +7,7 @@ pub use wb_core::{
     EntityStats, ErrorKind, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage,
     MemoryBuffer, NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries,
     RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write,
-    buffer, codec, metrics, partition_of,
+    buffer, codec, ids, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

@@ -15,6 +15,7 @@ mod events;
 mod failpoint;
 mod flow;
 mod gate;
+pub mod ids;
 mod key;
 mod lane;
 mod lease;

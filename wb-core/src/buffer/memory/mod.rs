@@ -44,13 +44,27 @@ struct Shelf {
     partitions: Arc<Vec<Mutex<Partition>>>,
     workers: Workers,
     door: Arc<Mutex<()>>,
+    ids: Counter,
 }
+
+/// The last id that was reserved.
+type Counter = Arc<Mutex<Option<i64>>>;
 
 impl MemoryBuffer {
     /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Forgets the counters of ids.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn lose_ids(&self) {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        for shelf in shelves.values() {
+            *shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Forgets every epoch that is being flushed, as a server does whose data is deleted under its workers.
@@ -72,7 +86,13 @@ impl Buffer for MemoryBuffer {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
             let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
-            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default(), door: Arc::default() }
+            Shelf {
+                topology,
+                partitions: Arc::new(partitions),
+                workers: Workers::default(),
+                door: Arc::default(),
+                ids: Counter::default(),
+            }
         };
         let key = (scope.namespace.clone(), scope.entity);
         let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
@@ -81,7 +101,7 @@ impl Buffer for MemoryBuffer {
             if dirty > 0 {
                 return Err(super::topology_mismatch(scope, &shelf.topology.to_string(), &asked, dirty));
             }
-            *shelf = fresh(asked);
+            *shelf = Shelf { ids: shelf.ids.clone(), ..fresh(asked) };
         }
         Ok(Arc::new(MemorySpace {
             partitions: shelf.partitions.clone(),
@@ -93,6 +113,7 @@ impl Buffer for MemoryBuffer {
             closed: self.closed.clone(),
             limit: registration.max_dirty,
             door: shelf.door.clone(),
+            ids: shelf.ids.clone(),
         }))
     }
 

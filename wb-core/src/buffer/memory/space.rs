@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::partition::{Partition, end, lock};
-use super::{Shelves, Workers};
+use super::{Counter, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Lookup, Moved, Page, Pending,
     Replay, Roll, Rotation, Space, Stamp, Status, Step, Token, Topology,
@@ -32,6 +32,7 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
+    pub(super) ids: Counter,
 }
 
 impl MemorySpace {
@@ -189,6 +190,14 @@ impl Space for MemorySpace {
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
+    }
+
+    async fn reserve_ids(&self, count: i64, floor: Option<i64>) -> Result<Option<i64>, BufferError> {
+        let mut counter = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = (*counter).max(floor.map(|floor| floor.max(0))) else { return Ok(None) };
+        let end = || BufferError::new(BufferErrorKind::Misconfigured, "the counter of ids is at its end");
+        *counter = Some(from.checked_add(count).ok_or_else(end)?);
+        Ok(*counter)
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -30,6 +30,7 @@ pub(super) struct Scripts {
     pub(super) beat: Script,
     pub(super) adopt: Script,
     pub(super) forget: Script,
+    pub(super) ids: Script,
 }
 
 impl Scripts {
@@ -53,6 +54,7 @@ impl Scripts {
             beat: Script::new(include_str!("lua/beat.lua")),
             adopt: Script::new(include_str!("lua/adopt.lua")),
             forget: Script::new(include_str!("lua/forget.lua")),
+            ids: Script::new(include_str!("lua/ids.lua")),
         }
     }
 }
