@@ -26,4 +26,5 @@ mod postgres_types;
 mod refusals;
 mod silent;
 mod speed;
+mod versions;
 mod zoo;

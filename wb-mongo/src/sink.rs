@@ -65,7 +65,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// it written (it is written again). That an older state never overwrites a newer one rests on leases alone: a worker
 /// that is stopped between its last look at the lease and its write can break it. [`examine`](Sink::examine) warns of
 /// that as `no-fencing`. `#[wb(version)]` closes that for upserts; a late delete still deletes, and after a delete an
-/// older state can come back. A batch that is all or nothing ([`Batch::whole`]) is refused. A replica set of one member has none of these gaps; prefer it.
+/// older state can come back. A batch that is all or nothing ([`Batch::whole`]) is refused. A replica set of one member
+/// has none of these gaps; prefer it.
 ///
 /// # Settings
 /// - Write concern: the database's own, or its client's; `majority` when neither has one. One that asks for no
@@ -207,6 +208,10 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
 
     async fn writes_whole(&self) -> Result<bool, SinkError> {
         Ok(self.deployment().await?.transactions)
+    }
+
+    async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
+        load::highest_key::<E>(self).await
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {

@@ -7,7 +7,7 @@
 
 use sea_orm::sea_query::ArrayType;
 
-use super::{VERSION, keys, list, marks, quoted, rows, table_name, updated};
+use super::{HIGHEST, VERSION, keys, list, marks, quoted, rows, table_name, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -128,6 +128,17 @@ pub(crate) fn versions(entity: &Table, count: usize) -> String {
         name(VERSION),
         table(entity),
         picked(entity, count)
+    )
+}
+
+/// Select of the highest value of a key column.
+pub(crate) fn highest(entity: &Table, key: &Column) -> String {
+    format!(
+        "SELECT CAST(LEAST(MAX({}), {}) AS SIGNED) AS {} FROM {}",
+        name(&key.name),
+        i64::MAX,
+        name(HIGHEST),
+        table(entity)
     )
 }
 
