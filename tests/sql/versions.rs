@@ -25,7 +25,7 @@ struct Note {
 }
 
 fn note(id: i64, version: i64) -> Note {
-    Note { id, version, text: format!("ours {version}") }
+    Note { id, version, text: format!("ours {id} at {version}") }
 }
 
 async fn foreign(sink: &write_behind::SqlSink, text: &str) {
