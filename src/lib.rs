@@ -8,7 +8,7 @@ pub use wb_core::{
     Events, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode,
     NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries, RetryPolicy, Role,
     Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError, UnknownEntity, Upsert,
-    VersionField, Write, buffer, codec, metrics, partition_of,
+    VersionField, Write, buffer, codec, ids, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

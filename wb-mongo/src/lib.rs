@@ -16,6 +16,7 @@
 //! | `write` | one batch: what is written, what is refused; plain commands on a standalone server |
 //! | `transaction` | one batch as one transaction |
 //! | `fence`, `slots` | generations that keep stale owners out, and which of their documents a batch uses |
+//! | `stale` | which documents of a batch the server has newer versions of |
 //! | `examine` | what an operator should know of server, fences and collection |
 //! | `load` | keys → values |
 //! | `connect` | URL → client, deployment, collection |
@@ -38,6 +39,7 @@ mod orphan;
 mod reply;
 mod sink;
 mod slots;
+mod stale;
 mod transaction;
 mod write;
 
