@@ -31,7 +31,7 @@ pub use wb_sea_orm::{
 #[cfg(feature = "mongo")]
 pub use wb_mongo as mongo;
 #[cfg(feature = "mongo")]
-pub use wb_mongo::{FieldRule, MappingError, MongoEntity, MongoSink, NativeBson};
+pub use wb_mongo::{Absent, FieldRule, MappingError, MongoEntity, MongoSink, NativeBson, StoredField};
 
 /// Paths that the derive's output names; not for use.
 #[doc(hidden)]

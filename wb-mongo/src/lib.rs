@@ -47,6 +47,6 @@ mod write;
 pub use bson;
 
 pub use document::{from_raw, to_raw};
-pub use entity::{FieldRule, MappingError, MongoEntity};
+pub use entity::{Absent, FieldRule, MappingError, MongoEntity, StoredField};
 pub use native::NativeBson;
 pub use sink::MongoSink;
