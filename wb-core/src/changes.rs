@@ -53,6 +53,8 @@ pub(crate) struct State<'a> {
     pub(crate) record: &'a Record,
     /// Version of the row that a delete is about to take away, where versions count.
     pub(crate) floor: Option<i64>,
+    /// It was loaded by this program, although newer ones know fields that it does not: it lacks them.
+    pub(crate) outdated: bool,
 }
 
 /// A change by a function that returns the new state and what the caller gets.

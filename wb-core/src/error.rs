@@ -169,6 +169,13 @@ pub enum CacheError {
         /// The record.
         id: String,
     },
+    /// A newer program works on the same records and knows fields that this one does not. The record was in no buffer, and
+    /// as this program loads it from the sink it lacks them: a change would lose them. Nothing is stored.
+    #[error("record `{id}` may have fields that only a newer program knows, and a change by this one would lose them")]
+    Outdated {
+        /// The record.
+        id: String,
+    },
     /// The sum is out of the range of the counter's type, or the next version is; nothing is stored.
     #[error("field `{field}` of record `{id}` cannot hold the sum")]
     Overflow {

@@ -43,6 +43,7 @@ impl<T: Entity> Cache<T> {
     /// # Errors
     /// [`CacheError::Absent`] when there is no record; [`CacheError::KeyChanged`] when `change` gives it another key;
     /// [`CacheError::Contended`] when others were faster too often; [`CacheError::Overflow`] when there is no higher version;
+    /// [`CacheError::Outdated`] in a program that a newer one replaces, for a record that is in no buffer;
     /// those of [`put`](Self::put) for what it makes of the record, and of [`get`](Self::get): nothing is stored.
     /// [`CacheError::Buffer`] of kind [`Unknown`](crate::BufferErrorKind::Unknown): it may be.
     ///
@@ -80,7 +81,7 @@ impl<T: Entity> Cache<T> {
             match change(before) {
                 Some(mut value) => {
                     lane.raise(target, version, &mut value)?;
-                    Ok((Some(lane.changed(target, state.record, &value)?), Some(value)))
+                    Ok((Some(lane.changed(target, state, &value)?), Some(value)))
                 }
                 None => Ok((Some(Record::tombstone()), None)),
             }
@@ -193,7 +194,7 @@ impl<T: Entity> Cache<T> {
             let version = value.version();
             let said = change(&mut value)?;
             lane.raise(target, version, &mut value)?;
-            Ok((Some(lane.changed(target, state.record, &value)?), (value, said)))
+            Ok((Some(lane.changed(target, state, &value)?), (value, said)))
         });
         let updated = updated.await?;
         self.through(receipt).await?;
@@ -216,7 +217,11 @@ impl<E: Entity> Lane<E> {
 
     /// The record of a changed value. Fields of the state before it that this struct does not know stay: a newer program
     /// has put them there.
-    fn changed(&self, target: &Target<E::Key>, before: &Record, value: &E) -> Result<Record, CacheError> {
+    fn changed(&self, target: &Target<E::Key>, state: &State<'_>, value: &E) -> Result<Record, CacheError> {
+        let before = state.record;
+        if state.outdated && !before.is_tombstone() && !self.options.accept_unknown_fields {
+            return Err(CacheError::Outdated { id: target.id.to_string() });
+        }
         let write = self.upsert(value)?;
         if write.id != target.id {
             return Err(CacheError::KeyChanged { id: target.id.to_string() });

@@ -31,6 +31,7 @@ const FOREIGN_LOAD: Duration = Duration::from_millis(200);
 pub(super) struct Standing {
     pub(super) record: Record,
     pub(super) floor: Option<i64>,
+    outdated: bool,
 }
 
 impl<E: Entity> Lane<E> {
@@ -89,7 +90,7 @@ impl<E: Entity> Lane<E> {
         for mut change in queue.drain(..) {
             // What another change of this round has made is no row of the sink.
             let floor = standing.floor.filter(|_| state.is_tombstone());
-            match change.apply(self, target, &State { record: &state, floor }) {
+            match change.apply(self, target, &State { record: &state, floor, outdated: standing.outdated }) {
                 Ok(Some(next)) => {
                     state = next;
                     made += 1;
@@ -117,7 +118,7 @@ impl<E: Entity> Lane<E> {
             match found {
                 Lookup::Dirty(record) | Lookup::Clean(record) => {
                     let floor = if record.is_tombstone() { self.floor(target).await? } else { None };
-                    return Ok(Standing { record, floor });
+                    return Ok(Standing { record, floor, outdated: false });
                 }
                 Lookup::Loading(token) if begun.elapsed() < FOREIGN_LOAD => {
                     // Shared with a reader of this process, or an own one beside that of another process.
@@ -137,7 +138,9 @@ impl<E: Entity> Lane<E> {
                     let record = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
                     let ttl = if record.is_tombstone() { self.options.negative_ttl } else { self.options.cache_ttl };
                     if self.space.fill(*partition, id, &token, &record, ttl.max(ANCHOR_TTL)).await? {
-                        return Ok(Standing { record, floor: None });
+                        self.shapes.look(&*self.space).await?;
+                        let outdated = self.shapes.newer().is_some_and(|newer| newer.adds());
+                        return Ok(Standing { record, floor: None, outdated });
                     }
                 }
             }

@@ -90,7 +90,7 @@ pub(super) fn decode<'a, E: Entity>(scope: &Scope, claimed: impl Iterator<Item =
             let home = partition_of(place, scope.partitions);
             (home != epoch.partition).then(|| format!("the id belongs to partition {home}, not to {}", epoch.partition))
         };
-        if let Some(error) = misplaced(id).filter(|_| !E::PLACED && !(E::APPEND && id.is_unreadable())) {
+        if let Some(error) = misplaced(id).filter(|_| !(E::PLACED || E::APPEND && id.is_unreadable())) {
             unreadable(MISPLACED, error);
             continue;
         }

@@ -115,6 +115,8 @@ impl<E: Entity> Lane<E> {
             self.check(&mut tally, moved, again.len(), "back");
         }
         // What is newer in the sink is what readers shall load, so no copy of an older state is left.
+        // Nor a value in the process.
+        let _near = self.near.writing(&stale);
         let none = Clean { ttl: Duration::ZERO, negative_ttl: Duration::ZERO };
         let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
         for (ids, clean) in [(stale, none), (written, clean)].into_iter().filter(|(ids, _)| !ids.is_empty()) {

@@ -49,10 +49,6 @@ impl Tx {
         match *self {}
     }
 
-    pub(crate) async fn fetch(&mut self, _: &str, _: Statement) -> Result<Vec<QueryResult>, SinkError> {
-        match *self {}
-    }
-
     pub(crate) async fn run(&mut self, _: &str, _: String) -> Result<Vec<QueryResult>, SinkError> {
         match *self {}
     }
