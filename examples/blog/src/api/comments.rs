@@ -1,0 +1,59 @@
+//! Comments: only ever added, and read from the database.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::input::{Body, Key, text};
+use crate::entities::Comment;
+use crate::store::Store;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Draft {
+    author: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Comments {
+    comments: Vec<Comment>,
+    /// Comments that are on their way to the database, on whatever post, as this process last saw.
+    waiting: u64,
+}
+
+/// Answers when the comment is in the buffer; it is listed a moment later.
+pub(crate) async fn create(
+    State(store): State<Arc<Store>>,
+    Key(post_id): Key,
+    Body(draft): Body<Draft>,
+) -> Result<impl IntoResponse, Failure> {
+    let comment = Comment {
+        id: Uuid::now_v7(),
+        post_id,
+        author: text("author", draft.author, 80)?,
+        text: text("text", draft.text, 2_000)?,
+        created_at: Utc::now(),
+    };
+    if store.posts.get(&post_id).await?.is_none() {
+        // Were it deleted right after this, the comment would become a dead letter: nobody waits for the database.
+        return Err(Failure::NotFound("post"));
+    }
+    store.comments.put(&comment).await?;
+    Ok((StatusCode::ACCEPTED, Json(comment)))
+}
+
+pub(crate) async fn list(State(store): State<Arc<Store>>, Key(post_id): Key) -> Result<Json<Comments>, Failure> {
+    if store.posts.get(&post_id).await?.is_none() {
+        return Err(Failure::NotFound("post"));
+    }
+    let waiting = store.stats().get("comment").map_or(0, |figures| figures.dirty_keys);
+    Ok(Json(Comments { comments: store.database().comments(post_id).await?, waiting }))
+}
