@@ -23,7 +23,9 @@ pub use wb_derive::WriteBehind;
 #[cfg(feature = "sea-orm")]
 pub use wb_sea_orm as sql;
 #[cfg(feature = "sea-orm")]
-pub use wb_sea_orm::{Column, SqlEntity, SqlMappingError, SqlOptions, SqlSink, Table, create_table, drop_table};
+pub use wb_sea_orm::{
+    Column, Reference, SqlEntity, SqlMappingError, SqlOptions, SqlSink, Table, create_table, drop_table,
+};
 
 /// The MongoDB sink and its mapping.
 #[cfg(feature = "mongo")]

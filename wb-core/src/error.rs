@@ -64,6 +64,12 @@ pub enum ConfigError {
     /// No entity at all.
     #[error("the engine has no entity")]
     NoEntity,
+    /// Entities that refer to each other by foreign keys, so that none of them could be written first.
+    #[error("entities belong to each other in a circle: `{entities}`; take one `belongs_to` away")]
+    Circle {
+        /// The entities, from one back to itself.
+        entities: String,
+    },
     /// An option of an entity.
     #[error("entity `{entity}`: {what}")]
     Option {

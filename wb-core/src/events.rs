@@ -66,6 +66,20 @@ pub(crate) fn flushed(scope: &Scope, upserts: usize, deletes: usize, statements:
     tracing::debug!(entity = scope.entity, upserts, deletes, statements, took_us = took.as_micros(), "batch flushed");
 }
 
+/// The sink has newer versions of records than the buffer had: another program wrote them, or the buffer's data went back.
+pub(crate) fn stale(scope: &Scope, first: &Id, records: usize) {
+    tracing::info!(entity = scope.entity, %first, records, "sink has newer versions, older ones left out");
+}
+
+pub(crate) fn waits_for_parents(scope: &Scope, partitions: usize, waited: Duration) {
+    let waited_ms = waited.as_millis();
+    tracing::warn!(entity = scope.entity, partitions, waited_ms, "parents are not flushed yet, still waiting");
+}
+
+pub(crate) fn held(scope: &Scope, deletes: usize) {
+    tracing::debug!(entity = scope.entity, deletes, "deletes held until the children are flushed");
+}
+
 pub(crate) fn retrying(scope: &Scope, rows: usize, failures: u32, wait: Duration, error: &SinkError) {
     tracing::warn!(
         entity = scope.entity,

@@ -2,11 +2,12 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use futures::future::try_join_all;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -18,8 +19,11 @@ use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
 use crate::gate::Gate;
+use crate::holds::Holds;
 use crate::key::{Id, KeyError};
+use crate::kin::{EpochOf, Kin};
 use crate::lease::Leases;
+use crate::lineage;
 use crate::loads::Loads;
 use crate::metrics;
 use crate::options::EntityOptions;
@@ -62,6 +66,10 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) losses: AtomicU64,
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
+    /// Entities that this one belongs to, and that belong to it.
+    pub(crate) kin: Kin,
+    /// Deletes that wait for children.
+    pub(crate) holds: Holds,
     /// Turns of writes that wait for room.
     pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.
@@ -77,57 +85,104 @@ pub(crate) const LOOKING_FOR_ROOM: usize = 64;
 /// Shortest and longest wait between two looks at a flush: it may be another process that does it.
 pub(crate) const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
+fn lost() -> BufferError {
+    BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed")
+}
+
 impl<E: Entity> Lane<E> {
+    /// The epochs of these partitions that hold what is dirty now; none where nothing is.
+    pub(crate) async fn dirty_epochs(&self, partitions: &[u16]) -> Result<Vec<EpochOf>, BufferError> {
+        // What is not dirty now has nothing to wait for; so many partitions cost no more than those that have.
+        let pending = self.space.pending(partitions).await?;
+        let epochs = try_join_all(pending.into_iter().map(|Pending { partition, .. }| async move {
+            let status = self.space.status(partition).await?;
+            let epoch = match (status.open, status.flushing) {
+                (0, 0) => return Ok(None),
+                (0, _) => status.open_epoch.saturating_sub(1),
+                _ => status.open_epoch,
+            };
+            Ok::<_, BufferError>(Some((partition, epoch)))
+        }));
+        Ok(epochs.await?.into_iter().flatten().collect())
+    }
+
+    /// Which of these epochs are not flushed yet.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Lost`] when one of them is gone.
+    pub(crate) async fn not_flushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError> {
+        let looks = try_join_all(epochs.into_iter().map(|(partition, epoch)| async move {
+            let status = self.space.status(partition).await?;
+            if status.flushed_epoch >= epoch {
+                return Ok(None);
+            }
+            if status.open_epoch < epoch || status.dirty() == 0 {
+                // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
+                return Err(lost());
+            }
+            Ok(Some((partition, epoch)))
+        }));
+        Ok(looks.await?.into_iter().flatten().collect())
+    }
+
     /// Waits until everything is in the sink (or refused by it) that these partitions held when this was called.
     ///
     /// # Errors
     /// [`BufferErrorKind::Lost`] when the buffer lost data meanwhile: nobody can say that it reached the sink.
     pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
-        let mut waiting = Vec::new();
-        // What is not dirty now has nothing to wait for; so many partitions cost no more than those that have.
-        for partition in self.space.pending(partitions).await?.into_iter().map(|found| found.partition) {
-            let status = self.space.status(partition).await?;
-            let epoch = match (status.open, status.flushing) {
-                (0, 0) => continue,
-                (0, _) => status.open_epoch.saturating_sub(1),
-                _ => status.open_epoch,
-            };
-            waiting.push((partition, epoch));
-        }
+        let mut waiting = self.dirty_epochs(partitions).await?;
+        let epochs = waiting.clone();
         let mut cycles = self.cycles.subscribe();
         let mut pause = LOOK_AGAIN.0;
         while !waiting.is_empty() {
             self.pressure.nudge();
             // Either this process flushes and says so, or another one does and has to be asked.
             let _ = tokio::time::timeout(LOOK_AGAIN.1, cycles.changed()).await;
-            let mut still = Vec::new();
-            for (partition, epoch) in waiting {
-                let status = self.space.status(partition).await?;
-                if status.flushed_epoch >= epoch {
-                    continue;
-                }
-                if status.open_epoch < epoch || status.dirty() == 0 {
-                    // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
-                    return Err(BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed"));
-                }
-                still.push((partition, epoch));
-            }
-            waiting = still;
+            waiting = self.not_flushed(waiting).await?;
             if !waiting.is_empty() {
                 // This process's cycles end at once when the partitions are another one's.
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LOOK_AGAIN.1);
             }
         }
+        self.outlast_holds(epochs).await
+    }
+
+    /// Waits for what came out of these epochs, which are flushed, because it is held. What is refused is not waited for.
+    async fn outlast_holds(&self, epochs: Vec<EpochOf>) -> Result<(), BufferError> {
+        let partitions: Vec<u16> = epochs.iter().map(|(partition, _)| *partition).collect();
+        let mut held = self.space.held(&partitions).await?;
+        let mut cycles = self.cycles.subscribe();
+        let mut pause = LOOK_AGAIN.0;
+        while !held.is_empty() {
+            self.kin.children().for_each(|child| child.nudge());
+            self.pressure.nudge();
+            let _ = tokio::time::timeout(LOOK_AGAIN.1, cycles.changed()).await;
+            held = self.not_settled(held).await?;
+            if held.is_empty() {
+                // It may be gone because all is.
+                self.not_flushed(epochs).await?;
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN.1);
+        }
         Ok(())
     }
 
     /// The barrier over all partitions, for who may wait longer than this engine lives.
     pub(crate) async fn flush_all(&self) -> Result<(), CacheError> {
-        let all = self.all_partitions();
+        let (all, losses) = (self.all_partitions(), self.losses.load(Ordering::Acquire));
+        let barrier = async {
+            self.barrier(&all).await?;
+            // A buffer that lost data counts its epochs from anew, and may have come to the awaited one. Only a look that
+            // comes after says that it has not.
+            lineage::look(self).await?;
+            if self.losses.load(Ordering::Acquire) == losses { Ok(()) } else { Err(lost()) }
+        };
         tokio::select! {
             biased;
-            flushed = self.barrier(&all) => Ok(flushed?),
+            flushed = barrier => flushed.map_err(CacheError::from),
             // What is left is another worker's: perhaps there is none.
             reason = self.gate.over() => Err(reason),
         }

@@ -24,6 +24,8 @@ pub const STATEMENTS: &str = "wb_statements_total";
 pub const FLUSH_SECONDS: &str = "wb_flush_seconds";
 /// Batches that failed and were tried again; label `kind`: `unavailable`, `transient`, …
 pub const RETRIES: &str = "wb_retries_total";
+/// Records that were left out because the sink had newer versions of them.
+pub const STALE: &str = "wb_stale_records_total";
 /// Refusals of single records that were tried again later.
 pub const REFUSED: &str = "wb_refused_records_total";
 /// Records that were gone from the buffer before they were acknowledged: it lost data under a flush.
@@ -50,6 +52,7 @@ pub(crate) fn describe() {
     describe_counter!(STATEMENTS, Unit::Count, "Statements in sink transactions");
     describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of a sink transaction");
     describe_counter!(RETRIES, Unit::Count, "Batches that failed and were tried again, by kind of failure");
+    describe_counter!(STALE, Unit::Count, "Records left out because the sink had newer versions of them");
     describe_counter!(REFUSED, Unit::Count, "Refusals of single records that were tried again later");
     describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
@@ -72,6 +75,7 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(COALESCED_PUTS, &labels()).absolute(stats.coalesced_puts);
     counter!(BATCHES, &labels()).absolute(stats.batches);
     counter!(STATEMENTS, &labels()).absolute(stats.statements);
+    counter!(STALE, &labels()).absolute(stats.stale);
     counter!(REFUSED, &labels()).absolute(stats.refused);
     counter!(VANISHED, &labels()).absolute(stats.vanished);
     counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);

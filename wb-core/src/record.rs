@@ -9,6 +9,9 @@ use crate::key::Id;
 pub struct Record(Bytes);
 
 impl Record {
+    /// [`digest`](Self::digest) of the tombstone.
+    pub(crate) const TOMBSTONE_DIGEST: u64 = 0xcbf2_9ce4_8422_2325;
+
     /// The tombstone: the row is to be deleted.
     #[must_use]
     pub const fn tombstone() -> Self {
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn digests_are_the_published_ones() {
-        assert_eq!(Record::tombstone().digest(), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(Record::tombstone().digest(), Record::TOMBSTONE_DIGEST);
         assert_eq!(Record::from_bytes("foobar").digest(), 0x8594_4171_f739_67e8);
         assert_ne!(digest(&[b"a", b"bc"]), digest(&[b"ab", b"c"]));
     }

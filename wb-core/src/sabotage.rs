@@ -19,6 +19,8 @@ pub enum Mechanism {
     BackIfAbsent,
     /// Readers look in the order in which records move. Without it, they look the other way round.
     ReadOrder,
+    /// Parents are written before their children, and deleted after them. Without it, nobody waits for anybody.
+    Order,
 }
 
 /// The mechanisms that are switched off; none outside of tests.

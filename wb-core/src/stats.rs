@@ -25,6 +25,8 @@ pub struct EntityStats {
     pub retries: Retries,
     /// Records that were acknowledged as flushed.
     pub flushed: u64,
+    /// Records that were left out because the sink had newer versions of them; they are among the flushed ones.
+    pub stale: u64,
     /// Refusals of single records that were tried again later.
     pub refused: u64,
     /// Records that became dead letters.
@@ -114,6 +116,8 @@ pub(crate) struct Counters {
     pub(crate) acked: Counter,
     /// Records that a step should have found in its epoch, and did not.
     pub(crate) vanished: Counter,
+    /// Records of which the sink had newer versions.
+    pub(crate) stale: Counter,
     /// Refusals of single records that were tried again later.
     pub(crate) refused: Counter,
     /// Dead letters that were made dirty again.
@@ -150,6 +154,7 @@ impl Counters {
             },
             fenced_writes: self.fenced.get(),
             flushed: self.acked.get(),
+            stale: self.stale.get(),
             refused: self.refused.get(),
             vanished: self.vanished.get(),
             replayed: self.replayed.get(),

@@ -66,7 +66,7 @@ async fn fails_as_scripted() {
         [
             Outcome::Failed(ErrorKind::Transient),
             Outcome::ReplyLost(ErrorKind::Unavailable),
-            Outcome::Written { refused: Vec::new() }
+            Outcome::Written { refused: Vec::new(), stale: Vec::new() }
         ]
     );
 

@@ -72,6 +72,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `json` | stored in a JSON column, through serde | `key`, `skip` |
 /// | `insert_only` | column written when the row is inserted, left alone when it is updated | `key`, `skip` |
 /// | `version` | number of the state, which never goes down (below) | `key`, `skip`, `json`, `insert_only` |
+/// | `belongs_to = "Post"` | the field is a foreign key to the key of this entity (below) | `json`, `skip` |
 /// | `skip` | in the buffer, but not stored; `Default::default()` when loaded from the sink | all others |
 /// | `native_bson` | stored in BSON's own type (below) | `skip` |
 ///
@@ -87,6 +88,23 @@ use syn::{DeriveInput, parse_macro_input};
 /// is for sinks that cannot keep a stale worker out by other means (a MongoDB server without a replica set): there an
 /// older version never overwrites a newer one; the same version does. A delete carries no version and always deletes.
 /// Raise it with every change; what is stored of a state whose version went down depends on the sink.
+///
+/// **Foreign keys.** `belongs_to` names the entity, by its path, that the field refers to; an `Option` field may refer
+/// to nothing, and a field may refer to its own entity (`"Self"`). Rows of this entity are written after those that they
+/// refer to, and deleted before them; see `Entity::PARENTS`. Any number of fields, each for a foreign key of its own, may
+/// say it; of a foreign key of several columns, one.
+///
+/// ```rust,ignore
+/// #[derive(Serialize, Deserialize, WriteBehind)]
+/// #[wb(name = "comment", table = "comments")]
+/// pub struct Comment {
+///     #[wb(key)]
+///     pub id: Uuid,
+///     #[wb(belongs_to = "Post")]
+///     pub post_id: Uuid,
+///     pub text: String,
+/// }
+/// ```
 ///
 /// # serde's attributes
 ///

@@ -177,6 +177,7 @@ mod tests {
             key: false,
             nullable: true,
             insert_only: false,
+            version: false,
         }
     }
 

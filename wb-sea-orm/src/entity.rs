@@ -12,6 +12,14 @@ pub trait SqlEntity: Entity {
     /// The table and its columns. Called once per sink.
     fn table() -> Table;
 
+    /// Columns that refer to the key of another entity's table; the derive makes one for each field with `belongs_to`
+    /// whose parent has a table with a key of one column. With them the rows whose parents are missing are found by one
+    /// statement; without, by trying. Called once per sink.
+    #[must_use]
+    fn references() -> Vec<Reference> {
+        Vec::new()
+    }
+
     /// One value per column of [`table`](SqlEntity::table), in the same order: exactly what SeaORM would bind.
     ///
     /// # Errors
@@ -20,6 +28,12 @@ pub trait SqlEntity: Entity {
 
     /// One value per key column, in the order of the key columns in [`table`](SqlEntity::table).
     fn bind_key(key: &Self::Key) -> Vec<Value>;
+
+    /// The key of a row that was selected with the names of the key columns.
+    ///
+    /// # Errors
+    /// When a column is missing or of another type.
+    fn key_of_row(row: &QueryResult) -> Result<Self::Key, DbErr>;
 
     /// The value of a row that was selected with the column names of [`table`](SqlEntity::table).
     ///
@@ -38,12 +52,34 @@ pub struct Table {
     pub name: Cow<'static, str>,
     /// The mapped columns.
     pub columns: Vec<Column>,
+    /// The application makes the keys, although the database, or SeaORM, could (`#[wb(client_keys)]`).
+    pub client_keys: bool,
+    /// SeaORM says that the database makes the keys (`auto_increment`).
+    pub auto_increment: bool,
 }
 
 impl Table {
     /// A table; columns that are part of the key stand in the order of the key's parts.
     pub fn new(schema: Option<&'static str>, name: &'static str, columns: impl Into<Vec<Column>>) -> Self {
-        Self { schema: schema.map(Cow::Borrowed), name: Cow::Borrowed(name), columns: columns.into() }
+        Self {
+            schema: schema.map(Cow::Borrowed),
+            name: Cow::Borrowed(name),
+            columns: columns.into(),
+            client_keys: false,
+            auto_increment: false,
+        }
+    }
+
+    /// The application makes the keys, although the database could.
+    #[must_use]
+    pub fn client_keys(self) -> Self {
+        Self { client_keys: true, ..self }
+    }
+
+    /// The column that holds the version of a row.
+    #[must_use]
+    pub fn version(&self) -> Option<&Column> {
+        self.columns.iter().find(|column| column.version)
     }
 }
 
@@ -63,6 +99,8 @@ pub struct Column {
     pub nullable: bool,
     /// Written on insert, left alone on update.
     pub insert_only: bool,
+    /// The version: a row is updated only by one whose version is not lower. A row without one (NULL) is older than all.
+    pub version: bool,
 }
 
 impl Column {
@@ -76,6 +114,7 @@ impl Column {
             key: false,
             nullable: T::is_option(),
             insert_only: false,
+            version: false,
         }
     }
 
@@ -96,6 +135,32 @@ impl Column {
     #[must_use]
     pub fn insert_only(self) -> Self {
         Self { insert_only: true, ..self }
+    }
+
+    /// The version of the row.
+    #[must_use]
+    pub fn version(self) -> Self {
+        Self { version: true, ..self }
+    }
+}
+
+/// A column that refers to the key of another table.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Reference {
+    /// Name of the column.
+    pub column: Cow<'static, str>,
+    /// The table that it refers to, with its key column alone.
+    pub parent: Table,
+}
+
+impl Reference {
+    /// A reference of `column` to the key of `P`; `None` when that has several columns.
+    #[must_use]
+    pub fn to<P: SqlEntity>(column: &'static str) -> Option<Self> {
+        let mut parent = P::table();
+        parent.columns.retain(|column| column.key);
+        (parent.columns.len() == 1).then_some(Self { column: Cow::Borrowed(column), parent })
     }
 }
 

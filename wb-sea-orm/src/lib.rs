@@ -9,6 +9,7 @@
 //! | `inspect` | what the sink must know of a table before it writes |
 //! | `rows`, `check` | a batch as rows; values that the database cannot hold |
 //! | `write`, `isolate` | a batch as one transaction; finding the rows that are refused |
+//! | `stale` | which rows of a batch the database has newer versions of |
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
 //! | `fence` | generations of owners: issued, checked and locked |
@@ -39,11 +40,13 @@ pub mod mapping;
 #[doc(hidden)]
 pub mod model;
 mod options;
+mod orphans;
 mod plan;
 mod read;
 mod rows;
 mod schema;
 mod sink;
+mod stale;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod tx;
 #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
@@ -54,7 +57,7 @@ mod write;
 #[doc(hidden)]
 pub use sea_orm;
 
-pub use entity::{Column, SqlEntity, SqlMappingError, Table};
+pub use entity::{Column, Reference, SqlEntity, SqlMappingError, Table};
 pub use fence::fence_table_sql;
 pub use options::SqlOptions;
 #[doc(hidden)]

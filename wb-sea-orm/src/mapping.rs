@@ -1,15 +1,51 @@
 //! How a field becomes a bind and a row's column a field; what the derive's output calls.
 
+use std::marker::PhantomData;
+
 use sea_orm::sea_query::ValueType;
 use sea_orm::{DbErr, QueryResult, TryGetable, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::entity::{Column, SqlMappingError};
+use crate::entity::{Column, Reference, SqlEntity, SqlMappingError};
 use crate::read::read;
 
 /// One value per column.
 pub type Values = Vec<Value>;
+
+/// References of an entity.
+pub type References = Vec<Reference>;
+
+/// Those that are there.
+#[must_use]
+pub fn references<const FIELDS: usize>(found: [Option<Reference>; FIELDS]) -> References {
+    found.into_iter().flatten().collect()
+}
+
+/// Asks at compile time whether an entity has a table: `Parent::<P>::reference` finds the function below where it has
+/// one, and [`NoTable`]'s otherwise.
+#[derive(Debug)]
+pub struct Parent<P>(PhantomData<P>);
+
+impl<P: SqlEntity> Parent<P> {
+    /// It has.
+    #[must_use]
+    pub fn reference(column: &'static str) -> Option<Reference> {
+        Reference::to::<P>(column)
+    }
+}
+
+/// What [`Parent`] finds for entities without a table.
+pub trait NoTable {
+    /// There is nothing to refer to.
+    #[must_use]
+    fn reference(column: &'static str) -> Option<Reference> {
+        let _ = column;
+        None
+    }
+}
+
+impl<P> NoTable for Parent<P> {}
 
 /// The values of an array; the output has no prelude to make a `Vec` with.
 #[must_use]

@@ -8,9 +8,10 @@ use wb_core::{ErrorKind, SinkError};
 
 use crate::bind::{Args, Statement};
 use crate::dialect::{keys, mysql, postgres, sqlite};
-use crate::entity::Table;
+use crate::entity::{Column, Reference, Table};
 use crate::inspect::Facts;
 use crate::options::SqlOptions;
+use crate::orphans::Link;
 
 /// Rows in the largest list. Sizes are powers of two, so an entity has eleven texts per verb at most: a server keeps
 /// prepared texts (PostgreSQL megabytes of them), and a driver's cache holds a hundred.
@@ -28,11 +29,13 @@ pub(crate) struct Plan {
     pub(crate) backend: DbBackend,
     pub(crate) table: Table,
     pub(crate) facts: Facts,
+    pub(crate) links: Vec<Link>,
     max_rows: usize,
     max_bytes: usize,
     upsert: Form,
     delete: Form,
     select: Form,
+    versions: Form,
 }
 
 /// How the rows of a statement travel.
@@ -75,7 +78,12 @@ impl Plan {
         if key_width == 0 {
             return misconfigured("has no key column in its mapping");
         }
-        let (upsert, delete, select) = match backend {
+        if let Some(version) = table.version()
+            && !is_integer(version)
+        {
+            return misconfigured(&format!("has its version in column `{}`, which is no integer", version.name));
+        }
+        let (upsert, delete, select, versions) = match backend {
             DbBackend::Postgres if !postgres::unnests(keys(&table)) => {
                 return misconfigured("has a key of a type that the sink cannot look up");
             }
@@ -92,6 +100,7 @@ impl Plan {
                     Form::Lists(Lists::new(mysql::upsert, rows(table.columns.len()))),
                     Form::Lists(delete),
                     Form::Lists(Lists::new(mysql::select, rows(key_width))),
+                    Form::Lists(Lists::new(mysql::versions, rows(key_width))),
                 )
             }
             DbBackend::Sqlite => {
@@ -100,13 +109,21 @@ impl Plan {
                     Form::Lists(Lists::new(sqlite::upsert, rows(table.columns.len()))),
                     Form::Lists(Lists::new(sqlite::delete, rows(key_width))),
                     Form::Lists(Lists::new(sqlite::select, rows(key_width))),
+                    Form::Lists(Lists::new(sqlite::versions, rows(key_width))),
                 )
             }
             _ => return misconfigured("is in a database of an unknown kind"),
         };
         // Half of the packet leaves room for what the protocol adds to the values.
         let max_bytes = facts.max_packet.map_or(options.max_bytes, |packet| options.max_bytes.min(packet / 2)).max(1);
-        Ok(Self { backend, table, facts, max_rows: options.max_rows, max_bytes, upsert, delete, select })
+        let links = Vec::new();
+        let max_rows = options.max_rows;
+        Ok(Self { backend, table, facts, links, max_rows, max_bytes, upsert, delete, select, versions })
+    }
+
+    /// The same, for an entity that refers to others.
+    pub(crate) fn with_references(self, references: Vec<Reference>) -> Self {
+        Self { links: Link::all(&self.table, references), ..self }
     }
 
     /// The next statement that writes some of `rows`; `None` when none is left.
@@ -122,6 +139,11 @@ impl Plan {
     /// The next statement that selects some of the keys in `rows`.
     pub(crate) fn select(&self, rows: &mut IntoIter<Row>) -> Option<Result<Statement, SinkError>> {
         self.next(&self.select, rows, true)
+    }
+
+    /// The next statement that selects the versions of some of the keys in `rows`.
+    pub(crate) fn versions(&self, rows: &mut IntoIter<Row>) -> Option<Result<Statement, SinkError>> {
+        self.next(&self.versions, rows, true)
     }
 
     fn next(&self, form: &Form, rows: &mut IntoIter<Row>, keyed: bool) -> Option<Result<Statement, SinkError>> {
@@ -180,21 +202,38 @@ impl Plan {
 }
 
 #[cfg(feature = "postgres")]
-fn postgres_forms(table: &Table, options: &SqlOptions) -> (Form, Form, Form) {
+fn postgres_forms(table: &Table, options: &SqlOptions) -> (Form, Form, Form, Form) {
     let upsert = if postgres::unnests(table.columns.iter()) {
         Form::Arrays(postgres::upsert_arrays(table).into())
     } else {
         let rows = (postgres::MAX_BINDS / table.columns.len().max(1)).min(options.max_rows);
         Form::Lists(Lists::new(postgres::upsert_values, rows))
     };
-    (upsert, Form::Arrays(postgres::delete(table).into()), Form::Arrays(postgres::select(table).into()))
+    let arrays = |text: String| Form::Arrays(text.into());
+    (upsert, arrays(postgres::delete(table)), arrays(postgres::select(table)), arrays(postgres::versions(table)))
 }
 
 /// Without the driver no connection exists that could be asked for these.
 #[cfg(not(feature = "postgres"))]
-fn postgres_forms(_: &Table, _: &SqlOptions) -> (Form, Form, Form) {
+fn postgres_forms(_: &Table, _: &SqlOptions) -> (Form, Form, Form, Form) {
     let form = || Form::Lists(Lists::new(postgres::upsert_values, 1));
-    (form(), form(), form())
+    (form(), form(), form(), form())
+}
+
+/// Whether the database orders the column's values as numbers.
+fn is_integer(column: &Column) -> bool {
+    use sea_orm::sea_query::ArrayType;
+    matches!(
+        column.array_type,
+        ArrayType::TinyInt
+            | ArrayType::SmallInt
+            | ArrayType::Int
+            | ArrayType::BigInt
+            | ArrayType::TinyUnsigned
+            | ArrayType::SmallUnsigned
+            | ArrayType::Unsigned
+            | ArrayType::BigUnsigned
+    )
 }
 
 /// The largest power of two that is not larger than `count`.

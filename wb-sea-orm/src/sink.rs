@@ -32,7 +32,8 @@ use crate::{doctor, fence, write};
 ///   [`Rejected`](ErrorKind::Rejected), on MySQL too.
 /// - A value that the database cannot hold (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
 ///   PostgreSQL, NaN on MySQL and SQLite, ...) is named in [`Report::rejected`]; the rest of its batch lands.
-/// - A foreign key's missing parent is [`Deferred`](ErrorKind::Deferred).
+/// - A foreign key's missing parent is [`Deferred`](ErrorKind::Deferred). Where the entity says what it refers to
+///   ([`SqlEntity::references`]), one statement finds all such rows of a batch.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -106,7 +107,8 @@ impl SqlSink {
         let table = E::table();
         let facts = inspect(pool, E::NAME, &table).await?;
         tracing::debug!(entity = E::NAME, table = %table.name, ?facts, "table inspected");
-        let plan = Arc::new(Plan::new(pool.backend(), table, facts, &self.shared.options)?);
+        let plan = Plan::new(pool.backend(), table, facts, &self.shared.options)?;
+        let plan = Arc::new(plan.with_references(E::references()));
         let mut plans = self.shared.plans.write().unwrap_or_else(PoisonError::into_inner);
         plans.insert(TypeId::of::<E>(), Arc::clone(&plan));
         Ok(plan)

@@ -1,36 +1,57 @@
 //! One batch, one transaction: the fences are checked, then everything is written; when the database refuses a row,
 //! the transaction is run again so that the row is found and the others land.
 
-use wb_core::{Batch, ErrorKind, Report, SinkError};
+use wb_core::{Batch, ErrorKind, Id, Report, SinkError};
 
 use crate::entity::SqlEntity;
 use crate::fence;
 use crate::isolate::isolate;
 use crate::plan::Plan;
 use crate::rows::Rows;
+use crate::stale;
 use crate::tx::{Pool, Tx};
 
-/// Writes a batch. A batch without a refused row costs one round trip to begin, one for each statement, one to commit.
+/// Writes a batch. A batch without a refused row costs one round trip to begin, one for each statement, one to commit,
+/// and for an entity with a version on MySQL one to look for rows that were left out.
 pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<E>) -> Result<Report, SinkError> {
     let mut rows = Rows::of(plan, batch)?;
     let mut rejected = std::mem::take(&mut rows.rejected);
+    if batch.whole && !rejected.is_empty() {
+        return Err(rejected.swap_remove(0).1);
+    }
     if rows.len() == 0 {
         return Ok(Report::default().with_rejected(rejected));
     }
     let only = rows.only();
     let mut statements = 0;
-    match (straight(pool, plan, batch, rows, &mut statements).await, only) {
-        (Ok(()), _) => {}
-        (Err(error), Some(id)) if refuses(&error) => rejected.push((id.clone(), error)),
+    let mut stale = Vec::new();
+    match (straight(pool, plan, batch, rows, &rejected, &mut statements).await, only) {
+        (Ok(found), _) => stale = found,
+        (Err(error), Some(id)) if refuses(&error) && !batch.whole => rejected.push((id.clone(), error)),
         (Err(error), None) if refuses(&error) => {
             tracing::debug!(entity = E::NAME, records = batch.len(), error = %error.chain(), "isolating refused rows");
             let rows = Rows::of(plan, batch)?;
-            rejected.extend(isolate(pool, plan, batch, rows, &mut statements).await?);
+            let isolated = isolate(pool, plan, batch, rows, error.kind(), &mut statements).await?;
+            stale = isolated.stale;
+            if batch.whole {
+                // Nothing is refused when the rows only had to wait for each other: then all of them are written.
+                if let Some(error) = cause(isolated.refused) {
+                    return Err(error);
+                }
+            } else {
+                rejected.extend(isolated.refused);
+            }
         }
         (Err(error), _) => return Err(error),
     }
     tracing::trace!(entity = E::NAME, records = batch.len(), statements, "batch written");
-    Ok(Report::written(statements).with_rejected(rejected))
+    Ok(Report::written(statements).with_rejected(rejected).with_stale(stale))
+}
+
+/// Why a batch is refused as a whole: what is wrong in itself goes before what waits for others, perhaps for that.
+fn cause(refused: Vec<(Id, SinkError)>) -> Option<SinkError> {
+    let errors = refused.into_iter().map(|(_, error)| error);
+    errors.min_by_key(|error| error.kind() != ErrorKind::Rejected)
 }
 
 /// Whether an error is about the data, so that other rows may pass.
@@ -61,31 +82,39 @@ pub(crate) async fn begin<E: SqlEntity>(pool: &Pool, batch: &Batch<E>, first: &s
     }
 }
 
-/// Writes everything, or nothing.
+/// Writes everything, or nothing. Returns the rows that were left out, because the database has newer ones.
 async fn straight<E: SqlEntity>(
     pool: &Pool,
     plan: &Plan,
     batch: &Batch<E>,
     rows: Rows<'_>,
+    rejected: &[(Id, SinkError)],
     statements: &mut u64,
-) -> Result<(), SinkError> {
+) -> Result<Vec<Id>, SinkError> {
     let mut tx = begin(pool, batch, "").await?;
     let what = |verb: &str| format!("{verb} of entity `{}` in table `{}`", E::NAME, plan.table.name);
     let written = async {
+        let (sent, mut counted) = (rows.upserts.rows.len() as u64, 0);
         let mut upserts = rows.upserts.rows.into_iter();
         while let Some(statement) = plan.upsert(&mut upserts) {
             *statements += 1;
-            tx.execute(&what("upsert"), statement?).await?;
+            counted += tx.execute(&what("upsert"), statement?).await?;
         }
         let mut deletes = rows.deletes.rows.into_iter();
         while let Some(statement) = plan.delete(&mut deletes) {
             *statements += 1;
             tx.execute(&what("delete"), statement?).await?;
         }
-        Ok(())
+        if !stale::suspects(plan, sent, counted) {
+            return Ok(Vec::new());
+        }
+        stale::find(&mut tx, plan, batch, rejected, statements).await
     };
     match written.await {
-        Ok(()) => tx.commit().await,
+        Ok(stale) => {
+            tx.commit().await?;
+            Ok(stale)
+        }
         Err(error) => {
             tx.rollback().await;
             Err(error)

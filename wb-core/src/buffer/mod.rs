@@ -25,7 +25,7 @@ pub use lookup::{Look, Lookup, Sight, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
 pub use space::Space;
-pub use step::{Attempts, Clean, Done, Moved, Page, Pending, Rotation, Stamp, Status, Step};
+pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
 use topology::{topology_changed, topology_mismatch};
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::lookup::{Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
-use super::step::{Attempts, Clean, Moved, Page, Pending, Rotation, Stamp, Status, Step};
+use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 use super::{BufferError, DeadLetter, Letters, Replay};
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -87,6 +87,11 @@ pub trait Space: Send + Sync + 'static {
 
     /// Attempts that were counted for these ids.
     async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError>;
+
+    /// The deletes of these partitions that are [held](Attempts::is_held): they went [`back`](Self::back) without having
+    /// been refused, and neither they nor newer states of their keys are in the sink. Each that is held during the whole
+    /// call is there.
+    async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError>;
 
     /// The dead letter of an id.
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError>;

@@ -134,6 +134,18 @@ pub struct Attempts {
 }
 
 impl Attempts {
+    /// What stands for a delete that waits for other entities: it was not refused, so nothing is counted.
+    #[must_use]
+    pub const fn held(first_ms: u64) -> Self {
+        Self { count: 0, first_ms, deferrals: 0, digest: Record::TOMBSTONE_DIGEST }
+    }
+
+    /// Whether this stands for such a delete.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.count == 0 && self.deferrals == 0 && self.digest == Record::TOMBSTONE_DIGEST
+    }
+
     /// Reads what [`Display`](fmt::Display) writes: `count first_ms deferrals digest`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -149,6 +161,17 @@ impl fmt::Display for Attempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {} {:016x}", self.count, self.first_ms, self.deferrals, self.digest)
     }
+}
+
+/// A delete that went back to `open` without having been refused: it waits until other entities are flushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its partition.
+    pub partition: u16,
+    /// Its id.
+    pub id: Id,
+    /// What stands for it among the attempts; goes when the delete, or a newer state, is in the sink.
+    pub attempts: Attempts,
 }
 
 /// Where a partition stands.

@@ -16,6 +16,7 @@ use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
 use crate::events;
+use crate::kin;
 use crate::lane::Phase;
 use crate::metrics;
 use crate::options::{EntityOptions, Role};
@@ -83,6 +84,7 @@ impl EngineBuilder {
             // Not even its topology is written to such a buffer.
             return Err(StartError::Unfit { findings });
         }
+        findings.extend(kin::absent(&family(&self.entities)));
         let mut opened = Vec::with_capacity(self.entities.len());
         for entity in self.entities {
             let (lane, found) = entity.open(&context).await?;
@@ -93,6 +95,8 @@ impl EngineBuilder {
             return Err(StartError::Unfit { findings });
         }
         findings.iter().for_each(events::found);
+        let members: Vec<_> = opened.iter().map(|lane| lane.member()).collect();
+        opened.iter().for_each(|lane| lane.link(&members));
         if context.flushes {
             // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
             futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
@@ -126,6 +130,7 @@ impl EngineBuilder {
             Ok(found) => findings.extend(found),
             Err(source) => findings.push(failed(&StartError::Buffer { entity: "(all)", source })),
         }
+        findings.extend(kin::absent(&family(&self.entities)));
         let context = Context {
             buffer: self.buffer.clone(),
             namespace: self.namespace,
@@ -165,8 +170,13 @@ impl EngineBuilder {
             names.push(name);
             entity.check()?;
         }
-        Ok(())
+        kin::check(&family(&self.entities))
     }
+}
+
+/// The entities, and what they belong to.
+fn family(entities: &[Box<dyn Setup>]) -> Vec<(&'static str, &'static [&'static str])> {
+    entities.iter().map(|entity| (entity.name(), entity.parents())).collect()
 }
 
 /// Words that can stand in Redis keys and hash tags without changing their meaning.

@@ -1,8 +1,8 @@
 //! An entity on its way into an engine: described, opened, running.
 
 use std::any::TypeId;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,12 +16,11 @@ use crate::desk::{self, Desk};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
-use crate::events;
-use crate::flow;
 use crate::gate::Gate;
+use crate::holds::Holds;
+use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
-use crate::lineage;
 use crate::loads::Loads;
 use crate::options::EntityOptions;
 use crate::passage::Passage;
@@ -29,6 +28,7 @@ use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::sink::{Scope, Sink};
 use crate::stats::Counters;
+use crate::{events, flow, lineage};
 
 /// What all entities of an engine share.
 pub(super) struct Context {
@@ -43,6 +43,8 @@ pub(super) struct Context {
 #[async_trait]
 pub(super) trait Setup: Send {
     fn name(&self) -> &'static str;
+    /// Names of the entities that it belongs to.
+    fn parents(&self) -> &'static [&'static str];
     fn check(&self) -> Result<(), ConfigError>;
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
 }
@@ -50,6 +52,10 @@ pub(super) trait Setup: Send {
 /// An entity that is ready to run.
 #[async_trait]
 pub(super) trait Opened: Send + Sync {
+    /// What it is to the others.
+    fn member(&self) -> Member;
+    /// Tells it of the others, itself among them; before anything is flushed.
+    fn link(&self, all: &[Member]);
     /// Takes the partitions that are free.
     async fn begin(&self);
     /// Spawns the tasks.
@@ -65,6 +71,10 @@ pub(super) struct Described<T: Entity> {
 impl<T: Entity> Setup for Described<T> {
     fn name(&self) -> &'static str {
         T::NAME
+    }
+
+    fn parents(&self) -> &'static [&'static str] {
+        T::PARENTS
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -106,6 +116,8 @@ impl<T: Entity> Setup for Described<T> {
             changes: Changes::default(),
             desk: Desk::default(),
             losses: AtomicU64::new(0),
+            kin: Kin::default(),
+            holds: Holds::default(),
             room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
@@ -118,6 +130,15 @@ impl<T: Entity> Setup for Described<T> {
 
 #[async_trait]
 impl<T: Entity> Opened for Arc<Lane<T>> {
+    fn member(&self) -> Member {
+        let lane: Weak<Lane<T>> = Arc::downgrade(self);
+        Member { name: T::NAME, parents: T::PARENTS, lane: lane as Weak<dyn Relative> }
+    }
+
+    fn link(&self, all: &[Member]) {
+        self.kin.link(T::NAME, T::PARENTS, all);
+    }
+
     async fn begin(&self) {
         lease::begin(self).await;
     }

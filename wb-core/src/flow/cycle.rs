@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::claim::{Claim, Claimed};
 use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
+use super::order::Children;
 use super::rotate::Epoch;
 use crate::buffer::BufferError;
 use crate::entity::Entity;
@@ -76,6 +77,7 @@ pub(crate) async fn run<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Ph
             due = Instant::now();
         }
         lane.cycles.send_modify(|count| *count += 1);
+        lane.kin.parents().for_each(|parent| parent.child_flushed());
     }
 }
 
@@ -112,7 +114,7 @@ impl<E: Entity> Lane<E> {
         let begun = Instant::now();
         let _at_work = self.leases.at_work();
         let epochs = self.rotate().await?;
-        if epochs.is_empty() {
+        if epochs.is_empty() || !self.after_parents(&epochs).await? {
             return Ok(());
         }
         self.flush_epochs(epochs).await?;
@@ -130,6 +132,10 @@ impl<E: Entity> Lane<E> {
         // With a limit a batch is at most what may go in a second, so that rows flow evenly.
         let limit = options.rate_limit.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         let max_rows = options.max_batch.min(limit);
+        let children = &Children::default();
+        if self.kin.has_children() {
+            self.holds.begin().await?;
+        }
         let claim = Claim::new(self.space.clone(), epochs.clone(), max_rows, options.max_batch_bytes);
         let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
@@ -142,7 +148,7 @@ impl<E: Entity> Lane<E> {
             .map(|batch| async move {
                 let batch = batch?;
                 let places: Vec<_> = batch.iter().map(Claimed::place).collect();
-                let settled = AssertUnwindSafe(self.flush_batch(batch)).catch_unwind().await;
+                let settled = AssertUnwindSafe(self.flush_batch(batch, children)).catch_unwind().await;
                 flying.landed(&places);
                 settled.unwrap_or(Err(Interrupted::Panicked))
             })
@@ -170,10 +176,13 @@ impl<E: Entity> Lane<E> {
             events::vanished(&self.scope, epoch.partition, epoch.number, 0);
             return Err(Interrupted::Vanished);
         }
+        if !ended.given_up {
+            self.holds.end();
+        }
         Ok(())
     }
 
-    async fn flush_batch(&self, claimed: Vec<Claimed>) -> Result<Ended, Interrupted> {
+    async fn flush_batch(&self, claimed: Vec<Claimed>, children: &Children) -> Result<Ended, Interrupted> {
         let postponed = |claimed: &Claimed| self.postponed.waits_with(&claimed.id, &claimed.record);
         let (mut due, mut early) = (Vec::with_capacity(claimed.len()), Vec::new());
         for claimed in claimed {
@@ -182,6 +191,8 @@ impl<E: Entity> Lane<E> {
                 Some(attempts) => early.push((claimed, attempts)),
             }
         }
+        let (due, held) = self.after_children(due, children).await?;
+        early.extend(held);
         let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
@@ -195,10 +206,10 @@ impl<E: Entity> Lane<E> {
         let batch = Batch::new(self.scope.clone(), fences, upserts, deletes);
         if self.options.sabotage.lacks(Mechanism::CommitFirst) {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
-            self.settle(&due, Flushed { written, refused: Vec::new() }, Vec::new(), Vec::new()).await?;
+            self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
         }
         let flushed = if batch.is_empty() {
-            Flushed { written: Vec::new(), refused: Vec::new() }
+            Flushed::all(Vec::new())
         } else {
             match self.flush(batch, &epochs).await {
                 Ok(flushed) => flushed,

@@ -30,6 +30,8 @@ const SLOW: Duration = Duration::from_secs(30);
 pub(super) struct Flushed {
     /// In the sink.
     pub(super) written: Vec<Id>,
+    /// Left out, because the sink has newer versions of them.
+    pub(super) stale: Vec<Id>,
     /// Refused, each for a reason of its own data.
     pub(super) refused: Vec<(Id, SinkError)>,
 }
@@ -44,9 +46,21 @@ enum Settled {
     Panics,
 }
 
+impl Flushed {
+    /// Nothing is settled yet of `records`.
+    fn nothing(records: usize) -> Self {
+        Self { written: Vec::with_capacity(records), stale: Vec::new(), refused: Vec::new() }
+    }
+
+    /// All of these are in the sink.
+    pub(super) const fn all(written: Vec<Id>) -> Self {
+        Self { written, stale: Vec::new(), refused: Vec::new() }
+    }
+}
+
 impl<E: Entity> Lane<E> {
     pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch]) -> Result<Flushed, GivenUp> {
-        let mut flushed = Flushed { written: Vec::with_capacity(batch.len()), refused: Vec::new() };
+        let mut flushed = Flushed::nothing(batch.len());
         let mut panicked = Vec::new();
         let mut doubtful = false;
         // First in, first out: between two parts that fail others land, and show that the sink is well.
@@ -64,7 +78,10 @@ impl<E: Entity> Lane<E> {
                         return Err(self.fenced(epochs, error));
                     }
                     let refused: HashSet<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
-                    flushed.written.extend(ids(&batch).filter(|id| !refused.contains(id)).cloned());
+                    let stale: HashSet<&Id> = report.stale.iter().filter(|id| !refused.contains(id)).collect();
+                    let written = ids(&batch).filter(|id| !refused.contains(id) && !stale.contains(id));
+                    flushed.written.extend(written.cloned());
+                    flushed.stale.extend(ids(&batch).filter(|id| stale.contains(id)).cloned());
                     let mut unseen: HashSet<Id> = refused.into_iter().cloned().collect();
                     // A sink may name a record more than once: the first reason is the record's.
                     flushed.refused.extend(report.rejected.into_iter().filter(|(id, _)| unseen.remove(id)));
@@ -81,7 +98,11 @@ impl<E: Entity> Lane<E> {
             }
         }
         // A sink that takes the others panics for the record's sake; one that takes nothing, for its own.
-        let kind = if flushed.written.is_empty() { ErrorKind::Unavailable } else { ErrorKind::Rejected };
+        let kind = if flushed.written.is_empty() && flushed.stale.is_empty() {
+            ErrorKind::Unavailable
+        } else {
+            ErrorKind::Rejected
+        };
         let error = || SinkError::new(kind, "the sink panics when it is given this record");
         flushed.refused.extend(panicked.into_iter().map(|id| (id, error())));
         Ok(flushed)
@@ -192,12 +213,18 @@ impl<E: Entity> Lane<E> {
 
     fn count(&self, batch: &Batch<E>, report: &Report, begun: Instant) {
         let refused: HashSet<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
-        let upserts = batch.upserts.iter().filter(|upsert| !refused.contains(&upsert.id)).count();
+        let stale: HashSet<&Id> = report.stale.iter().filter(|id| !refused.contains(id)).collect();
+        let left_out = |id: &Id| refused.contains(id) || stale.contains(id);
+        let upserts = batch.upserts.iter().filter(|upsert| !left_out(&upsert.id)).count();
         let deletes = batch.deletes.iter().filter(|delete| !refused.contains(&delete.id)).count();
         self.counters.batches.add(1);
         self.counters.statements.add(report.statements);
         self.counters.rows_upserted.add(upserts as u64);
         self.counters.rows_deleted.add(deletes as u64);
+        if let Some(first) = stale.iter().min() {
+            self.counters.stale.add(stale.len() as u64);
+            events::stale(&self.scope, first, stale.len());
+        }
         events::flushed(&self.scope, upserts, deletes, report.statements, begun.elapsed());
     }
 }

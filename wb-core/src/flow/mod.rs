@@ -12,6 +12,7 @@ mod decode;
 mod flush;
 mod get;
 mod load;
+mod order;
 mod put;
 mod rotate;
 mod settle;

@@ -1,7 +1,7 @@
 //! settle: what is in the sink is acknowledged, what was refused goes back to `open` or becomes a dead letter.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
 
@@ -23,6 +23,8 @@ use crate::sink::SinkError;
 #[derive(Default)]
 struct Share<'a> {
     written: Vec<Id>,
+    /// Of which the sink has newer states.
+    stale: Vec<Id>,
     refused: Vec<(&'a Claimed, SinkError)>,
     /// Whose time for another try has not come.
     early: Vec<(Id, Attempts)>,
@@ -47,9 +49,17 @@ impl<E: Entity> Lane<E> {
         let strange: HashSet<_> = unreadable.iter().map(|unreadable| unreadable.claimed.place()).collect();
         let rows = claimed.iter().filter(|claimed| strange.is_empty() || !strange.contains(&claimed.place()));
         let records: HashMap<&Id, &Claimed> = rows.map(|claimed| (&claimed.id, claimed)).collect();
+        if self.kin.has_children() {
+            self.holds.forget(flushed.written.iter());
+        }
         for id in flushed.written {
             if let Some(claimed) = records.get(&id) {
                 share(&mut shares, claimed.epoch).written.push(id);
+            }
+        }
+        for id in flushed.stale {
+            if let Some(claimed) = records.get(&id) {
+                share(&mut shares, claimed.epoch).stale.push(id);
             }
         }
         for (id, error) in flushed.refused {
@@ -82,7 +92,7 @@ impl<E: Entity> Lane<E> {
     async fn settle_epoch(&self, epoch: Epoch, share: Share<'_>) -> Result<(Epoch, bool, u64), BufferError> {
         let Epoch { partition, number, stamp, .. } = epoch;
         let step = Step { partition, owner: self.leases.owner(), epoch: number, stamp };
-        let Share { written, refused, early, unreadable } = share;
+        let Share { written, stale, refused, early, unreadable } = share;
         let (mut again, dead) = self.judge(epoch, refused, unreadable).await?;
         again.extend(early);
         let mut tally = Tally { epoch, over: false, missing: 0 };
@@ -101,11 +111,13 @@ impl<E: Entity> Lane<E> {
             let moved = self.space.back(&step, &again).await?;
             self.check(&mut tally, moved, again.len(), "back");
         }
-        if !written.is_empty() {
-            let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
-            let moved = self.space.ack(&step, &written, clean).await?;
+        // What is newer in the sink is what readers shall load, so no copy of an older state is left.
+        let none = Clean { ttl: Duration::ZERO, negative_ttl: Duration::ZERO };
+        let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
+        for (ids, clean) in [(stale, none), (written, clean)].into_iter().filter(|(ids, _)| !ids.is_empty()) {
+            let moved = self.space.ack(&step, &ids, clean).await?;
             failpoint::pass("after_ack");
-            self.check(&mut tally, moved, written.len(), "ack");
+            self.check(&mut tally, moved, ids.len(), "ack");
             // Only what was there counts as flushed.
             self.counters.acked.add(moved.records);
         }
@@ -179,6 +191,6 @@ struct Tally {
 }
 
 /// Wall-clock time for people, in milliseconds since the Unix epoch; nothing is decided by it.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -23,6 +23,8 @@ use crate::key::Id;
 ///   [`Report::rejected`]. `Err` says that nothing of the batch may be taken as written; some of it may have been.
 /// - [`write`](Sink::write) needs timeouts of its own. One that takes long is reported and waited for, never dropped:
 ///   what it does in the database could land later, over newer states.
+/// - An entity with a [`version`](Entity::version): an upsert leaves a row alone whose version is higher, and names the
+///   record in [`Report::stale`]. The same version is replaced, and a row without a version is older than all.
 /// - A panic is reported and taken for an outage. A batch that makes [`write`](Sink::write) panic again and again is
 ///   halved until the record is found; the record is only blamed when others of its batch land.
 /// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do.
@@ -50,6 +52,24 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
     /// # Errors
     /// One [`SinkError`] for the whole batch; its kind says what happens next.
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError>;
+
+    /// Whether a batch is written whole or not at all, as [`Batch::whole`] asks; called after [`open`](Sink::open), where
+    /// records are to be written together. `false` where the database has no transactions: such batches are not sent then.
+    ///
+    /// # Errors
+    /// As for [`write`](Sink::write).
+    async fn writes_whole(&self) -> Result<bool, SinkError> {
+        Ok(true)
+    }
+
+    /// The highest key that the sink holds, where keys are single integers; `None` where they are not, where there is no
+    /// row, or where this sink cannot say. The floor of ids that [`Engine::ids`](crate::Engine::ids) makes.
+    ///
+    /// # Errors
+    /// As for [`write`](Sink::write).
+    async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
+        Ok(None)
+    }
 
     /// Loads the values of these keys. Absent keys are left out; the order does not matter.
     ///
@@ -83,6 +103,14 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
 
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
         (**self).write(batch).await
+    }
+
+    async fn writes_whole(&self) -> Result<bool, SinkError> {
+        (**self).writes_whole().await
+    }
+
+    async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
+        (**self).highest_key().await
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {

@@ -89,6 +89,8 @@ pub enum Outcome {
     Written {
         /// The refused records.
         refused: Vec<Id>,
+        /// Records that were left out, because the sink had newer versions.
+        stale: Vec<Id>,
     },
     /// Applied, and the reply was lost with an error of this kind.
     ReplyLost(ErrorKind),
@@ -270,7 +272,7 @@ impl<E> ScriptedSink<E> {
     {
         let state = self.state();
         let applied = state.log.iter().filter(|entry| match &entry.outcome {
-            Outcome::Written { refused } => !refused.contains(id),
+            Outcome::Written { refused, stale } => !refused.contains(id) && !stale.contains(id),
             Outcome::ReplyLost(_) => true,
             Outcome::Failed(_) => false,
         });
@@ -300,9 +302,14 @@ impl<E> State<E> {
     }
 
     /// Applies a batch; the error says what goes wrong, the refused records are left out.
-    fn apply(&mut self, fences: &[Fence], records: &BTreeMap<Id, Option<E>>) -> (Outcome, Vec<(Id, SinkError)>)
+    fn apply(
+        &mut self,
+        fences: &[Fence],
+        records: &BTreeMap<Id, Option<E>>,
+        whole: bool,
+    ) -> (Outcome, Vec<(Id, SinkError)>)
     where
-        E: Clone,
+        E: Entity + Clone,
     {
         let current = self.fences.as_ref();
         if fences.iter().any(|f| current.and_then(|c| c.get(&f.partition)).is_some_and(|now| *now > f.generation)) {
@@ -316,19 +323,30 @@ impl<E> State<E> {
         for id in records.keys() {
             match self.refusals.iter().find(|refusal| (refusal.hits)(id)) {
                 Some(Refusal { kind, named: false, .. }) => return (Outcome::Failed(*kind), Vec::new()),
-                Some(Refusal { kind, .. }) => refused.push((id.clone(), scripted(*kind))),
+                Some(Refusal { kind, .. }) => {
+                    let error = SinkError::new(*kind, format!("scripted refusal of record `{id}`"));
+                    refused.push((id.clone(), error));
+                }
                 None => {}
             }
         }
+        if let (true, Some((_, error))) = (whole, refused.first()) {
+            return (Outcome::Failed(error.kind()), refused);
+        }
+        let mut stale = Vec::new();
         for (id, state) in records.iter().filter(|(id, _)| !refused.iter().any(|(r, _)| r == *id)) {
             match state {
-                Some(row) => self.rows.insert(id.clone(), row.clone()),
-                None => self.rows.remove(id),
-            };
+                Some(row) if self.rows.get(id).and_then(E::version) > row.version() => stale.push(id.clone()),
+                Some(row) => drop(self.rows.insert(id.clone(), row.clone())),
+                None => drop(self.rows.remove(id)),
+            }
         }
         match failure {
             Some(Failure { kind, .. }) => (Outcome::ReplyLost(kind), Vec::new()),
-            None => (Outcome::Written { refused: refused.iter().map(|(id, _)| id.clone()).collect() }, refused),
+            None => {
+                let names = refused.iter().map(|(id, _)| id.clone()).collect();
+                (Outcome::Written { refused: names, stale }, refused)
+            }
         }
     }
 }
@@ -358,10 +376,12 @@ impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
         let upserts = batch.upserts.iter().map(|upsert| (upsert.id.clone(), Some(upsert.value.clone())));
         let records = upserts.chain(batch.deletes.iter().map(|delete| (delete.id.clone(), None))).collect();
         let mut state = self.state();
-        let (outcome, refused) = state.apply(&batch.fences, &records);
+        let (outcome, mut refused) = state.apply(&batch.fences, &records, batch.whole);
         let result = match &outcome {
+            // Of a batch that is all or nothing, what was refused first.
+            Outcome::Failed(_) if !refused.is_empty() => Err(refused.swap_remove(0).1),
             Outcome::Failed(kind) | Outcome::ReplyLost(kind) => Err(scripted(*kind)),
-            Outcome::Written { .. } => Ok(Report::written(1).with_rejected(refused)),
+            Outcome::Written { stale, .. } => Ok(Report::written(1).with_rejected(refused).with_stale(stale.clone())),
         };
         state.log.push(Entry { fences: batch.fences.clone(), records, outcome });
         result
@@ -373,6 +393,20 @@ impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
         state.check_outage()?;
         let ids = keys.iter().filter_map(|key| Id::of(key).ok());
         Ok(ids.filter_map(|id| state.rows.get(&id).cloned()).collect())
+    }
+
+    async fn writes_whole(&self) -> Result<bool, SinkError> {
+        let state = self.state();
+        state.check_outage()?;
+        Ok(state.fences.is_some())
+    }
+
+    /// Keys whose id is a number count.
+    async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
+        let state = self.state();
+        state.check_outage()?;
+        let numbers = state.rows.keys().filter_map(|id| std::str::from_utf8(id.as_bytes()).ok()?.parse().ok());
+        Ok(numbers.max())
     }
 
     async fn close(&self) {

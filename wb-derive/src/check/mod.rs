@@ -144,6 +144,7 @@ fn contradictions(field: &Field<'_>, mistakes: &mut Mistakes) {
     let words = &field.words;
     let key = "a key is stored as it is, on every write; remove one of the two";
     let skip = "what is skipped is not stored at all; remove one of the two";
+    let parent = words.belongs_to.as_ref().map(|said| Said { span: said.span, value: () });
     let pairs = [
         (
             "key",
@@ -167,6 +168,8 @@ fn contradictions(field: &Field<'_>, mistakes: &mut Mistakes) {
         ),
         ("json", &words.json, "version", &words.version, "versions are compared as numbers; remove one of the two"),
         ("skip", &words.skip, "native_bson", &words.native_bson, skip),
+        ("json", &words.json, "belongs_to", &parent, "a foreign key is stored as it is; remove one of the two"),
+        ("skip", &words.skip, "belongs_to", &parent, skip),
     ];
     for (one, said_one, other, said_other, advice) in pairs {
         if let (Some(_), Some(said)) = (said_one, said_other) {

@@ -28,6 +28,11 @@ pub(super) fn check(input: &Input<'_>, mistakes: &mut Mistakes) {
             elsewhere(words.key.as_ref().map(|said| said.span), "key", "primary_key");
         }
     }
+    for field in input.fields.iter().filter(|field| field.sea.ignore) {
+        if let Some(said) = &field.words.belongs_to {
+            mistakes.note(said.span, "what SeaORM ignores is no column, and refers to nothing; remove `belongs_to`");
+        }
+    }
     for field in input.fields.iter().filter(|field| field.sea.primary_key) {
         if let Some(said) = &field.words.insert_only {
             mistakes.note(said.span, "a primary key is never updated; remove `insert_only`");

@@ -51,6 +51,16 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             }
         }
     });
+    let parents: Vec<_> = input.fields.iter().filter_map(|field| field.words.belongs_to.as_ref()).collect();
+    let parents = (!parents.is_empty()).then(|| {
+        let text = quote!(&'static ::core::primitive::str);
+        let names = parents.iter().map(|said| {
+            let parent = &said.value;
+            // At the word, where an entity is missing when one is.
+            quote_spanned!(said.span=> <#parent as #core::Entity>::NAME)
+        });
+        quote!(const PARENTS: &'static [#text] = &[#(#names),*];)
+    });
     // At the struct's name: there serde's derives are missing when they are.
     let payload = quote_spanned!(ident.span()=> <Self as #core::codec::Payload>);
     quote! {
@@ -60,6 +70,7 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             const NAME: &'static ::core::primitive::str = #name;
             const FORMAT: #core::Format = #format;
             #versioned
+            #parents
 
             fn key(&self) -> Self::Key {
                 #key

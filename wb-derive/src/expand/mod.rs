@@ -67,6 +67,14 @@ pub(crate) fn key_type(keys: &[&Field<'_>]) -> TokenStream {
     }
 }
 
+/// A key made of these parts: the one itself, or a tuple of them.
+fn tuple(parts: Vec<TokenStream>) -> TokenStream {
+    match parts.as_slice() {
+        [_] => quote!(#(#parts)*),
+        _ => quote!((#(#parts,)*)),
+    }
+}
+
 /// A reference to each part of a key that is at hand as `key`.
 fn key_parts(keys: &[&Field<'_>]) -> Vec<TokenStream> {
     match keys {
@@ -104,6 +112,29 @@ pub(crate) fn bounds(input: &Input<'_>, krate: &TokenStream, more: &[TokenStream
         clause.extend(more.iter().cloned());
     }
     if clause.is_empty() { TokenStream::new() } else { quote!(where #(#clause,)*) }
+}
+
+/// `fn references`, where a field belongs to another entity; `column` is what the text of its column is made of.
+fn references<'a>(
+    fields: impl Iterator<Item = (&'a Field<'a>, TokenStream)>,
+    sql: &TokenStream,
+) -> Option<TokenStream> {
+    let references: Vec<TokenStream> = fields
+        .filter_map(|(field, column)| {
+            let parent = &field.words.belongs_to.as_ref()?.value;
+            Some(quote!(#sql::mapping::Parent::<#parent>::reference(#column)))
+        })
+        .collect();
+    (!references.is_empty()).then(|| {
+        quote! {
+            fn references() -> #sql::mapping::References {
+                // Which parents have a table is known to the compiler, not here.
+                #[allow(unused_imports)]
+                use #sql::mapping::NoTable as _;
+                #sql::mapping::references([#(#references),*])
+            }
+        }
+    })
 }
 
 /// `<Ty as path>`, placed where the type is written, so that a missing implementation is shown there.

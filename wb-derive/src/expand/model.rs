@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Ident;
 
-use super::{bounds, cast, key_parts};
+use super::{bounds, cast, key_parts, references, tuple};
 use crate::ast::Field;
 use crate::plan::Plan;
 
@@ -20,23 +20,48 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         let variant = column_variant(field);
         quote!(#sql::model::ColumnOf::<Self>::#variant)
     });
+    let version = match plan.version.map(column_variant) {
+        Some(variant) => quote!(::core::option::Option::Some(#sql::model::ColumnOf::<Self>::#variant)),
+        None => quote!(::core::option::Option::None),
+    };
+    let client_keys = input.words.client_keys.is_some().then(|| quote!(.client_keys()));
+    let key_fields = plan.keys.iter().map(|key| {
+        let (cast, variant) = (cast(key.ty, &quote!(#sql::mapping::SqlField)), column_variant(key));
+        quote!(#cast::from_row(row, #sql::model::name::<Self>(#sql::model::ColumnOf::<Self>::#variant))?)
+    });
+    let key = tuple(key_fields.collect());
     let key_values = plan.keys.iter().zip(key_parts(&plan.keys)).map(|(key, part)| {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
     });
+    let references = references(
+        input.fields.iter().map(|field| {
+            let variant = column_variant(field);
+            (field, quote!(#sql::model::name::<Self>(#sql::model::ColumnOf::<Self>::#variant)))
+        }),
+        &sql,
+    );
     quote! {
         #[automatically_derived]
         impl #impl_generics #sql::SqlEntity for #ident #ty_generics #bounds {
             fn table() -> #sql::Table {
-                #sql::model::table::<Self>(&[#(#insert_only),*])
+                #sql::model::table::<Self>(&[#(#insert_only),*], #version) #client_keys
             }
 
             fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
                 ::core::result::Result::Ok(#sql::model::values(self))
             }
 
+            #references
+
             fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
                 #sql::mapping::values([#(#key_values),*])
+            }
+
+            fn key_of_row(
+                row: &#sql::sea_orm::QueryResult,
+            ) -> ::core::result::Result<Self::Key, #sql::sea_orm::DbErr> {
+                ::core::result::Result::Ok(#key)
             }
 
             fn from_row(

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
-use super::{bounds, cast, key_parts};
+use super::{bounds, cast, key_parts, references, tuple};
 use crate::plan::{Column, Plan, Stored, Table};
 
 pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
@@ -29,26 +29,47 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
         None => quote!(::core::option::Option::None),
     };
     let name = &table.name;
-    let columns = table.columns.iter().filter_map(|column| self::column(column, &sql));
+    let client_keys = input.words.client_keys.is_some().then(|| quote!(.client_keys()));
+    let columns = table.columns.iter().filter_map(|column| {
+        let version = plan.version.is_some_and(|version| version.ident == column.field.ident);
+        self::column(column, version, &sql)
+    });
+    let key_columns = table.columns.iter().filter(|c| matches!(c.stored, Stored::Value { key: true, .. }));
+    let key = tuple(key_columns.map(|column| read(column, &sql)).collect());
     let values = table.columns.iter().filter_map(|column| value(column, &sql));
     let key_values = plan.keys.iter().zip(key_parts(&plan.keys)).map(|(key, part)| {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
     });
+    let references = references(
+        table.columns.iter().map(|column| {
+            let name = &column.name;
+            (column.field, quote!(#name))
+        }),
+        &sql,
+    );
     let fields = table.columns.iter().map(|column| load(column, &sql));
     quote! {
         #[automatically_derived]
         impl #impl_generics #sql::SqlEntity for #ident #ty_generics #bounds {
             fn table() -> #sql::Table {
-                #sql::Table::new(#schema, #name, [#(#columns),*])
+                #sql::Table::new(#schema, #name, [#(#columns),*]) #client_keys
             }
 
             fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
                 ::core::result::Result::Ok(#sql::mapping::values([#(#values),*]))
             }
 
+            #references
+
             fn bind_key(key: &Self::Key) -> #sql::mapping::Values {
                 #sql::mapping::values([#(#key_values),*])
+            }
+
+            fn key_of_row(
+                row: &#sql::sea_orm::QueryResult,
+            ) -> ::core::result::Result<Self::Key, #sql::sea_orm::DbErr> {
+                ::core::result::Result::Ok(#key)
             }
 
             fn from_row(
@@ -69,7 +90,7 @@ fn role(column: &Column<'_>, sql: &TokenStream) -> TokenStream {
     }
 }
 
-fn column(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
+fn column(column: &Column<'_>, version: bool, sql: &TokenStream) -> Option<TokenStream> {
     let (key, insert_only) = match column.stored {
         Stored::Value { key, insert_only } => (key, insert_only),
         Stored::Json { insert_only } => (false, insert_only),
@@ -79,7 +100,8 @@ fn column(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
     let name = &column.name;
     let key = key.then(|| quote!(.key()));
     let insert_only = insert_only.then(|| quote!(.insert_only()));
-    Some(quote!(#cast::column(#name) #key #insert_only))
+    let version = version.then(|| quote!(.version()));
+    Some(quote!(#cast::column(#name) #key #insert_only #version))
 }
 
 fn value(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
@@ -93,11 +115,22 @@ fn value(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
 }
 
 fn load(column: &Column<'_>, sql: &TokenStream) -> TokenStream {
-    let (field, name) = (column.field.ident, &column.name);
+    let field = column.field.ident;
     let ty = column.field.ty;
-    let cast = cast(ty, &role(column, sql));
     match column.stored {
-        Stored::Value { .. } | Stored::Json { .. } => quote!(#field: #cast::from_row(row, #name)?),
-        Stored::Not => quote_spanned!(ty.span()=> #field: #cast::default()),
+        Stored::Value { .. } | Stored::Json { .. } => {
+            let value = read(column, sql);
+            quote!(#field: #value)
+        }
+        Stored::Not => {
+            let cast = cast(ty, &role(column, sql));
+            quote_spanned!(ty.span()=> #field: #cast::default())
+        }
     }
+}
+
+/// The field of a stored column.
+fn read(column: &Column<'_>, sql: &TokenStream) -> TokenStream {
+    let (name, cast) = (&column.name, cast(column.field.ty, &role(column, sql)));
+    quote!(#cast::from_row(row, #name)?)
 }

@@ -44,6 +44,9 @@ pub(crate) fn updated(table: &Table) -> impl Iterator<Item = &Column> {
     table.columns.iter().filter(|c| !c.key && !c.insert_only)
 }
 
+/// The name of the version in what [`versions`](postgres::versions) and its siblings select.
+pub(crate) const VERSION: &str = "wb_version";
+
 /// `(?, ?), (?, ?)` with the placeholders of one row made by `row`.
 fn rows(count: usize, row: impl FnMut(usize) -> String) -> String {
     (0..count).map(row).collect::<Vec<_>>().join(", ")
@@ -61,7 +64,15 @@ pub(crate) mod fixture {
     use crate::entity::{Column, Table};
 
     pub(crate) fn column(name: &'static str, column_type: ColumnType, array_type: ArrayType) -> Column {
-        Column { name: name.into(), column_type, array_type, key: false, nullable: false, insert_only: false }
+        Column {
+            name: name.into(),
+            column_type,
+            array_type,
+            key: false,
+            nullable: false,
+            insert_only: false,
+            version: false,
+        }
     }
 
     /// A composite key, a reserved word, a mixed-case name, a quote in a name, an insert-only column, an enum.
@@ -77,6 +88,8 @@ pub(crate) mod fixture {
                 column("kind", kind, ArrayType::String),
                 Column { insert_only: true, ..column("made", ColumnType::Date, ArrayType::ChronoDate) },
             ],
+            client_keys: false,
+            auto_increment: false,
         }
     }
 
@@ -86,6 +99,17 @@ pub(crate) mod fixture {
             schema: None,
             name: "follows".into(),
             columns: vec![Column { key: true, ..column("id", ColumnType::BigInteger, ArrayType::BigInt) }],
+            client_keys: false,
+            auto_increment: false,
         }
+    }
+
+    /// Two keys and a version that is not the last column.
+    pub(crate) fn versioned() -> Table {
+        let mut table = orders();
+        if let Some(column) = table.columns.get_mut(2) {
+            *column = Column { version: true, ..column.clone() };
+        }
+        table
     }
 }

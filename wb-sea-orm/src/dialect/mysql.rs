@@ -7,7 +7,7 @@
 
 use sea_orm::sea_query::ArrayType;
 
-use super::{keys, list, marks, quoted, rows, table_name, updated};
+use super::{VERSION, keys, list, marks, quoted, rows, table_name, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -46,7 +46,17 @@ pub(crate) fn upsert(entity: &Table, count: usize) -> String {
         let column = name(&c.name);
         format!("{column} = IF({same}, {target}.{column}, (SELECT 1 UNION ALL SELECT 2))")
     });
-    let set = updated(entity).map(|c| format!("{0} = VALUES({0})", name(&c.name)));
+    let (version, others): (Vec<&Column>, Vec<&Column>) = updated(entity).partition(|c| c.version);
+    // Assignments see what those before them have set, so the version comes last. A row without one (NULL) is older
+    // than every other.
+    let newer = version.first().map(|c| format!("{target}.{0} > VALUES({0})", name(&c.name)));
+    let set = others.into_iter().chain(version).map(|c| {
+        let column = name(&c.name);
+        match &newer {
+            Some(newer) => format!("{column} = IF({newer}, {target}.{column}, VALUES({column}))"),
+            None => format!("{column} = VALUES({column})"),
+        }
+    });
     format!(
         "INSERT INTO {target} ({}) VALUES {} ON DUPLICATE KEY UPDATE {}",
         list(&entity.columns, |c| name(&c.name)),
@@ -108,9 +118,29 @@ pub(crate) fn select(entity: &Table, count: usize) -> String {
     )
 }
 
+/// Select of the keys and versions of `count` keys; a collation may find more rows than were asked for.
+pub(crate) fn versions(entity: &Table, count: usize) -> String {
+    let version = entity.version().map_or_else(|| "NULL".to_owned(), |c| name(&c.name));
+    format!(
+        "SELECT {}, CAST(LEAST({version}, {}) AS SIGNED) AS {} FROM {} WHERE {}",
+        list(keys(entity), |c| name(&c.name)),
+        i64::MAX,
+        name(VERSION),
+        table(entity),
+        picked(entity, count)
+    )
+}
+
+/// For each of `count` values: is it a key of this table?
+pub(crate) fn parents(parent: &Table, count: usize) -> String {
+    let key = list(keys(parent).take(1), |c| name(&c.name));
+    let table = table(parent);
+    format!("SELECT {}", list(0..count, |i| format!("EXISTS (SELECT 1 FROM {table} WHERE {key} = ?) AS e{i}")))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{follows, orders};
+    use super::super::fixture::{follows, orders, versioned};
     use super::*;
 
     #[test]
@@ -132,6 +162,22 @@ mod tests {
             "ON DUPLICATE KEY UPDATE `id` = IF(`follows`.`id` = VALUES(`id`), `follows`.`id`, \
              (SELECT 1 UNION ALL SELECT 2))"
         ));
+    }
+
+    #[test]
+    fn the_version_is_compared_before_it_is_set() {
+        let text = upsert(&versioned(), 1);
+        let newer = "`shop`.`Orders`.`we\"ird``` > VALUES(`we\"ird```)";
+        let set = format!(
+            "(SELECT 1 UNION ALL SELECT 2)), `kind` = IF({newer}, `shop`.`Orders`.`kind`, VALUES(`kind`)), \
+             `we\"ird``` = IF({newer}, `shop`.`Orders`.`we\"ird```, VALUES(`we\"ird```))"
+        );
+        assert!(text.ends_with(&set), "{text}");
+        assert_eq!(
+            versions(&versioned(), 1),
+            "SELECT `tenantId`, `order`, CAST(LEAST(`we\"ird```, 9223372036854775807) AS SIGNED) AS `wb_version` \
+             FROM `shop`.`Orders` WHERE (`tenantId` = ? AND `order` = ?)"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use sea_orm::sea_query::{ArrayType, ColumnType};
 
-use super::{keys, list, quoted, rows, table_name, updated};
+use super::{VERSION, keys, list, quoted, rows, table_name, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -71,19 +71,26 @@ fn arrays<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
     list(columns.enumerate(), |(i, c)| format!("${}::{}[]", i + 1, element(c).unwrap_or("text")))
 }
 
+/// Alias of the table in an upsert.
+const TARGET: &str = "t";
+
 fn on_conflict(entity: &Table) -> String {
     let target = list(keys(entity), |c| name(&c.name));
     if updated(entity).next().is_none() {
         return format!("ON CONFLICT ({target}) DO NOTHING");
     }
     let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
-    format!("ON CONFLICT ({target}) DO UPDATE SET {set}")
+    // A row without a version (NULL) is older than every other.
+    let guard = entity
+        .version()
+        .map_or_else(String::new, |c| format!(" WHERE ({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
+    format!("ON CONFLICT ({target}) DO UPDATE SET {set}{guard}")
 }
 
 /// Upsert of any number of rows: one array per column.
 pub(crate) fn upsert_arrays(entity: &Table) -> String {
     format!(
-        "INSERT INTO {} ({}) SELECT {} FROM UNNEST({}) AS u({}) {}",
+        "INSERT INTO {} AS {TARGET} ({}) SELECT {} FROM UNNEST({}) AS u({}) {}",
         table(entity),
         list(&entity.columns, |c| name(&c.name)),
         list(entity.columns.iter().enumerate(), |(i, c)| format!("u.c{i}{}", cast(&c.column_type))),
@@ -102,7 +109,7 @@ pub(crate) fn upsert_values(entity: &Table, count: usize) -> String {
         format!("({values})")
     };
     format!(
-        "INSERT INTO {} ({}) VALUES {} {}",
+        "INSERT INTO {} AS {TARGET} ({}) VALUES {} {}",
         table(entity),
         list(&entity.columns, |c| name(&c.name)),
         rows(count, row),
@@ -139,6 +146,33 @@ pub(crate) fn select(entity: &Table) -> String {
     )
 }
 
+/// Select of the keys and versions of any number of keys.
+pub(crate) fn versions(entity: &Table) -> String {
+    let version = entity.version().map_or_else(|| "NULL".to_owned(), |c| format!("t.{}", name(&c.name)));
+    format!(
+        "SELECT {}, {version}::int8 AS {} FROM {} AS t JOIN {} ON {}",
+        list(keys(entity), selected),
+        name(VERSION),
+        table(entity),
+        key_arrays(entity),
+        matching(entity),
+    )
+}
+
+/// The places, from 1, of the values in an array that are no keys of this table; `None` when the values of `column`, which
+/// refers to it, cannot travel as one array. NULL refers to nothing.
+pub(crate) fn parents(parent: &Table, column: &Column) -> Option<String> {
+    let key = keys(parent).next()?;
+    Some(format!(
+        "SELECT k.n FROM UNNEST($1::{}[]) WITH ORDINALITY AS k(c0, n) WHERE k.c0 IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM {} AS p WHERE p.{} = k.c0{})",
+        element(column)?,
+        table(parent),
+        name(&key.name),
+        cast(&column.column_type),
+    ))
+}
+
 /// A column as SeaORM reads it, which takes the very type only: enums as text, `i8` as the one-byte type, and numbers
 /// in the width of the mapping, whatever the table's.
 fn selected(column: &Column) -> String {
@@ -160,14 +194,14 @@ fn selected(column: &Column) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{follows, orders};
+    use super::super::fixture::{follows, orders, versioned};
     use super::*;
 
     #[test]
     fn the_upsert_is_one_text_of_arrays() {
         assert_eq!(
             upsert_arrays(&orders()),
-            "INSERT INTO \"shop\".\"Orders\" (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
+            "INSERT INTO \"shop\".\"Orders\" AS t (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
              SELECT u.c0, u.c1, u.c2, u.c3::\"acct_kind\", u.c4 \
              FROM UNNEST($1::int8[], $2::text[], $3::int4[], $4::text[], $5::date[]) AS u(c0, c1, c2, c3, c4) \
              ON CONFLICT (\"tenantId\", \"order\") DO UPDATE SET \
@@ -178,6 +212,20 @@ mod tests {
     #[test]
     fn a_table_of_keys_only_updates_nothing() {
         assert!(upsert_arrays(&follows()).ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+    }
+
+    #[test]
+    fn a_row_with_a_version_is_not_replaced_by_an_older_one() {
+        let guard = "DO UPDATE SET \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\" \
+                     WHERE (t.\"we\"\"ird`\" > excluded.\"we\"\"ird`\") IS NOT TRUE";
+        assert!(upsert_arrays(&versioned()).ends_with(guard), "{}", upsert_arrays(&versioned()));
+        assert!(upsert_values(&versioned(), 1).ends_with(guard));
+        assert_eq!(
+            versions(&versioned()),
+            "SELECT t.\"tenantId\"::int8 AS \"tenantId\", t.\"order\", t.\"we\"\"ird`\"::int8 AS \"wb_version\" \
+             FROM \"shop\".\"Orders\" AS t JOIN UNNEST($1::int8[], $2::text[]) AS k(c0, c1) \
+             ON t.\"tenantId\" = k.c0 AND t.\"order\" = k.c1"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! SQLite: lists of rows in a few fixed sizes.
 
-use super::{keys, list, marks, quoted, rows, table_name, updated};
+use super::{VERSION, keys, list, marks, quoted, rows, table_name, updated};
 use crate::entity::Table;
 
 /// `SQLITE_MAX_VARIABLE_NUMBER`.
@@ -22,9 +22,13 @@ pub(crate) fn table(table: &Table) -> String {
 pub(crate) fn upsert(entity: &Table, count: usize) -> String {
     let row = format!("({})", marks(entity.columns.len()));
     let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
-    let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}") };
+    // A row without a version (NULL) is older than every other.
+    let guard = entity
+        .version()
+        .map_or_else(String::new, |c| format!(" WHERE (t.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
+    let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}{guard}") };
     format!(
-        "INSERT INTO {} ({}) VALUES {} ON CONFLICT ({}) DO {action}",
+        "INSERT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO {action}",
         table(entity),
         list(&entity.columns, |c| name(&c.name)),
         rows(count, |_| row.clone()),
@@ -59,20 +63,51 @@ pub(crate) fn select(entity: &Table, count: usize) -> String {
     )
 }
 
+/// Select of the keys and versions of `count` keys.
+pub(crate) fn versions(entity: &Table, count: usize) -> String {
+    let version = entity.version().map_or_else(|| "NULL".to_owned(), |c| name(&c.name));
+    format!(
+        "SELECT {}, CAST({version} AS INTEGER) AS {} FROM {} WHERE {}",
+        list(keys(entity), |c| name(&c.name)),
+        name(VERSION),
+        table(entity),
+        picked(entity, count)
+    )
+}
+
+/// For each of `count` values: is it a key of this table?
+pub(crate) fn parents(parent: &Table, count: usize) -> String {
+    let key = list(keys(parent).take(1), |c| name(&c.name));
+    let table = table(parent);
+    format!("SELECT {}", list(0..count, |i| format!("EXISTS (SELECT 1 FROM {table} WHERE {key} = ?) AS e{i}")))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{follows, orders};
+    use super::super::fixture::{follows, orders, versioned};
     use super::*;
 
     #[test]
     fn upserts() {
         assert_eq!(
             upsert(&orders(), 1),
-            "INSERT INTO \"shop\".\"Orders\" (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
+            "INSERT INTO \"shop\".\"Orders\" AS t (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
              VALUES (?, ?, ?, ?, ?) ON CONFLICT (\"tenantId\", \"order\") DO UPDATE SET \
              \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\""
         );
         assert!(upsert(&follows(), 2).ends_with("VALUES (?), (?) ON CONFLICT (\"id\") DO NOTHING"));
+    }
+
+    #[test]
+    fn a_row_with_a_version_is_not_replaced_by_an_older_one() {
+        let text = upsert(&versioned(), 1);
+        let guard = "\"kind\" = excluded.\"kind\" WHERE (t.\"we\"\"ird`\" > excluded.\"we\"\"ird`\") IS NOT TRUE";
+        assert!(text.ends_with(guard), "{text}");
+        assert_eq!(
+            versions(&versioned(), 1),
+            "SELECT \"tenantId\", \"order\", CAST(\"we\"\"ird`\" AS INTEGER) AS \"wb_version\" \
+             FROM \"shop\".\"Orders\" WHERE (\"tenantId\", \"order\") IN (VALUES (?, ?))"
+        );
     }
 
     #[test]

@@ -41,7 +41,15 @@ impl Pool {
 }
 
 impl Tx {
-    pub(crate) async fn execute(&mut self, _: &str, _: Statement) -> Result<(), SinkError> {
+    pub(crate) async fn execute(&mut self, _: &str, _: Statement) -> Result<u64, SinkError> {
+        match *self {}
+    }
+
+    pub(crate) async fn fetch(&mut self, _: &str, _: Statement) -> Result<Vec<QueryResult>, SinkError> {
+        match *self {}
+    }
+
+    pub(crate) async fn fetch(&mut self, _: &str, _: Statement) -> Result<Vec<QueryResult>, SinkError> {
         match *self {}
     }
 

@@ -179,8 +179,8 @@ impl Pool {
 }
 
 impl Tx {
-    /// Runs a statement; `what` says what for, in errors.
-    pub(crate) async fn execute(&mut self, what: &str, statement: Statement) -> Result<(), SinkError> {
+    /// Runs a statement; `what` says what for, in errors. Returns how many rows the database counts.
+    pub(crate) async fn execute(&mut self, what: &str, statement: Statement) -> Result<u64, SinkError> {
         let Self { session, limit, broken } = self;
         bounded(what, *limit, broken, async {
             match session {
@@ -188,17 +188,43 @@ impl Tx {
                 Session::Postgres(held) => {
                     let args = statement.args.into_postgres().map_err(sqlx::Error::Encode)?;
                     let query = sqlx::query_with(AssertSqlSafe(statement.text), args);
-                    query.execute(held.get()?).await.map(drop)
+                    query.execute(held.get()?).await.map(|done| done.rows_affected())
                 }
                 #[cfg(feature = "mysql")]
                 Session::MySql(held) => {
                     let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
-                    query.execute(held.get()?).await.map(drop)
+                    query.execute(held.get()?).await.map(|done| done.rows_affected())
                 }
                 #[cfg(feature = "sqlite")]
                 Session::Sqlite(tx) => {
                     let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
-                    query.execute(&mut **tx).await.map(drop)
+                    query.execute(&mut **tx).await.map(|done| done.rows_affected())
+                }
+            }
+        })
+        .await
+    }
+
+    /// The rows of a query.
+    pub(crate) async fn fetch(&mut self, what: &str, statement: Statement) -> Result<Vec<QueryResult>, SinkError> {
+        let Self { session, limit, broken } = self;
+        bounded(what, *limit, broken, async {
+            match session {
+                #[cfg(feature = "postgres")]
+                Session::Postgres(held) => {
+                    let args = statement.args.into_postgres().map_err(sqlx::Error::Encode)?;
+                    let query = sqlx::query_with(AssertSqlSafe(statement.text), args);
+                    query.fetch_all(held.get()?).await.map(results)
+                }
+                #[cfg(feature = "mysql")]
+                Session::MySql(held) => {
+                    let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
+                    query.fetch_all(held.get()?).await.map(results)
+                }
+                #[cfg(feature = "sqlite")]
+                Session::Sqlite(tx) => {
+                    let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
+                    query.fetch_all(&mut **tx).await.map(results)
                 }
             }
         })

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::paged::{Closed, Dead};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Holder, Letters, Look, Lookup, Moved, Page, Pending, Replay, Rotation, Sight,
-    Stamp, Status, Step, Token,
+    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Look, Lookup, Moved, Page, Pending, Replay, Rotation,
+    Sight, Stamp, Status, Step, Token,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -289,6 +289,11 @@ impl Partition {
 
     pub(super) fn attempts(&self, id: &Id) -> Option<Attempts> {
         self.attempts.get(id).copied()
+    }
+
+    pub(super) fn held(&self, partition: u16) -> Vec<Held> {
+        let held = self.attempts.iter().filter(|(_, attempts)| attempts.is_held());
+        held.map(|(id, &attempts)| Held { partition, id: id.clone(), attempts }).collect()
     }
 
     pub(super) fn letter(&self, id: &Id) -> Option<DeadLetter> {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Holder, Letters, Look, Lookup, Moved, Page,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Held, Holder, Letters, Look, Lookup, Moved, Page,
     Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Swap, Token, Topology,
 };
 use crate::key::Id;
@@ -171,6 +171,11 @@ impl Space for MemorySpace {
 
     async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError> {
         self.on(partition, |p| ids.iter().map(|id| p.attempts(id)).collect())
+    }
+
+    async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {
+        let held = partitions.iter().map(|&partition| self.on(partition, |p| p.held(partition)));
+        Ok(held.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {

@@ -7,6 +7,7 @@ mod durability;
 mod examine;
 mod forget;
 mod group;
+mod held;
 mod keys;
 mod letters;
 mod limit;

@@ -13,10 +13,10 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
-use super::{keys, letters, swap, topology};
+use super::{held, keys, letters, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Holder, Letters, Lineage, Look, Lookup, Moved,
-    Page, Pending, Replay, Roll, Rotation, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Look, Lookup,
+    Moved, Page, Pending, Replay, Roll, Rotation, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -331,6 +331,10 @@ impl Space for RedisSpace {
         // What is no such text was written by another program; counting starts anew.
         let parse = |text: Bytes| std::str::from_utf8(&text).ok().and_then(Attempts::parse);
         Ok(texts.into_iter().map(|text| text.and_then(parse)).collect())
+    }
+
+    async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {
+        held::held(self, partitions).await
     }
 
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {

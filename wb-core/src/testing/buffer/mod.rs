@@ -49,7 +49,7 @@ pub use self::limits::{
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
-    late_steps_are_harmless, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
+    late_steps_are_harmless, lists_held_deletes, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
 };
 pub use self::topology::{closes, topology_is_fixed_while_dirty};
 pub use self::writes::{
@@ -81,6 +81,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     back_keeps_the_newer_state(buffer).await;
     p9_back_stays_readable(buffer).await;
     bury_keeps_letters(buffer).await;
+    lists_held_deletes(buffer).await;
     late_steps_are_harmless(buffer).await;
     counts_what_steps_move(buffer).await;
     lists_letters(buffer).await;

@@ -1,5 +1,6 @@
 //! ack, back and bury.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, PATIENCE, clean, dirty, id, ids, record, step};
@@ -213,6 +214,38 @@ pub async fn bury_keeps_letters(buffer: &(impl Buffer + ?Sized)) {
     let epoch = bench.closed(&[("d", "x")]).await;
     bench.done("bury", bench.space.bury(&step(OWNER, epoch), &[(id("d"), raw.clone())]).await);
     assert_eq!(bench.letter("d").await, Some(raw), "{}: a payload that is no text", bench.check);
+}
+
+/// A delete that went back without having been refused is listed until its key is settled; one that was refused is not.
+///
+/// # Panics
+/// When one is missing, or another one is listed.
+pub async fn lists_held_deletes(buffer: &(impl Buffer + ?Sized)) {
+    let bench = Bench::open(buffer, "lists held deletes").await;
+    bench.own().await;
+    let listed = async || {
+        let held = bench.done("held", bench.space.held(&[0, HERE, HERE + 1]).await);
+        assert!(held.iter().all(|held| held.partition == HERE), "{}: its partition", bench.check);
+        held.into_iter().map(|held| (held.id, held.attempts)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(listed().await, BTreeMap::new(), "{}: nothing is held", bench.check);
+    let many: Vec<String> = (0..1_200).map(|n| format!("held {n}")).collect();
+    let deletes: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "")).collect();
+    bench.put(&deletes).await;
+    let epoch = bench.closed(&[("refused", ""), ("flushed", "1")]).await;
+    let held: BTreeMap<_, _> = (0_u64..).zip(&many).map(|(n, key)| (id(key), Attempts::held(n))).collect();
+    let backs: Vec<_> = held.iter().map(|(id, attempts)| (id.clone(), *attempts)).collect();
+    bench.done("back", bench.space.back(&step(OWNER, epoch), &backs).await);
+    bench.back(epoch, "refused").await;
+    assert_eq!(bench.ack(epoch, &["flushed"], KEEP).await, Done::Epoch, "{}: the epoch ends", bench.check);
+    assert_eq!(listed().await, held, "{}: all that are held, and nothing else", bench.check);
+    // Flushed at last, or replaced by a state that is.
+    bench.put(&[("held 1", "1")]).await;
+    let epoch = bench.rotated().await;
+    bench.ack(epoch, &["held 0", "held 1"], KEEP).await;
+    let rest = listed().await;
+    assert_eq!(rest.len(), 1_198, "{}: two are settled", bench.check);
+    assert!(!rest.contains_key(&id("held 0")) && !rest.contains_key(&id("held 1")), "{}: these two", bench.check);
 }
 
 /// A step that is repeated after its epoch has ended says so and touches nothing.
