@@ -11,12 +11,14 @@
 //! | `schema` | their tables |
 //! | `store` | the engine, and what the API asks of it |
 //! | `database` | lists, which only the database has |
+//! | `fresh` | what these do not have yet |
 //! | `api` | HTTP |
 //! | `page.html` | what one looks at |
 
 mod api;
 mod database;
 mod entities;
+mod fresh;
 mod schema;
 mod store;
 #[cfg(all(test, feature = "sqlite"))]

@@ -1,16 +1,16 @@
 //! The engine, and what the API asks of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use uuid::Uuid;
 use write_behind::{Cache, Drained, Engine, EntityOptions, EntityStats, MemoryBuffer, RedisBuffer, SqlSink};
 
 use crate::database::Database;
 use crate::entities::{Author, Comment, Post};
+use crate::fresh::Fresh;
 use crate::schema;
 
 /// The first database that is compiled in.
@@ -22,12 +22,11 @@ pub(crate) struct Store {
     pub(crate) authors: Cache<Author>,
     pub(crate) posts: Cache<Post>,
     pub(crate) comments: Cache<Comment>,
+    pub(crate) fresh: Fresh,
     database: Database,
     buffer: &'static str,
     /// Gone once the program shuts down.
     engine: RwLock<Option<Engine>>,
-    /// Posts made here that the database does not list yet: a list comes from there, and would be without them.
-    fresh: Mutex<BTreeSet<Uuid>>,
     leaving: watch::Sender<bool>,
 }
 
@@ -52,10 +51,10 @@ impl Store {
             authors: engine.cache()?,
             posts: engine.cache()?,
             comments: engine.cache()?,
+            fresh: Fresh::default(),
             database: Database::new(sink.db().clone()),
             buffer,
             engine: RwLock::new(Some(engine)),
-            fresh: Mutex::default(),
             leaving: watch::channel(false).0,
         })
     }
@@ -72,11 +71,6 @@ impl Store {
     /// Figures by entity; empty once the engine is over.
     pub(crate) fn stats(&self) -> BTreeMap<&'static str, EntityStats> {
         self.engine().as_ref().map(Engine::stats).unwrap_or_default()
-    }
-
-    /// Posts made here that no list has shown yet.
-    pub(crate) fn fresh(&self) -> MutexGuard<'_, BTreeSet<Uuid>> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends what would not end by itself.

@@ -25,8 +25,8 @@ pub(crate) struct Draft {
 #[derive(Serialize)]
 pub(crate) struct Comments {
     comments: Vec<Comment>,
-    /// Comments that are on their way to the database, on whatever post, as this process last saw.
-    waiting: u64,
+    /// Comments of this post that were made here and are not in the database yet.
+    waiting: usize,
 }
 
 /// Answers when the comment is in the buffer; it is listed a moment later.
@@ -47,6 +47,7 @@ pub(crate) async fn create(
         return Err(Failure::NotFound("post"));
     }
     store.comments.put(&comment).await?;
+    store.fresh.comment(comment.id, post_id);
     Ok((StatusCode::ACCEPTED, Json(comment)))
 }
 
@@ -54,6 +55,7 @@ pub(crate) async fn list(State(store): State<Arc<Store>>, Key(post_id): Key) -> 
     if store.posts.get(&post_id).await?.is_none() {
         return Err(Failure::NotFound("post"));
     }
-    let waiting = store.stats().get("comment").map_or(0, |figures| figures.dirty_keys);
-    Ok(Json(Comments { comments: store.database().comments(post_id).await?, waiting }))
+    let comments = store.database().comments(post_id).await?;
+    let waiting = store.fresh.still_waiting(post_id, comments.iter().map(|comment| comment.id));
+    Ok(Json(Comments { comments, waiting }))
 }

@@ -1,4 +1,4 @@
-//! What changes, as server-sent events: `tick` with live counts and figures, twice a second.
+//! What changes, as server-sent events: `tick` with live counts and figures, four times a second.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::posts::newest;
 use super::stats::{Stats, figures};
 use crate::store::Store;
 
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(250);
 
 /// What one looks at all the time.
 #[derive(Serialize)]

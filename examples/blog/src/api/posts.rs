@@ -65,11 +65,11 @@ pub(crate) async fn create(
     }
     if made_here {
         store.posts.put(&post).await?;
+        store.fresh.post(post.id);
     } else {
         // A key of the client's may be taken; that is looked up, also in the database.
         store.posts.put_if_absent(&post).await?.ok_or(Failure::Exists("post"))?;
     }
-    store.fresh().insert(post.id);
     Ok((StatusCode::CREATED, Json(post)))
 }
 
@@ -79,18 +79,21 @@ pub(crate) async fn list(State(store): State<Arc<Store>>) -> Result<Json<Vec<Lis
 
 /// The newest posts: which there are says the database (and what was made here since), what is in them says the cache.
 pub(crate) async fn newest(store: &Store) -> Result<Vec<Listed>, Failure> {
-    let mut views: BTreeMap<Uuid, Option<i64>> = store.fresh().iter().map(|&id| (id, None)).collect();
+    let mut views: BTreeMap<Uuid, Option<i64>> = store.fresh.posts().into_iter().map(|id| (id, None)).collect();
     views.extend(store.database().posts().await?.into_iter().map(|stored| (stored.id, Some(stored.views))));
     // Keys of version 7 are in the order of time.
     let newest: Vec<(Uuid, Option<i64>)> = views.into_iter().rev().take(LISTED).collect();
     let ids: Vec<Uuid> = newest.iter().map(|(id, _)| *id).collect();
-    let posts = store.posts.get_many(&ids).await?;
-    // What was deleted is still in the database for a moment, but not in the cache.
-    let listed = newest.iter().zip(posts);
-    let listed: Vec<Listed> = listed
-        .filter_map(|((_, stored_views), post)| Some(Listed { post: post?, stored_views: *stored_views }))
-        .collect();
-    store.fresh().retain(|id| listed.iter().any(|listed| listed.post.id == *id && listed.stored_views.is_none()));
+    let mut listed = Vec::with_capacity(ids.len());
+    let mut known = Vec::new();
+    for ((id, stored_views), post) in newest.into_iter().zip(store.posts.get_many(&ids).await?) {
+        if stored_views.is_some() || post.is_none() {
+            known.push(id);
+        }
+        // What was deleted is still in the database for a moment, but not in the cache.
+        listed.extend(post.map(|post| Listed { post, stored_views }));
+    }
+    store.fresh.forget_posts(known.into_iter());
     Ok(listed)
 }
 
