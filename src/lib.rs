@@ -2,20 +2,20 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use wb_core::{
-    Batch, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, Counter, CounterField,
-    DeadLetter, DeadLetters, Delete, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions,
-    EntityStats, ErrorKind, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage,
-    MemoryBuffer, Mode, NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries,
-    RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space, StartError, UnknownEntity, Upsert, VersionField, Write,
-    buffer, codec, metrics, partition_of,
+    Batch, BeforeFlush, Buffer, BufferError, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, Counter,
+    CounterField, DeadLetter, DeadLetters, Delete, DirtyCursor, DirtyKey, DirtyPage, Drained, DrainedEntity, Engine,
+    EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Event, Events, Fence, Finding, Format, Id,
+    KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode, NotACursor, Operation, Overflow, Patch,
+    Pressure, Receipt, Record, Replay, Report, Retries, RetryPolicy, Role, Scope, Severity, Sink, SinkError, Space,
+    StartError, State, Transaction, TransactionError, UnknownEntity, Upsert, VersionField, Write, buffer, codec,
+    metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]
-pub use wb_core::{Durability, RedisBuffer, RedisOptions};
+pub use wb_core::{Durability, Mechanism, NearCache, RedisBuffer, RedisOptions, Sabotage, testing};
 
+#[cfg(feature = "near-cache")]
 #[cfg(feature = "testing")]
-pub use wb_core::{Mechanism, Sabotage, testing};
-
 #[cfg(feature = "derive")]
 pub use wb_derive::WriteBehind;
 

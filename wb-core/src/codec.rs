@@ -1,9 +1,16 @@
 //! Payload formats.
 
+mod fields;
+mod keep;
+
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub(crate) use self::fields::any_field;
+pub use self::fields::fields;
+pub use self::keep::merge_unknown;
 
 /// How a record's payload is written in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +107,10 @@ pub trait Payload: Sized {
     /// # Errors
     /// [`CodecError::Decode`] with the deserializer's error as source.
     fn from_payload(format: Format, payload: &[u8]) -> Result<Self, CodecError>;
+
+    /// The names of the fields; see [`fields`].
+    #[must_use]
+    fn payload_fields() -> Option<&'static [&'static str]>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -110,5 +121,9 @@ impl<T: Serialize + DeserializeOwned> Payload for T {
 
     fn from_payload(format: Format, payload: &[u8]) -> Result<Self, CodecError> {
         decode(format, payload)
+    }
+
+    fn payload_fields() -> Option<&'static [&'static str]> {
+        fields::<T>()
     }
 }

@@ -115,9 +115,9 @@ impl fmt::Display for LetterCursor {
     }
 }
 
-/// A text that is no [`LetterCursor`].
+/// A text that is no [`LetterCursor`], or no [`DirtyCursor`](crate::DirtyCursor).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a cursor of dead letters")]
+#[error("`{text}` is not a cursor")]
 #[non_exhaustive]
 pub struct NotACursor {
     /// The text.
@@ -249,6 +249,7 @@ impl<T: Entity> DeadLetters<T> {
     async fn replay_some(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, CacheError> {
         // A replay makes keys dirty, like a write: shutdown waits for it, or refuses it.
         let _place = self.lane.gate.enter()?;
+        let _near = self.lane.near.writing(ids);
         let replays = self.lane.space.replay(partition, ids).await?;
         let again = replays.iter().filter(|replay| **replay == Replay::Again).count() as u64;
         if again > 0 {
@@ -273,6 +274,7 @@ impl<T: Entity> DeadLetters<T> {
     /// # Errors
     /// As for [`discard`](Self::discard).
     pub async fn discard_at(&self, partition: u16, id: &Id) -> Result<bool, CacheError> {
+        let _near = self.lane.near.writing([id]);
         let discarded = self.lane.space.discard(partition, std::slice::from_ref(id)).await? > 0;
         if discarded {
             events::discarded(&self.lane.scope, id);

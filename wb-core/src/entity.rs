@@ -85,6 +85,14 @@ pub trait Entity: Sized + Send + Sync + 'static {
         false
     }
 
+    /// The names of the fields that this struct finds in a payload, aliases included (see [`codec::fields`](crate::codec::fields)),
+    /// so that a program of an older struct can leave records with newer fields alone. `None`, the default: that cannot be
+    /// told. Then this struct is taken to know any field.
+    #[must_use]
+    fn fields() -> Option<&'static [&'static str]> {
+        None
+    }
+
     /// The payload that is buffered.
     ///
     /// # Errors

@@ -78,6 +78,14 @@ pub enum ConfigError {
         /// What is wrong, and what is allowed.
         what: &'static str,
     },
+    /// A `before_flush` hook.
+    #[error("before_flush of entity `{entity}`: {what}")]
+    Hook {
+        /// The entity.
+        entity: &'static str,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The retry policy.
     #[error("retry policy: {what}")]
     Retry {

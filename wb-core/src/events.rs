@@ -1,10 +1,12 @@
-//! Every event, in one place: constant messages, data in fields. WARN recovers by itself; ERROR needs a person.
+//! Every event, in one place: constant messages, data in fields. WARN recovers by itself; ERROR needs a person. What a
+//! program may want to act on goes to [`Engine::events`](crate::Engine::events) from here too.
 
 use std::time::Duration;
 
 use crate::buffer::{Attempts, BufferError};
 use crate::doctor::{Finding, Severity};
 use crate::error::chain;
+use crate::event::Event;
 use crate::key::Id;
 use crate::sink::{Scope, SinkError};
 
@@ -31,18 +33,24 @@ pub(crate) fn dropped() {
 }
 
 pub(crate) fn lease_gained(scope: &Scope, partition: u16) {
+    scope.tell(|| Event::PartitionGained { entity: scope.entity, partition });
     tracing::debug!(entity = scope.entity, partition, "lease gained");
 }
 
 pub(crate) fn lease_lost(scope: &Scope, partition: u16) {
+    scope.tell(|| Event::PartitionLost { entity: scope.entity, partition, given_up: false });
     tracing::warn!(entity = scope.entity, partition, "lease lost");
 }
 
 pub(crate) fn leases_given_up(scope: &Scope, partitions: &[u16]) {
+    for &partition in partitions {
+        scope.tell(|| Event::PartitionLost { entity: scope.entity, partition, given_up: true });
+    }
     tracing::debug!(entity = scope.entity, ?partitions, "leases given up");
 }
 
 pub(crate) fn topology_changed(scope: &Scope, error: &BufferError) {
+    scope.tell(|| Event::TopologyShut { entity: scope.entity, reason: chain(error) });
     tracing::error!(entity = scope.entity, error = chain(error), "entity laid out anew, no more writes are taken");
 }
 
@@ -63,6 +71,7 @@ pub(crate) fn rotated(scope: &Scope, partition: u16, epoch: u64) {
 }
 
 pub(crate) fn flushed(scope: &Scope, upserts: usize, deletes: usize, statements: u64, took: Duration) {
+    scope.tell(|| Event::Flushed { entity: scope.entity, upserts: upserts as u64, deletes: deletes as u64, took });
     tracing::debug!(entity = scope.entity, upserts, deletes, statements, took_us = took.as_micros(), "batch flushed");
 }
 
@@ -76,11 +85,12 @@ pub(crate) fn waits_for_parents(scope: &Scope, partitions: usize, waited: Durati
     tracing::warn!(entity = scope.entity, partitions, waited_ms, "parents are not flushed yet, still waiting");
 }
 
-pub(crate) fn held(scope: &Scope, deletes: usize) {
+pub(crate) fn deletes_held(scope: &Scope, deletes: usize) {
     tracing::debug!(entity = scope.entity, deletes, "deletes held until the children are flushed");
 }
 
 pub(crate) fn retrying(scope: &Scope, rows: usize, failures: u32, wait: Duration, error: &SinkError) {
+    scope.tell(|| Event::Retried { entity: scope.entity, rows: rows as u64, failures, wait, reason: error.chain() });
     tracing::warn!(
         entity = scope.entity,
         rows,
@@ -92,11 +102,13 @@ pub(crate) fn retrying(scope: &Scope, rows: usize, failures: u32, wait: Duration
 }
 
 pub(crate) fn paused(scope: &Scope, error: &SinkError) {
+    scope.tell(|| Event::Paused { entity: scope.entity, reason: error.chain() });
     tracing::error!(entity = scope.entity, error = error.chain(), "entity paused until the sink is put right");
 }
 
 /// The sink answers again after an outage or a pause.
 pub(crate) fn resumed(scope: &Scope, failures: u32, lasted: Duration, paused: bool) {
+    scope.tell(|| Event::Resumed { entity: scope.entity, lasted });
     let lasted_ms = lasted.as_millis();
     tracing::info!(entity = scope.entity, failures, lasted_ms, paused, "sink answers again, entity resumed");
 }
@@ -128,6 +140,7 @@ pub(crate) fn load_panicked(scope: &Scope) {
 
 /// Records that a flush was about were taken out of the buffer by somebody else.
 pub(crate) fn vanished(scope: &Scope, partition: u16, epoch: u64, records: u64) {
+    scope.tell(|| Event::Vanished { entity: scope.entity, partition, records });
     tracing::error!(
         entity = scope.entity,
         partition,
@@ -150,6 +163,13 @@ pub(crate) fn isolating(scope: &Scope, rows: usize, error: &SinkError) {
 }
 
 pub(crate) fn refused(scope: &Scope, id: &Id, attempts: &Attempts, wait: Duration, error: &SinkError) {
+    scope.tell(|| Event::Refused {
+        entity: scope.entity,
+        id: id.clone(),
+        attempts: attempts.count.saturating_add(attempts.deferrals),
+        wait,
+        reason: error.chain(),
+    });
     let Attempts { count, deferrals, .. } = attempts;
     let wait_ms = wait.as_millis();
     tracing::warn!(
@@ -164,10 +184,31 @@ pub(crate) fn refused(scope: &Scope, id: &Id, attempts: &Attempts, wait: Duratio
 }
 
 pub(crate) fn dead_lettered(scope: &Scope, id: &Id, kind: &str, error: &str) {
+    scope.tell(|| Event::DeadLettered {
+        entity: scope.entity,
+        id: id.clone(),
+        kind: kind.to_owned(),
+        reason: error.to_owned(),
+    });
     tracing::error!(entity = scope.entity, %id, kind, error, "record dead-lettered");
 }
 
+/// Records of a newer program, once a pause: a newer worker flushes them.
+pub(crate) fn held(scope: &Scope, records: usize) {
+    scope.tell(|| Event::Held { entity: scope.entity, records: records as u64 });
+    tracing::warn!(
+        entity = scope.entity,
+        records,
+        "records with fields of a newer program are held back, they wait for a newer worker"
+    );
+}
+
+pub(crate) fn held_no_more(scope: &Scope) {
+    tracing::info!(entity = scope.entity, "no more records are held back");
+}
+
 pub(crate) fn fenced(scope: &Scope, error: &SinkError) {
+    scope.tell(|| Event::Fenced { entity: scope.entity, reason: error.chain() });
     tracing::warn!(entity = scope.entity, error = error.chain(), "batch fenced, partitions given up");
 }
 
@@ -195,7 +236,16 @@ pub(crate) fn fill_failed(scope: &Scope, error: &BufferError) {
     tracing::warn!(entity = scope.entity, error = chain(error), "loaded record not filled in");
 }
 
+pub(crate) fn signals_lost(error: &BufferError) {
+    tracing::warn!(error = chain(error), "signals of other processes not heard, trying again");
+}
+
+pub(crate) fn signals_heard() {
+    tracing::debug!("signals of other processes heard");
+}
+
 pub(crate) fn buffer_restarted(scope: &Scope, since_ms: Option<u64>, dropped: u64) {
+    scope.tell(|| Event::BufferRestarted { entity: scope.entity, since_ms });
     match since_ms {
         None => tracing::info!(entity = scope.entity, "buffer restarted, nothing is missing"),
         Some(since_ms) => tracing::warn!(
@@ -208,6 +258,7 @@ pub(crate) fn buffer_restarted(scope: &Scope, since_ms: Option<u64>, dropped: u6
 }
 
 pub(crate) fn buffer_lost_data(scope: &Scope, since_ms: Option<u64>, dropped: u64) {
+    scope.tell(|| Event::BufferLostData { entity: scope.entity, since_ms });
     tracing::error!(
         entity = scope.entity,
         since_ms,

@@ -17,22 +17,23 @@ use crate::changes::Changes;
 use crate::desk::Desk;
 use crate::entity::Entity;
 use crate::error::CacheError;
-use crate::events;
 use crate::gate::Gate;
 use crate::holds::Holds;
+use crate::hook::Hook;
 use crate::key::{Id, KeyError};
 use crate::kin::{EpochOf, Kin};
 use crate::lease::Leases;
-use crate::lineage;
 use crate::loads::Loads;
-use crate::metrics;
+use crate::near::Near;
 use crate::options::EntityOptions;
 use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
+use crate::{events, lineage, metrics};
 
 /// Whether tasks go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +59,24 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    /// Values that are kept beside the buffer.
+    pub(crate) near: Near<E>,
     /// Changes that depend on the state they meet.
     pub(crate) changes: Changes<E>,
     /// Who waits until a write is in the sink.
     pub(crate) desk: Desk,
     /// Times the buffer was found to have lost data, or to be able to have.
     pub(crate) losses: AtomicU64,
+    /// Whether the sink writes a batch whole or not at all.
+    pub(crate) whole: bool,
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
     /// Entities that this one belongs to, and that belong to it.
     pub(crate) kin: Kin,
     /// Deletes that wait for children.
     pub(crate) holds: Holds,
+    pub(crate) shapes: Shapes,
+    pub(crate) hook: Option<Hook<E>>,
     /// Turns of writes that wait for room.
     pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.
@@ -134,6 +141,11 @@ impl<E: Entity> Lane<E> {
         let epochs = waiting.clone();
         let mut cycles = self.cycles.subscribe();
         let mut pause = LOOK_AGAIN.0;
+        let owned = self.leases.owned();
+        if waiting.iter().any(|(partition, _)| !owned.contains(partition)) {
+            // Another process has it. When nobody hears this, the interval comes all the same.
+            let _ = self.space.nudge().await;
+        }
         while !waiting.is_empty() {
             self.pressure.nudge();
             // Either this process flushes and says so, or another one does and has to be asked.
@@ -192,12 +204,17 @@ impl<E: Entity> Lane<E> {
     pub(crate) fn figures(&self) -> EntityStats {
         let counted = self.counters.snapshot();
         let (dirty_keys, oldest_dirty) = self.backlog.now();
+        let near = self.near.figures();
         EntityStats {
             // Replayed letters make keys dirty without a write.
             coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
             oldest_dirty,
+            near_hits: near.hits,
+            near_misses: near.misses,
+            near_invalidations: near.invalidations,
+            near_drops: near.drops,
             ..counted
         }
     }

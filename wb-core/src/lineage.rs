@@ -43,10 +43,12 @@ pub(crate) async fn look<E: Entity>(lane: &Lane<E>) -> Result<bool, BufferError>
         Lineage::Unwatched => return Ok(false),
         Lineage::Unbroken => {}
         Lineage::Restarted { since_ms, dropped } => {
+            lane.near.drop_all();
             lane.losses.fetch_add(u64::from(since_ms.is_some()), Ordering::AcqRel);
             events::buffer_restarted(&lane.scope, since_ms, dropped);
         }
         Lineage::Broken { since_ms, dropped } => {
+            lane.near.drop_all();
             lane.losses.fetch_add(1, Ordering::AcqRel);
             events::buffer_lost_data(&lane.scope, since_ms, dropped);
             lane.counters.lineage_breaks.add(1);

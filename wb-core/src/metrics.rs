@@ -30,12 +30,24 @@ pub const STALE: &str = "wb_stale_records_total";
 pub const REFUSED: &str = "wb_refused_records_total";
 /// Records that were gone from the buffer before they were acknowledged: it lost data under a flush.
 pub const VANISHED: &str = "wb_vanished_records_total";
+/// Rows that the `before_flush` hook skipped.
+pub const SKIPPED: &str = "wb_skipped_rows_total";
+/// Times a record was held back because a newer program wrote it.
+pub const HELD: &str = "wb_held_records_total";
 /// Records that became dead letters.
 pub const DEAD_LETTERS: &str = "wb_dead_letters_total";
 /// Writes that the sink refused because another worker has the partition.
 pub const FENCED_WRITES: &str = "wb_fenced_writes_total";
 /// Times the buffer was found to have lost data.
 pub const LINEAGE_BREAKS: &str = "wb_lineage_breaks_total";
+/// Reads that the near cache answered.
+pub const NEAR_HITS: &str = "wb_near_hits_total";
+/// Reads of entities with a near cache that went to the buffer.
+pub const NEAR_MISSES: &str = "wb_near_misses_total";
+/// Values that writes have taken out of the near cache.
+pub const NEAR_INVALIDATIONS: &str = "wb_near_invalidations_total";
+/// Times the near cache was dropped whole, because signals of other processes may have been missed.
+pub const NEAR_DROPS: &str = "wb_near_drops_total";
 /// Partitions that this process holds.
 pub const LEASES: &str = "wb_leases";
 /// Dirty keys in the partitions that this process holds; summed over processes, of the entity.
@@ -55,9 +67,15 @@ pub(crate) fn describe() {
     describe_counter!(STALE, Unit::Count, "Records left out because the sink had newer versions of them");
     describe_counter!(REFUSED, Unit::Count, "Refusals of single records that were tried again later");
     describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
+    describe_counter!(SKIPPED, Unit::Count, "Rows that the before_flush hook skipped");
+    describe_counter!(HELD, Unit::Count, "Times a record was held back because a newer program wrote it");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records that became dead letters");
     describe_counter!(FENCED_WRITES, Unit::Count, "Writes refused because another worker has the partition");
     describe_counter!(LINEAGE_BREAKS, Unit::Count, "Times the buffer was found to have lost data");
+    describe_counter!(NEAR_HITS, Unit::Count, "Reads that the near cache answered");
+    describe_counter!(NEAR_MISSES, Unit::Count, "Reads of entities with a near cache that went to the buffer");
+    describe_counter!(NEAR_INVALIDATIONS, Unit::Count, "Values that writes have taken out of the near cache");
+    describe_counter!(NEAR_DROPS, Unit::Count, "Times the near cache was dropped whole");
     describe_gauge!(LEASES, Unit::Count, "Partitions that this process holds");
     describe_gauge!(DIRTY_KEYS, Unit::Count, "Dirty keys in the partitions that this process holds");
     describe_gauge!(OLDEST_DIRTY_SECONDS, Unit::Seconds, "Bound of the age of the oldest dirty key in them");
@@ -78,9 +96,15 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(STALE, &labels()).absolute(stats.stale);
     counter!(REFUSED, &labels()).absolute(stats.refused);
     counter!(VANISHED, &labels()).absolute(stats.vanished);
+    counter!(SKIPPED, &labels()).absolute(stats.skipped);
+    counter!(HELD, &labels()).absolute(stats.held);
     counter!(DEAD_LETTERS, &labels()).absolute(stats.dead_letters);
     counter!(FENCED_WRITES, &labels()).absolute(stats.fenced_writes);
     counter!(LINEAGE_BREAKS, &labels()).absolute(stats.lineage_breaks);
+    counter!(NEAR_HITS, &labels()).absolute(stats.near_hits);
+    counter!(NEAR_MISSES, &labels()).absolute(stats.near_misses);
+    counter!(NEAR_INVALIDATIONS, &labels()).absolute(stats.near_invalidations);
+    counter!(NEAR_DROPS, &labels()).absolute(stats.near_drops);
     let with = |key: &'static str, value: &'static str| {
         let [namespace, entity] = labels();
         [namespace, entity, (key, value.to_owned())]

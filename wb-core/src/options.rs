@@ -24,6 +24,10 @@ pub struct EntityOptions {
     pub(crate) rate_limit: Option<u32>,
     pub(crate) mode: Mode,
     pub(crate) persist_within: Duration,
+    pub(crate) accept_unknown_fields: bool,
+    #[cfg(feature = "near-cache")]
+    pub(crate) near: Option<crate::NearCache>,
+    pub(crate) transactions: bool,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -76,6 +80,10 @@ impl Default for EntityOptions {
             rate_limit: None,
             mode: Mode::WriteBehind,
             persist_within: Duration::from_secs(30),
+            accept_unknown_fields: false,
+            #[cfg(feature = "near-cache")]
+            near: None,
+            transactions: false,
             sabotage: Sabotage::none(),
         }
     }
@@ -183,6 +191,34 @@ impl EntityOptions {
         self
     }
 
+    /// Flushes records of newer programs too, without the fields that this program's struct does not know, and keeps those
+    /// that do not decode as dead letters. By default such records wait, dirty and reported, for a worker that knows the
+    /// fields. This is the way out after a deploy was taken back for good, and loses what the newer program has written into
+    /// those fields.
+    pub const fn accept_unknown_fields(mut self) -> Self {
+        self.accept_unknown_fields = true;
+        self
+    }
+
+    /// Keeps values in this process, beside the buffer; see [`NearCache`](crate::NearCache). Every process that writes the
+    /// entity must say the same. Default: none.
+    #[cfg(feature = "near-cache")]
+    pub const fn near_cache(mut self, near: crate::NearCache) -> Self {
+        self.near = Some(near);
+        self
+    }
+
+    /// Whether a [`transaction`](crate::Engine::transaction) may write records of several partitions; the same in every
+    /// process, and it can be changed when nothing is dirty. With it the entity is one unit of work: one worker at a time
+    /// flushes all of its partitions (at most 256), and closes them at one instant, so that every flush is a state that the
+    /// whole entity had. More workers take over when that one is gone; they do not share its work. The sink must have
+    /// transactions. Transactions within one partition need no option: place records that belong together in one with
+    /// `#[wb(partition_by)]`, or have only one. Default: false.
+    pub const fn transactions(mut self, over_partitions: bool) -> Self {
+        self.transactions = over_partitions;
+        self
+    }
+
     /// Switches a mechanism off, to see the promise break that rests on it.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -195,6 +231,11 @@ impl EntityOptions {
         let wrong = |what: &'static str| Err(ConfigError::Option { entity, what });
         if self.partitions == 0 || self.partitions > 4096 {
             return wrong("partitions must be from 1 to 4096");
+        }
+        if self.transactions && self.partitions > 256 {
+            return wrong(
+                "with transactions over partitions there may be at most 256 of them: they are closed in one step",
+            );
         }
         if self.flush_every.is_zero() || self.flush_every > Duration::from_secs(24 * 3_600) {
             return wrong("flush_every must be above zero and at most one day");
@@ -212,6 +253,10 @@ impl EntityOptions {
         }
         if self.persist_within.is_zero() {
             return wrong("persist_within must be above zero");
+        }
+        #[cfg(feature = "near-cache")]
+        if let Some(mistake) = self.near.as_ref().and_then(crate::NearCache::mistake) {
+            return wrong(mistake);
         }
         self.retry.check()
     }

@@ -46,6 +46,13 @@ impl Pressure {
         self.fresh.store(0, Ordering::Relaxed);
     }
 
+    /// Whether a wait would end at once; for tests of buffers.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_nudged(&self) -> bool {
+        use futures::FutureExt;
+        self.wait().now_or_never().is_some()
+    }
+
     /// Waits for the threshold or a nudge.
     pub async fn wait(&self) {
         self.wake.notified().await;

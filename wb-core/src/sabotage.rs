@@ -21,6 +21,9 @@ pub enum Mechanism {
     ReadOrder,
     /// Parents are written before their children, and deleted after them. Without it, nobody waits for anybody.
     Order,
+    /// What transactions have written carries their marks, and batches are never split in the middle of them. Without it,
+    /// the marks are not looked at.
+    Marks,
 }
 
 /// The mechanisms that are switched off; none outside of tests.

@@ -29,6 +29,10 @@ pub struct EntityStats {
     pub stale: u64,
     /// Refusals of single records that were tried again later.
     pub refused: u64,
+    /// Rows that the `before_flush` hook skipped. They count as flushed.
+    pub skipped: u64,
+    /// Times a record was held back because a newer program wrote it.
+    pub held: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Dead letters that were made dirty again by this process.
@@ -39,6 +43,14 @@ pub struct EntityStats {
     pub fenced_writes: u64,
     /// Times the buffer was found to have lost data.
     pub lineage_breaks: u64,
+    /// Reads that the near cache answered.
+    pub near_hits: u64,
+    /// Reads of an entity with a near cache that went to the buffer.
+    pub near_misses: u64,
+    /// Values that writes have taken out of the near cache.
+    pub near_invalidations: u64,
+    /// Times the near cache was dropped whole, because signals of other processes may have been missed.
+    pub near_drops: u64,
     /// Time spent in the sink, summed over batches.
     pub flush_time: Duration,
     /// Longest time from a rotation to the end of its flush.
@@ -120,6 +132,10 @@ pub(crate) struct Counters {
     pub(crate) stale: Counter,
     /// Refusals of single records that were tried again later.
     pub(crate) refused: Counter,
+    /// Rows that a hook skipped.
+    pub(crate) skipped: Counter,
+    /// Times a record was held back.
+    pub(crate) held: Counter,
     /// Dead letters that were made dirty again.
     pub(crate) replayed: Counter,
     pub(crate) dead_letters: Counter,
@@ -157,6 +173,8 @@ impl Counters {
             stale: self.stale.get(),
             refused: self.refused.get(),
             vanished: self.vanished.get(),
+            skipped: self.skipped.get(),
+            held: self.held.get(),
             replayed: self.replayed.get(),
             dead_letters: self.dead_letters.get(),
             lineage_breaks: self.lineage_breaks.get(),

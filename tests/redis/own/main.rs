@@ -3,6 +3,7 @@
 
 mod doctor;
 mod durability;
+mod events;
 mod limits;
 mod lineage;
 mod player;

@@ -49,7 +49,9 @@ pub struct DeadLetter {
     pub operation: Operation,
     /// What was said, sources included.
     pub error: String,
-    /// Kind of the error: `rejected`, `deferred`, `undecodable` or `misplaced`; `corrupt` for what another program has
+    /// Kind of the error: `rejected`, `deferred`, `undecodable`, `misplaced` or `hook` (the `before_flush` hook cannot take
+    /// it); `grouped` for what is kept out of the sink by another record of its transaction, which is one of the last
+    /// three; `corrupt` for what another program has
     /// left among the letters.
     pub kind: String,
     /// How often it was tried.

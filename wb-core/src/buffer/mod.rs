@@ -11,9 +11,12 @@ pub mod memory;
 mod ownership;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod shapes;
+mod signal;
 mod space;
 mod step;
 mod topology;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -24,10 +27,13 @@ pub use letter::{DeadLetter, Letters, Operation, Replay};
 pub use lookup::{Look, Lookup, Sight, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
+pub use shapes::SeenShape;
+pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
 use topology::{topology_changed, topology_mismatch};
+pub use transaction::{Guarded, Mark, Marks, Transacted};
 
 use crate::doctor::Finding;
 

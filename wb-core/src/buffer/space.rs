@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::lookup::{Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Letters, Replay};
+use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, Transacted};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -108,6 +108,38 @@ pub trait Space: Send + Sync + 'static {
     /// readers see the sink's row again. Returns how many there were.
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError>;
 
+    /// Makes these writes the latest states of their keys, all at one instant and only if each meets the state that it
+    /// expects; no id occurs twice. Marks them with `mark`, or with one that ties them to the transactions that have
+    /// written any of them in this epoch. Repeating is safe.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Full`](super::BufferErrorKind::Full) when they would pass the limit: nothing is stored.
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError>;
+
+    /// [`get`](Space::get) over partitions, at one instant: what one transaction wrote is seen whole or not at all.
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError>;
+
+    /// [`rotate`](Space::rotate) of all partitions in one step, marked with one stamp. Nothing is done unless `owner` holds
+    /// the leases of all of them. When an epoch of any of them was left behind, only those that were are marked, and nothing
+    /// is closed: the next cut is one of all partitions again. One answer per partition.
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError>;
+
+    /// A page of the marks of the epoch that is being flushed; about `limit`. Cursor 0 starts and ends.
+    async fn marks(&self, partition: u16, cursor: u64, limit: usize) -> Result<Marks, BufferError>;
+
+    /// These records of the epoch that is being flushed, as [`claim`](Space::claim) names them. One answer per id.
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError>;
+
+    /// [`back`](Space::back) of records that belong together, over partitions, in one step: of none unless all the leases
+    /// and epochs are the caller's. They are marked again, with `mark` or one that ties them to what transactions have
+    /// written since. One answer per part.
+    async fn back_unit(&self, mark: Mark, parts: &[(Step<'_>, Vec<(Id, Attempts)>)])
+    -> Result<Vec<Moved>, BufferError>;
+
+    /// [`bury`](Space::bury) of records that belong together, over partitions, in one step: of none unless all the leases
+    /// and epochs are the caller's. One answer per part.
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError>;
+
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
 
@@ -120,9 +152,25 @@ pub trait Space: Send + Sync + 'static {
     /// to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError>;
 
+    /// Drops the clean copies of these ids, "no such row" included, and the marks of loads under way; returns how many. A copy
+    /// without TTL stays: it is the readable state of a record that the sink has refused. What is dirty stays.
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError>;
+
+    /// A page of what is open, or of what is `flushing`; about `limit` records, some perhaps twice. Cursor 0 starts and ends.
+    /// What is there from the start to the end of the scan is in one of the pages.
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError>;
+
     /// Asks whoever works on this entity, in whatever process, to flush now. A wish: nothing is lost when nobody hears it.
     async fn nudge(&self) -> Result<(), BufferError> {
         Ok(())
+    }
+
+    /// Makes the shape of an entity's struct known, unless it is, and tells all that are known, oldest first: at least the
+    /// [`SeenShape::MOST`] newest. `since_ms` is what an earlier call said of it, for a buffer that has lost the list; of two
+    /// times the earlier one counts. A buffer that keeps no list says nothing; workers then flush what newer programs wrote.
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let _ = (shape, since_ms);
+        Ok(Vec::new())
     }
 
     /// What became of the data since the last call; called about once a second in each process. A buffer that finds its

@@ -34,6 +34,8 @@ impl Pending {
 pub enum Rotation {
     /// This epoch is closed now, or was closed before and is not flushed yet.
     Epoch(u64),
+    /// The same, and [`marks`](super::Space::marks) say which of its records were written in transactions.
+    Marked(u64),
     /// Nothing is dirty.
     Empty,
     /// The caller does not hold the lease.

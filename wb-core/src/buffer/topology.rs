@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BufferError, BufferErrorKind};
+use super::{BufferError, BufferErrorKind, Ear};
 use crate::codec::Format;
 use crate::pressure::Pressure;
 use crate::sabotage::Sabotage;
@@ -21,6 +21,10 @@ pub struct Registration {
     pub pressure: Arc<Pressure>,
     /// Most keys that may be dirty at once; `None`: as many as fit.
     pub max_dirty: Option<u64>,
+    /// What this engine listens for.
+    pub ear: Ear,
+    /// Whether transactions write over partitions, so that all of them are closed at one instant.
+    pub transactions: bool,
     /// What a test has switched off.
     pub sabotage: Sabotage,
 }
@@ -29,13 +33,26 @@ impl Registration {
     /// A registration; for tests of buffers.
     #[must_use]
     pub fn new(scope: Arc<Scope>, format: Format) -> Self {
-        Self { scope, format, pressure: Arc::new(Pressure::new(u64::MAX)), max_dirty: None, sabotage: Sabotage::none() }
+        Self {
+            scope,
+            format,
+            pressure: Arc::new(Pressure::new(u64::MAX)),
+            max_dirty: None,
+            ear: Ear::default(),
+            transactions: false,
+            sabotage: Sabotage::none(),
+        }
     }
 
     /// The topology as the buffer records it.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        Topology { layout: LAYOUT, partitions: self.scope.partitions, format: self.format.name().to_owned() }
+        Topology {
+            layout: LAYOUT,
+            partitions: self.scope.partitions,
+            format: self.format.name().to_owned(),
+            transactions: self.transactions,
+        }
     }
 }
 
@@ -52,28 +69,32 @@ pub struct Topology {
     pub partitions: u16,
     /// Name of the payload format.
     pub format: String,
+    /// Whether all partitions are closed at one instant; not written when they are not.
+    pub transactions: bool,
 }
 
 impl Topology {
     /// Reads what [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (mut layout, mut partitions, mut format) = (None, None, None);
+        let (mut layout, mut partitions, mut format, mut transactions) = (None, None, None, false);
         for word in text.split(' ') {
             match word.split_once('=')? {
                 ("layout", v) => layout = v.parse().ok(),
                 ("partitions", v) => partitions = v.parse().ok(),
                 ("format", v) => format = Some(v.to_owned()),
+                ("transactions", v) => transactions = v == "yes",
                 _ => {}
             }
         }
-        Some(Self { layout: layout?, partitions: partitions?, format: format? })
+        Some(Self { layout: layout?, partitions: partitions?, format: format?, transactions })
     }
 }
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)
+        write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)?;
+        if self.transactions { f.write_str(" transactions=yes") } else { Ok(()) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Cache, Receipt};
 use crate::change::{Counter, CounterField, Patch};
 use crate::changes::{State, Target};
+use crate::codec::merge_unknown;
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::Id;
@@ -213,13 +214,20 @@ impl<E: Entity> Lane<E> {
         record.payload().map(|payload| E::decode(payload).map_err(failed)).transpose()
     }
 
-    /// The record of a changed value.
-    fn changed(&self, target: &Target<E::Key>, _before: &Record, value: &E) -> Result<Record, CacheError> {
+    /// The record of a changed value. Fields of the state before it that this struct does not know stay: a newer program
+    /// has put them there.
+    fn changed(&self, target: &Target<E::Key>, before: &Record, value: &E) -> Result<Record, CacheError> {
         let write = self.upsert(value)?;
         if write.id != target.id {
             return Err(CacheError::KeyChanged { id: target.id.to_string() });
         }
-        Ok(write.record)
+        let (Some(known), Some(before)) = (E::fields(), before.payload()) else { return Ok(write.record) };
+        let merged = merge_unknown(E::FORMAT, before, write.record.as_bytes().to_vec(), known);
+        let (size, limit) = (target.id.as_bytes().len() + merged.len(), self.options.max_record_bytes);
+        if size > limit {
+            return Err(CacheError::TooLarge { id: target.id.to_string(), size, limit });
+        }
+        Ok(Record::from_bytes(merged))
     }
 
     /// Gives a changed value a higher version than it had, unless the change did.

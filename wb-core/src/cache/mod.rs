@@ -1,6 +1,7 @@
 //! What the application holds: writes and reads of one entity.
 
 mod change;
+mod look;
 mod read;
 mod receipt;
 mod write;
@@ -9,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::look::{DirtyCursor, DirtyKey, DirtyPage, State};
 pub use self::receipt::Receipt;
 use crate::entity::Entity;
 use crate::error::CacheError;

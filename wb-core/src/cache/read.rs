@@ -1,5 +1,7 @@
 //! Reads.
 
+use std::sync::Arc;
+
 use super::Cache;
 use crate::entity::Entity;
 use crate::error::CacheError;
@@ -12,6 +14,15 @@ impl<T: Entity> Cache<T> {
     /// [`CacheError::Buffer`]; [`CacheError::Sink`] when a miss cannot be loaded.
     pub async fn get(&self, key: &T::Key) -> Result<Option<T>, CacheError> {
         self.lane.get(key.clone()).await
+    }
+
+    /// The state of `key` as [`get`](Self::get) finds it, shared. With a [near cache](crate::EntityOptions::near_cache) a value is
+    /// decoded once and then handed out as it is, without a round trip.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_shared(&self, key: &T::Key) -> Result<Option<Arc<T>>, CacheError> {
+        self.lane.get_shared(key.clone()).await
     }
 
     /// The states of `keys`, in their order: one round trip a partition, and one load for all misses.

@@ -93,7 +93,7 @@ impl<T: Entity> Cache<T> {
     }
 
     /// A write is in the buffer; waits for the sink where the entity wants that.
-    pub(super) async fn through(&self, receipt: Receipt<T>) -> Result<Receipt<T>, CacheError> {
+    pub(crate) async fn through(&self, receipt: Receipt<T>) -> Result<Receipt<T>, CacheError> {
         if self.lane.options.mode == Mode::WriteThrough {
             self.lane.hasten(&receipt).await?;
         }

@@ -15,12 +15,12 @@ use crate::buffer::Buffer;
 use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
-use crate::events;
-use crate::kin;
+use crate::event::{Listeners, Stage};
+use crate::hook::{BeforeFlush, Hooks};
 use crate::lane::Phase;
-use crate::metrics;
 use crate::options::{EntityOptions, Role};
 use crate::sink::Sink;
+use crate::{events, kin, metrics};
 
 /// Describes an engine; from [`Engine::builder`].
 #[must_use = "an engine runs after `start`"]
@@ -30,6 +30,7 @@ pub struct EngineBuilder {
     pub(super) role: Role,
     pub(super) lease: Duration,
     pub(super) entities: Vec<Box<dyn Setup>>,
+    pub(super) hooks: Hooks,
 }
 
 impl fmt::Debug for EngineBuilder {
@@ -64,6 +65,53 @@ impl EngineBuilder {
         self
     }
 
+    /// Shows `hook` every row of entity `T` on its way from the buffer to the sink, in the worker that flushes it; what it
+    /// returns is written, or nothing is. For columns that are computed, texts that are cut, rows that only live in the
+    /// buffer. Give the entity itself too, before or after this. Every process that flushes the entity needs the hook.
+    ///
+    /// The hook concerns the sink alone: readers of the buffer go on seeing what was put, until the clean copy's TTL is
+    /// over; what is loaded from the sink then is what the hook has made of it. A skipped record counts as flushed. Deletes
+    /// are not shown.
+    ///
+    /// The hook may see the same state more than once (a batch that is tried again, a worker that died), and not every state:
+    /// writes are coalesced. So it must depend on nothing but the row, and have no effect. It runs between claiming and
+    /// writing, and must not block. A record on which it panics, or whose key it changes, becomes a dead letter of kind
+    /// `hook` at once; others go on.
+    ///
+    /// ```
+    /// # use wb_core::{CodecError, Entity, Engine, EntityOptions, Format, MemoryBuffer, codec, testing::ScriptedSink};
+    /// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// # struct Player { id: u64, name: String }
+    /// # impl Entity for Player {
+    /// #     type Key = u64;
+    /// #     const NAME: &'static str = "player";
+    /// #     const FORMAT: Format = Format::Json;
+    /// #     fn key(&self) -> u64 { self.id }
+    /// #     fn encode(&self) -> Result<Vec<u8>, CodecError> { codec::encode(Self::FORMAT, self) }
+    /// #     fn decode(payload: &[u8]) -> Result<Self, CodecError> { codec::decode(Self::FORMAT, payload) }
+    /// # }
+    /// use wb_core::BeforeFlush;
+    ///
+    /// # async fn example(sink: ScriptedSink<Player>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = Engine::builder(MemoryBuffer::new())
+    ///     .entity::<Player>(sink, EntityOptions::new())
+    ///     .before_flush::<Player>(|mut player| {
+    ///         if player.name.starts_with("guest-") {
+    ///             return BeforeFlush::Skip;
+    ///         }
+    ///         player.name = player.name.trim().to_owned();
+    ///         BeforeFlush::Write(player)
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn before_flush<T: Entity>(mut self, hook: impl Fn(T) -> BeforeFlush<T> + Send + Sync + 'static) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
     /// Checks the settings, opens the buffer and the sinks, and starts the tasks.
     ///
     /// # Errors
@@ -71,12 +119,16 @@ impl EngineBuilder {
     /// holds. Nothing runs then.
     pub async fn start(self) -> Result<Engine, StartError> {
         self.check()?;
+        let stage = Arc::new(Stage::default());
         let context = Context {
             buffer: self.buffer.clone(),
             namespace: self.namespace,
             owner: Uuid::new_v4().to_string(),
             lease: self.lease,
             flushes: self.role.flushes(),
+            runs: true,
+            listeners: Listeners::of(&stage),
+            hooks: self.hooks,
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
@@ -110,6 +162,7 @@ impl EngineBuilder {
             tasks: JoinSet::new(),
             phase,
             findings,
+            stage,
             over: false,
         };
         for lane in opened {
@@ -137,6 +190,9 @@ impl EngineBuilder {
             owner: Uuid::new_v4().to_string(),
             lease: self.lease,
             flushes: false,
+            runs: false,
+            listeners: Listeners::default(),
+            hooks: self.hooks,
         };
         for entity in self.entities {
             match entity.open(&context).await {
@@ -170,6 +226,8 @@ impl EngineBuilder {
             names.push(name);
             entity.check()?;
         }
+        let types: Vec<_> = self.entities.iter().map(|entity| entity.ty()).collect();
+        self.hooks.check(&types)?;
         kin::check(&family(&self.entities))
     }
 }

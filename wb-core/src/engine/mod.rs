@@ -2,6 +2,7 @@
 
 mod builder;
 mod setup;
+mod transaction;
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,13 +15,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 pub use self::builder::EngineBuilder;
+pub use self::transaction::{Transaction, TransactionError};
 use crate::buffer::{Buffer, BufferError, BufferErrorKind};
 use crate::cache::Cache;
 use crate::dead_letters::DeadLetters;
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::UnknownEntity;
+use crate::event::{Events, Stage};
 use crate::events;
+use crate::hook::Hooks;
 use crate::lane::{AnyLane, Lane, NEVER, Phase};
 use crate::options::Role;
 use crate::stats::EntityStats;
@@ -33,6 +37,7 @@ pub struct Engine {
     tasks: JoinSet<()>,
     phase: watch::Sender<Phase>,
     findings: Vec<Finding>,
+    stage: Arc<Stage>,
     over: bool,
 }
 
@@ -74,6 +79,7 @@ impl Engine {
             role: Role::Both,
             lease: Duration::from_secs(10),
             entities: Vec::new(),
+            hooks: Hooks::default(),
         }
     }
 
@@ -102,6 +108,32 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> BTreeMap<&'static str, EntityStats> {
         self.lanes.iter().map(|lane| (lane.entity(), lane.stats())).collect()
+    }
+
+    /// What happens from now on to the entities in this process: flushes, retries, refused and dead records, pauses,
+    /// partitions that come and go. The stream ends with the engine. A listener that does not keep up hears
+    /// [`Event::Missed`](crate::Event::Missed) after 1024 events that it has not taken; nobody waits for it.
+    ///
+    /// ```
+    /// use wb_core::{Engine, Event};
+    ///
+    /// # fn example(engine: &Engine) {
+    /// let mut events = engine.events();
+    /// tokio::spawn(async move {
+    ///     while let Some(event) = events.next().await {
+    ///         match event {
+    ///             Event::DeadLettered { entity, id, reason, .. } => println!("{entity} {id}: {reason}"),
+    ///             Event::Paused { entity, reason, .. } => println!("{entity} is paused: {reason}"),
+    ///             Event::Missed { count, .. } => println!("{count} events were missed"),
+    ///             _ => {}
+    ///         }
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.stage.listen()
     }
 
     /// What was found at start: nothing fatal, but perhaps warnings.

@@ -10,22 +10,26 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, Registration};
+use crate::buffer::{Buffer, Ear, Registration};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
+use crate::event::Listeners;
 use crate::gate::Gate;
 use crate::holds::Holds;
+use crate::hook::Hooks;
 use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
+use crate::near::Near;
 use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::Counters;
 use crate::{events, flow, lineage};
@@ -37,6 +41,10 @@ pub(super) struct Context {
     pub(super) owner: String,
     pub(super) lease: Duration,
     pub(super) flushes: bool,
+    /// The engine is to run; else it only looks.
+    pub(super) runs: bool,
+    pub(super) listeners: Listeners,
+    pub(super) hooks: Hooks,
 }
 
 /// An entity that the builder was given, whatever its type.
@@ -45,6 +53,7 @@ pub(super) trait Setup: Send {
     fn name(&self) -> &'static str;
     /// Names of the entities that it belongs to.
     fn parents(&self) -> &'static [&'static str];
+    fn ty(&self) -> TypeId;
     fn check(&self) -> Result<(), ConfigError>;
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
 }
@@ -77,42 +86,69 @@ impl<T: Entity> Setup for Described<T> {
         T::PARENTS
     }
 
+    fn ty(&self) -> TypeId {
+        TypeId::of::<T>()
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
+        if T::APPEND && self.options.transactions {
+            let what = "records that are only ever added are in no transaction";
+            return Err(ConfigError::Option { entity: T::NAME, what });
+        }
         self.options.check(T::NAME)
     }
 
     async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError> {
         let Self { sink, options } = *self;
-        let scope = Arc::new(Scope::new(context.namespace.clone(), T::NAME, options.partitions));
+        let scope = Scope::new(context.namespace.clone(), T::NAME, options.partitions);
+        let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
         let pressure = Arc::new(Pressure::new(options.flush_at));
+        let near = Near::new(&options);
+        let ear = Ear { nudges: context.flushes, near: near.listener() };
         let registration = Registration {
             scope: scope.clone(),
             format: T::FORMAT,
             pressure: pressure.clone(),
             max_dirty: options.max_dirty.map(|limit| limit.keys),
+            ear,
+            transactions: options.transactions,
             sabotage: options.sabotage,
         };
-        let leases = Leases::new(context.owner.clone(), context.lease);
-        if !context.flushes {
-            leases.never();
-        }
         let entity = T::NAME;
         let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let whole = sink.writes_whole().await.map_err(|source| StartError::Sink { entity, source })?;
+        if options.transactions && !whole {
+            let what = "transactions over partitions need a sink with transactions (of MongoDB, a replica set)";
+            return Err(ConfigError::Option { entity, what }.into());
+        }
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let shapes = Shapes::new(T::fields());
+        if context.runs {
+            // Before anything can be written.
+            shapes.look(&*space).await.map_err(|source| StartError::Buffer { entity, source })?;
+        }
+        let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
         let lane = Lane {
             passage: Passage::new(options.rate_limit),
             postponed: Postponed::default(),
+            shapes,
+            hook: context.hooks.of(),
             scope,
             options,
             space,
             sink,
+            whole,
             pressure,
             counters: Counters::default(),
             backlog: Backlog::default(),
             leases,
             gate: Gate::new(),
             loads: Loads::default(),
+            near,
             changes: Changes::default(),
             desk: Desk::default(),
             losses: AtomicU64::new(0),

@@ -16,7 +16,7 @@ use crate::options::{MaxDirty, Overflow};
 use crate::record::{Record, Write};
 
 /// How often a change is tried while other processes change the same record.
-const TRIES: u32 = 200;
+pub(super) const TRIES: u32 = 200;
 
 /// Longest wait between two tries; the first ones are much shorter. Jittered, so that processes get out of step.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
@@ -28,9 +28,9 @@ const ANCHOR_TTL: Duration = Duration::from_secs(5);
 const FOREIGN_LOAD: Duration = Duration::from_millis(200);
 
 /// What stands, as a compare-and-set finds it.
-struct Standing {
-    record: Record,
-    floor: Option<i64>,
+pub(super) struct Standing {
+    pub(super) record: Record,
+    pub(super) floor: Option<i64>,
 }
 
 impl<E: Entity> Lane<E> {
@@ -54,7 +54,12 @@ impl<E: Entity> Lane<E> {
                 break Ok(());
             }
             let write = Write { partition: target.partition, id: target.id.clone(), record: state };
-            match self.space.swap(&standing.record, &write).await {
+            let swapped = {
+                // Over before anybody is told.
+                let _near = self.near.writing([&write.id]);
+                self.space.swap(&standing.record, &write).await
+            };
+            match swapped {
                 Ok(Swap::Stored) => {
                     self.counters.puts.add(made);
                     break Ok(());
@@ -103,7 +108,7 @@ impl<E: Entity> Lane<E> {
 
     /// What stands, where a compare-and-set finds it: what is known from nowhere else is loaded and left as the clean copy,
     /// because "nothing is there" is no proof that nothing happened.
-    async fn standing(&self, target: &Target<E::Key>) -> Result<Standing, CacheError> {
+    pub(super) async fn standing(&self, target: &Target<E::Key>) -> Result<Standing, CacheError> {
         let Target { partition, id, key } = target;
         let begun = Instant::now();
         loop {
@@ -160,7 +165,7 @@ struct Applied<E: Entity> {
 }
 
 /// The waits of one round.
-struct Waiting<'a, E: Entity> {
+pub(super) struct Waiting<'a, E: Entity> {
     lane: &'a Lane<E>,
     tries: u32,
     /// Until when room is waited for.
@@ -168,12 +173,12 @@ struct Waiting<'a, E: Entity> {
 }
 
 impl<'a, E: Entity> Waiting<'a, E> {
-    const fn new(lane: &'a Lane<E>) -> Self {
+    pub(super) const fn new(lane: &'a Lane<E>) -> Self {
         Self { lane, tries: 0, until: None }
     }
 
     /// Another process was faster; `false` when it was often enough.
-    async fn conflict(&mut self) -> bool {
+    pub(super) async fn conflict(&mut self) -> bool {
         self.tries += 1;
         if self.tries >= TRIES {
             return false;
@@ -186,7 +191,7 @@ impl<'a, E: Entity> Waiting<'a, E> {
     }
 
     /// There is no room; waits for some where the entity's options say so.
-    async fn room(&mut self, full: BufferError) -> Result<(), CacheError> {
+    pub(super) async fn room(&mut self, full: BufferError) -> Result<(), CacheError> {
         let Some(MaxDirty { overflow: Overflow::Wait { timeout }, .. }) = self.lane.options.max_dirty else {
             return Err(full.into());
         };

@@ -1,11 +1,12 @@
 //! claim: pages of closed epochs, gathered over partitions into batches. Batches do not shrink as partitions grow.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::try_join_all;
 
 use super::rotate::Epoch;
+use super::units::Number;
 use crate::buffer::{BufferError, Space};
 use crate::failpoint;
 use crate::key::Id;
@@ -17,6 +18,8 @@ pub(super) struct Claimed {
     pub(super) epoch: Epoch,
     pub(super) id: Id,
     pub(super) record: Record,
+    /// The unit that it belongs to; `None` when it stands alone.
+    pub(super) unit: Option<Number>,
 }
 
 impl Claimed {
@@ -86,8 +89,14 @@ pub(super) struct Claim {
     space: Arc<dyn Space>,
     /// Epochs that are not read to their end, and where to go on.
     cursors: Vec<(Epoch, u64)>,
+    epochs: HashMap<u16, Epoch>,
     ready: VecDeque<Claimed>,
     flying: Flying,
+    /// Records that belong together, and are not read yet; claimed by name, before the others.
+    units: VecDeque<Vec<Place>>,
+    /// All places of units.
+    tied: HashSet<Place>,
+    numbers: Number,
     ready_bytes: usize,
     max_rows: usize,
     max_bytes: usize,
@@ -109,13 +118,24 @@ impl Average {
 }
 
 impl Claim {
-    pub(super) fn new(space: Arc<dyn Space>, epochs: Vec<Epoch>, max_rows: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(
+        space: Arc<dyn Space>,
+        epochs: Vec<Epoch>,
+        units: Vec<Vec<Place>>,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Self {
+        let by_partition = epochs.iter().map(|&epoch| (epoch.partition, epoch)).collect();
         let cursors = epochs.into_iter().map(|epoch| (epoch, 0)).collect();
         Self {
             space,
             cursors,
             ready: VecDeque::new(),
             flying: Flying::default(),
+            tied: units.iter().flatten().cloned().collect(),
+            units: units.into(),
+            numbers: 0,
+            epochs: by_partition,
             ready_bytes: 0,
             max_rows,
             max_bytes,
@@ -128,9 +148,12 @@ impl Claim {
         self.flying.clone()
     }
 
-    /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record at least. No id occurs twice, in
+    /// The next batch: at most `max_rows` records and `max_bytes` bytes, but one record or unit at least. No id occurs twice, in
     /// this batch or in another one that is on its way.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Claimed>>, BufferError> {
+        while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.units.is_empty() {
+            self.pick().await?;
+        }
         // By bytes too: a batch of large records must not read thousands of them ahead.
         while self.ready.len() < self.max_rows && self.ready_bytes < self.max_bytes && !self.cursors.is_empty() {
             self.read().await?;
@@ -144,15 +167,68 @@ impl Claim {
         let mut batch = Vec::with_capacity(self.ready.len().min(self.max_rows));
         let mut bytes = 0;
         while let Some(next) = self.ready.front() {
-            if batch.len() >= self.max_rows || (bytes + next.bytes() > self.max_bytes && !batch.is_empty()) {
+            // A unit is read as a whole, and stands in one piece.
+            let unit = next.unit;
+            let together = self.ready.iter().take_while(|one| one.unit == unit).take(unit.map_or(1, |_| usize::MAX));
+            let (records, size) = together.fold((0, 0), |(records, size), one| (records + 1, size + one.bytes()));
+            if !batch.is_empty() && (batch.len() + records > self.max_rows || bytes + size > self.max_bytes) {
                 break;
             }
-            let Some(next) = self.ready.pop_front() else { break };
-            self.ready_bytes -= next.bytes();
-            bytes += next.bytes();
-            batch.push(next);
+            self.ready_bytes -= size;
+            bytes += size;
+            batch.extend(self.ready.drain(..records));
         }
         batch
+    }
+
+    /// About a batch of units. Records that are gone are left out: they are in the sink, or somebody has taken them.
+    async fn pick(&mut self) -> Result<(), BufferError> {
+        let (mut picked, mut wanted) = (Vec::new(), 0);
+        let rows = (self.max_bytes / self.seen.get()).clamp(1, self.max_rows);
+        while wanted < rows
+            && let Some(unit) = self.units.pop_front()
+        {
+            wanted += unit.len();
+            picked.push(unit);
+        }
+        let mut by_partition: HashMap<u16, Vec<Id>> = HashMap::new();
+        for (partition, id) in picked.iter().flatten() {
+            by_partition.entry(*partition).or_default().push(id.clone());
+        }
+        let space = &self.space;
+        let found = try_join_all(by_partition.into_iter().map(|(partition, ids)| async move {
+            let records = space.pick(partition, &ids).await?;
+            failpoint::pass("after_claim");
+            let places = ids.into_iter().map(move |id| (partition, id));
+            Ok::<_, BufferError>(places.zip(records).collect::<Vec<_>>())
+        }))
+        .await?;
+        let mut records: HashMap<Place, Record> =
+            found.into_iter().flatten().filter_map(|(place, record)| Some((place, record?))).collect();
+        for unit in picked {
+            let mut members = Vec::with_capacity(unit.len());
+            for place in unit {
+                let epoch = self.epochs.get(&place.0).copied();
+                if let (Some(epoch), Some(record)) = (epoch, records.remove(&place)) {
+                    members.push(Claimed { epoch, id: place.1, record, unit: Some(self.numbers) });
+                }
+            }
+            if let [alone] = members.as_mut_slice() {
+                alone.unit = None;
+            }
+            self.numbers += 1;
+            self.ready(members);
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, records: Vec<Claimed>) {
+        for claimed in records {
+            self.seen.records += 1;
+            self.seen.bytes += claimed.bytes();
+            self.ready_bytes += claimed.bytes();
+            self.ready.push_back(claimed);
+        }
     }
 
     /// One page of every epoch that is not at its end.
@@ -173,14 +249,13 @@ impl Claim {
             if page.cursor != 0 {
                 self.cursors.push((epoch, page.cursor));
             }
-            records.extend(page.records.into_iter().map(|(id, record)| Claimed { epoch, id, record }));
+            records.extend(page.records.into_iter().map(|(id, record)| Claimed { epoch, id, record, unit: None }));
         }
-        for claimed in self.flying.read(records) {
-            self.seen.records += 1;
-            self.seen.bytes += claimed.bytes();
-            self.ready_bytes += claimed.bytes();
-            self.ready.push_back(claimed);
+        if !self.tied.is_empty() {
+            records.retain(|claimed| !self.tied.contains(&claimed.place()));
         }
+        let records = self.flying.read(records);
+        self.ready(records);
         Ok(())
     }
 }
@@ -207,8 +282,9 @@ mod tests {
         let Rotation::Epoch(number) = space.rotate(0, "worker", Stamp::default()).await? else {
             return Err(BufferError::new(BufferErrorKind::Unknown, "nothing to claim"));
         };
-        let epoch = Epoch { partition: 0, number, stamp: Stamp::default(), right: Right::unfenced() };
-        let mut claim = Claim::new(space, vec![epoch], 1_000, 50_000);
+        let (stamp, right) = (Stamp::default(), Right::unfenced());
+        let epoch = Epoch { partition: 0, number, stamp, marked: false, right };
+        let mut claim = Claim::new(space, vec![epoch], Vec::new(), 1_000, 50_000);
         let mut records = 0;
         while let Some(batch) = claim.next().await? {
             records += batch.len();
@@ -224,10 +300,15 @@ mod tests {
     #[test]
     fn a_record_on_its_way_is_not_claimed_again() {
         let flying = Flying::default();
-        let epoch = |partition| Epoch { partition, number: 1, stamp: Stamp::default(), right: Right::unfenced() };
+        let (stamp, right) = (Stamp::default(), Right::unfenced());
+        let epoch = |partition| Epoch { partition, number: 1, stamp, marked: false, right };
         let page = |places: &[(u16, u64)]| {
-            let claimed =
-                |&(partition, n)| Claimed { epoch: epoch(partition), id: id(n), record: Record::from_bytes("x") };
+            let claimed = |&(partition, n)| Claimed {
+                epoch: epoch(partition),
+                id: id(n),
+                record: Record::from_bytes("x"),
+                unit: None,
+            };
             places.iter().map(claimed).collect::<Vec<_>>()
         };
         let read = |places: &[(u16, u64)]| flying.read(page(places)).iter().map(Claimed::place).collect::<Vec<_>>();

@@ -16,13 +16,13 @@ use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
 use super::order::Children;
 use super::rotate::Epoch;
+use super::together::{keep_together, tie};
 use crate::buffer::BufferError;
 use crate::entity::Entity;
-use crate::events;
 use crate::lane::{Lane, Phase, stopped};
-use crate::lease;
 use crate::sabotage::Mechanism;
 use crate::sink::Batch;
+use crate::{events, lease};
 
 /// Wait after a failed cycle before the next one.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
@@ -114,10 +114,16 @@ impl<E: Entity> Lane<E> {
         let begun = Instant::now();
         let _at_work = self.leases.at_work();
         let epochs = self.rotate().await?;
-        if epochs.is_empty() || !self.after_parents(&epochs).await? {
+        if epochs.is_empty() {
+            self.held_no_more();
             return Ok(());
         }
+        if !self.after_parents(&epochs).await? {
+            return Ok(());
+        }
+        self.look_at_shapes().await?;
         self.flush_epochs(epochs).await?;
+        self.held_no_more();
         self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())
@@ -136,7 +142,8 @@ impl<E: Entity> Lane<E> {
         if self.kin.has_children() {
             self.holds.begin().await?;
         }
-        let claim = Claim::new(self.space.clone(), epochs.clone(), max_rows, options.max_batch_bytes);
+        let units = self.marked_units(&epochs).await?;
+        let claim = Claim::new(self.space.clone(), epochs.clone(), units, max_rows, options.max_batch_bytes);
         let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
             if over.load(Ordering::Relaxed) {
@@ -183,17 +190,20 @@ impl<E: Entity> Lane<E> {
     }
 
     async fn flush_batch(&self, claimed: Vec<Claimed>, children: &Children) -> Result<Ended, Interrupted> {
-        let postponed = |claimed: &Claimed| self.postponed.waits_with(&claimed.id, &claimed.record);
-        let (mut due, mut early) = (Vec::with_capacity(claimed.len()), Vec::new());
-        for claimed in claimed {
-            match postponed(&claimed) {
-                None => due.push(claimed),
-                Some(attempts) => early.push((claimed, attempts)),
-            }
+        let (due, mut early) = self.due(claimed);
+        let (mut due, deletes_held) = self.after_children(due, children).await?;
+        let mut held = self.hold_newer(&mut due);
+        let mut decoded = decode::<E>(&self.scope, due.iter());
+        held.extend(self.hold_undecodable(&mut decoded.unreadable));
+        if let Some(with) = keep_together(&mut due, held.iter().chain(deletes_held.iter().map(|(held, _)| held))) {
+            held.extend(with);
+            decoded = decode::<E>(&self.scope, due.iter());
         }
-        let (due, held) = self.after_children(due, children).await?;
-        early.extend(held);
-        let Decoded { upserts, deletes, unreadable } = decode::<E>(&self.scope, due.iter());
+        early.extend(deletes_held);
+        early.extend(self.held(held).await?);
+        let skipped = self.transform(&mut decoded, &due);
+        let ties = tie(&due, &mut decoded);
+        let Decoded { upserts, deletes, unreadable } = decoded;
         if unreadable.iter().any(|unreadable| unreadable.kind == MISPLACED) {
             // Perhaps it is this program that is out of place: others lay the entity out anew, and the record is theirs.
             lease::confirm(self).await?;
@@ -204,18 +214,21 @@ impl<E: Entity> Lane<E> {
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let fences = epochs.iter().filter_map(|epoch| epoch.right.fence.filter(|_| fenced)).collect();
         let batch = Batch::new(self.scope.clone(), fences, upserts, deletes);
+        let batch = if ties.tie(&batch) { batch.whole() } else { batch };
         if self.options.sabotage.lacks(Mechanism::CommitFirst) {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
         }
-        let flushed = if batch.is_empty() {
+        let mut flushed = if batch.is_empty() {
             Flushed::all(Vec::new())
         } else {
-            match self.flush(batch, &epochs).await {
+            match self.flush(batch, &epochs, &ties).await {
                 Ok(flushed) => flushed,
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }
         };
+        self.counters.skipped.add(skipped.len() as u64);
+        flushed.written.extend(skipped);
         self.settle(&due, flushed, unreadable, early).await
     }
 }

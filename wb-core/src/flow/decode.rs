@@ -30,6 +30,8 @@ pub(super) struct Unreadable {
 pub(super) const UNDECODABLE: &str = "undecodable";
 /// A record under an id or in a partition that is not its own; only a foreign client can write one.
 pub(super) const MISPLACED: &str = "misplaced";
+/// A record that is not written without the others of its transaction, one of which is no row.
+pub(super) const GROUPED: &str = "grouped";
 
 /// A payload on which the struct's own code panics is one that does not decode: it must not stop all others.
 pub(super) fn decode_payload<E: Entity>(payload: &[u8]) -> Result<E, CodecError> {
@@ -82,7 +84,7 @@ fn place<E: Entity>(row: &Row<E>) -> Option<Id> {
 
 pub(super) fn decode<'a, E: Entity>(scope: &Scope, claimed: impl Iterator<Item = &'a Claimed>) -> Decoded<E> {
     let mut decoded = Decoded { upserts: Vec::new(), deletes: Vec::new(), unreadable: Vec::new() };
-    for claimed @ Claimed { epoch, id, record } in claimed {
+    for claimed @ Claimed { epoch, id, record, .. } in claimed {
         let mut unreadable =
             |kind, error| decoded.unreadable.push(Unreadable { claimed: claimed.clone(), kind, error });
         let misplaced = |place: &Id| {

@@ -21,6 +21,7 @@ use crate::sabotage::Mechanism;
 use crate::sink::{Batch, ErrorKind, Report, SinkError};
 
 use super::rotate::Epoch;
+use super::units::{Ties, ids};
 
 /// A write that takes longer is reported, again and again. It is never given up: what it does in the sink could land
 /// later, over newer states.
@@ -59,7 +60,7 @@ impl Flushed {
 }
 
 impl<E: Entity> Lane<E> {
-    pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch]) -> Result<Flushed, GivenUp> {
+    pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch], ties: &Ties) -> Result<Flushed, GivenUp> {
         let mut flushed = Flushed::nothing(batch.len());
         let mut panicked = Vec::new();
         let mut doubtful = false;
@@ -69,7 +70,6 @@ impl<E: Entity> Lane<E> {
             if batch.is_empty() {
                 continue;
             }
-            let single = batch.len() == 1;
             match self.settle_batch(&batch, epochs, &mut doubtful).await? {
                 Settled::Written(report) => {
                     if let Some((_, error)) =
@@ -86,15 +86,19 @@ impl<E: Entity> Lane<E> {
                     // A sink may name a record more than once: the first reason is the record's.
                     flushed.refused.extend(report.rejected.into_iter().filter(|(id, _)| unseen.remove(id)));
                 }
-                Settled::Refused(error) if single => {
-                    flushed.refused.extend(ids(&batch).next().cloned().map(|id| (id, error)));
-                }
-                Settled::Panics if single => panicked.extend(ids(&batch).next().cloned()),
-                Settled::Refused(error) => {
-                    events::isolating(&self.scope, batch.len(), &error);
-                    batches.extend(halves(batch));
-                }
-                Settled::Panics => batches.extend(halves(batch)),
+                Settled::Refused(error) => match parts(batch, ties) {
+                    // The first record stands for all of its unit.
+                    Err(batch) => flushed.refused.extend(ids(&batch).next().cloned().map(|id| (id, error))),
+                    Ok(parts) => {
+                        let records = parts.iter().map(Batch::len).sum();
+                        events::isolating(&self.scope, records, &error);
+                        batches.extend(parts);
+                    }
+                },
+                Settled::Panics => match parts(batch, ties) {
+                    Err(batch) => panicked.extend(ids(&batch).next().cloned()),
+                    Ok(parts) => batches.extend(parts),
+                },
             }
         }
         // A sink that takes the others panics for the record's sake; one that takes nothing, for its own.
@@ -229,8 +233,15 @@ impl<E: Entity> Lane<E> {
     }
 }
 
-fn ids<E: Entity>(batch: &Batch<E>) -> impl Iterator<Item = &Id> {
-    batch.upserts.iter().map(|upsert| &upsert.id).chain(batch.deletes.iter().map(|delete| &delete.id))
+/// Two parts of a batch, to be tried one by one; the batch itself when it is a single record or unit.
+fn parts<E: Entity>(batch: Batch<E>, ties: &Ties) -> Result<[Batch<E>; 2], Batch<E>> {
+    if ties.tie(&batch) {
+        ties.split(batch)
+    } else if batch.len() > 1 {
+        Ok(halves(batch))
+    } else {
+        Err(batch)
+    }
 }
 
 /// Two batches of half the records each; a refused record is found in about log2(n) writes.

@@ -1,6 +1,7 @@
 //! get: the buffer in the order in which records move, then the sink.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 
@@ -12,41 +13,67 @@ use crate::error::CacheError;
 use crate::events;
 use crate::key::Id;
 use crate::lane::Lane;
+use crate::near::Ticket;
 use crate::record::Record;
 
 /// Looks at a key again at most so often while others put tokens there; then loads without filling.
 const LOOKS: usize = 3;
 
 impl<E: Entity> Lane<E> {
-    /// The state of one key. A miss is loaded from the sink, once at a time in this process.
+    /// The state of one key.
     pub(crate) async fn get(&self, key: E::Key) -> Result<Option<E>, CacheError> {
         self.gate.open()?;
         let id = Id::of(&key)?;
-        let partition = self.partition_of(&id, &key)?;
+        if let Some(kept) = self.near.get(&id) {
+            return decode(&id, &kept.record);
+        }
+        let ticket = self.near.ticket(&id);
+        let (record, value) = self.read(&id, key).await?;
+        self.near.keep(ticket, &id, &record, None);
+        Ok(value)
+    }
+
+    /// The state of one key, shared with whoever else reads it from the near cache.
+    pub(crate) async fn get_shared(&self, key: E::Key) -> Result<Option<Arc<E>>, CacheError> {
+        self.gate.open()?;
+        let id = Id::of(&key)?;
+        if let Some(kept) = self.near.get(&id) {
+            let decoded = kept.shared(|record| record.payload().map(|payload| decode_payload(payload)).transpose());
+            return decoded.map_err(|source| codec(&id, source));
+        }
+        let ticket = self.near.ticket(&id);
+        let (record, value) = self.read(&id, key).await?;
+        let value = value.map(Arc::new);
+        self.near.keep(ticket, &id, &record, Some(value.clone()));
+        Ok(value)
+    }
+
+    /// Reads one key from the buffer; a miss is loaded from the sink, once at a time in this process.
+    pub(super) async fn read(&self, id: &Id, key: E::Key) -> Result<(Record, Option<E>), CacheError> {
+        let partition = self.partition_of(id, &key)?;
         for _ in 0..LOOKS {
-            let lookup = self.space.get(partition, std::slice::from_ref(&id)).await?.pop().unwrap_or(Lookup::Absent);
+            let lookup = self.space.get(partition, std::slice::from_ref(id)).await?.pop().unwrap_or(Lookup::Absent);
             match lookup {
-                Lookup::Dirty(record) => return decode(&id, &record),
-                Lookup::Clean(record) => match decode(&id, &record) {
-                    Ok(value) => return Ok(value),
-                    Err(error) => return self.undecodable_copy(partition, &id, key, error).await,
+                Lookup::Dirty(record) => return both(id, record),
+                Lookup::Clean(record) => match decode(id, &record) {
+                    Ok(value) => return Ok((record, value)),
+                    Err(error) => return self.undecodable_copy(partition, id, key, error).await,
                 },
                 Lookup::Loading(token) => {
-                    let loaded = self.loads.join(&id, &token, || self.load_one(id.clone(), key.clone())).await?;
-                    return decode(&id, &loaded);
+                    return both(id, self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?);
                 }
                 Lookup::Absent => {
                     let token = Token::fresh();
-                    if self.leave_token(partition, &id, &token).await? {
-                        let loaded = self.loads.join(&id, &token, || self.load_one(id.clone(), key.clone())).await?;
-                        self.fill(partition, &id, &token, &loaded).await;
-                        return decode(&id, &loaded);
+                    if self.leave_token(partition, id, &token).await? {
+                        let loaded = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
+                        self.fill(partition, id, &token, &loaded).await;
+                        return both(id, loaded);
                     }
                     // Somebody was faster; what is there now?
                 }
             }
         }
-        decode(&id, &self.load_one(id.clone(), key).await?)
+        both(id, self.load_one(id.clone(), key).await?)
     }
 
     /// The states of many keys, in their order: one lookup a partition, one load for all misses.
@@ -54,7 +81,14 @@ impl<E: Entity> Lane<E> {
         self.gate.open()?;
         let ids: Vec<Id> = keys.iter().map(Id::of).collect::<Result<_, _>>()?;
         let mut by_partition: HashMap<u16, Vec<Id>> = HashMap::new();
+        let mut states: HashMap<Id, Record> = HashMap::new();
+        let mut tickets: HashMap<&Id, Option<Ticket>> = HashMap::new();
         for (id, key) in ids.iter().zip(keys) {
+            if let Some(kept) = self.near.get(id) {
+                states.insert(id.clone(), kept.record.clone());
+                continue;
+            }
+            tickets.insert(id, self.near.ticket(id));
             by_partition.entry(self.partition_of(id, key)?).or_default().push(id.clone());
         }
         let lookups = try_join_all(by_partition.into_iter().map(|(partition, mut ids)| async move {
@@ -64,7 +98,6 @@ impl<E: Entity> Lane<E> {
             Ok::<_, CacheError>(ids.into_iter().zip(found).collect::<Vec<_>>())
         }))
         .await?;
-        let mut states: HashMap<Id, Record> = HashMap::new();
         for (id, lookup) in lookups.into_iter().flatten() {
             if let Lookup::Dirty(record) | Lookup::Clean(record) = lookup {
                 states.insert(id, record);
@@ -78,7 +111,10 @@ impl<E: Entity> Lane<E> {
             let value = match states.get(id) {
                 None => None,
                 Some(record) => match decode(id, record) {
-                    Ok(value) => value,
+                    Ok(value) => {
+                        self.near.keep(tickets.remove(id).flatten(), id, record, None);
+                        value
+                    }
                     // Rare: the single read knows what to do with a copy of another struct version.
                     Err(_) => self.get(key.clone()).await?,
                 },
@@ -95,17 +131,23 @@ impl<E: Entity> Lane<E> {
         id: &Id,
         key: E::Key,
         error: CacheError,
-    ) -> Result<Option<E>, CacheError> {
+    ) -> Result<(Record, Option<E>), CacheError> {
         let refused = self.space.letter(partition, id).await?.is_some()
             || self.space.attempts(partition, std::slice::from_ref(id)).await?.iter().any(Option::is_some);
         if refused {
             return Err(error);
         }
         events::copy_undecodable(&self.scope, id);
-        decode(id, &self.load_one(id.clone(), key).await?)
+        both(id, self.load_one(id.clone(), key).await?)
     }
 }
 
-fn decode<E: Entity>(id: &Id, record: &Record) -> Result<Option<E>, CacheError> {
+/// A record and what it says.
+fn both<E: Entity>(id: &Id, record: Record) -> Result<(Record, Option<E>), CacheError> {
+    let value = decode(id, &record)?;
+    Ok((record, value))
+}
+
+pub(super) fn decode<E: Entity>(id: &Id, record: &Record) -> Result<Option<E>, CacheError> {
     record.payload().map(|payload| decode_payload(payload).map_err(|source| codec(id, source))).transpose()
 }

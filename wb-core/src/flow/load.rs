@@ -93,6 +93,8 @@ impl<E: Entity> Lane<E> {
         let options = &self.options;
         let ttl = match record.is_tombstone() {
             _ if options.cache_ttl.is_zero() => Duration::ZERO,
+            // What this program loads lacks the columns that a newer one knows, and would be read by it.
+            false if self.shapes.newer().is_some_and(|newer| newer.adds()) => Duration::ZERO,
             true => options.negative_ttl,
             false => options.cache_ttl,
         };

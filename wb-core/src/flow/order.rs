@@ -110,7 +110,7 @@ impl<E: Entity> Lane<E> {
                 }
             }
         }
-        events::held(&self.scope, held.len());
+        events::deletes_held(&self.scope, held.len());
         Ok((free, held))
     }
 

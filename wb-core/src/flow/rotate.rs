@@ -1,5 +1,7 @@
 //! rotate: closes the open epochs of the partitions that this worker holds.
 
+use std::collections::BTreeMap;
+
 use futures::future::try_join_all;
 
 use crate::buffer::{BufferError, Rotation, Stamp};
@@ -8,6 +10,7 @@ use crate::events;
 use crate::failpoint;
 use crate::lane::Lane;
 use crate::lease::Right;
+use crate::sabotage::Mechanism;
 
 /// A closed epoch of a partition, and the right by which it is flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(super) struct Epoch {
     pub(super) number: u64,
     /// Of this rotation.
     pub(super) stamp: Stamp,
+    /// Whether transactions have written any of its records.
+    pub(super) marked: bool,
     /// Older than everything that is claimed: a later right would let states pass that somebody else has overtaken.
     pub(super) right: Right,
 }
@@ -25,11 +30,18 @@ impl<E: Entity> Lane<E> {
     pub(super) async fn rotate(&self) -> Result<Vec<Epoch>, BufferError> {
         let rights = self.leases.rights();
         let held: Vec<u16> = rights.keys().copied().collect();
+        if self.options.transactions && held.len() < usize::from(self.scope.partitions) {
+            // A part of the entity is no cut of it.
+            return Ok(Vec::new());
+        }
         let pending = self.space.pending(&held).await?;
         self.backlog.saw(&held, &pending);
         // From here on, keys that become dirty belong to the next epoch.
         self.pressure.reset();
         let pending = pending.into_iter().filter_map(|found| Some((found.partition, *rights.get(&found.partition)?)));
+        if self.options.transactions {
+            return if pending.count() == 0 { Ok(Vec::new()) } else { self.rotate_together(&rights).await };
+        }
         let rotations = try_join_all(pending.map(|(partition, right)| async move {
             let stamp = Stamp::fresh();
             let rotation = self.space.rotate(partition, self.leases.owner(), stamp).await?;
@@ -37,12 +49,29 @@ impl<E: Entity> Lane<E> {
             Ok::<_, BufferError>((partition, right, stamp, rotation))
         }))
         .await?;
+        Ok(self.rotated(rotations))
+    }
+
+    /// All partitions at one instant, so that what is flushed is the state that the whole entity had.
+    async fn rotate_together(&self, rights: &BTreeMap<u16, Right>) -> Result<Vec<Epoch>, BufferError> {
+        let stamp = Stamp::fresh();
+        let rotations = self.space.rotate_all(self.leases.owner(), stamp).await?;
+        failpoint::pass("after_rotate");
+        let rotations = (0_u16..).zip(rotations);
+        let held =
+            rotations.filter_map(|(partition, rotation)| Some((partition, *rights.get(&partition)?, stamp, rotation)));
+        Ok(self.rotated(held.collect()))
+    }
+
+    fn rotated(&self, rotations: Vec<(u16, Right, Stamp, Rotation)>) -> Vec<Epoch> {
         let mut epochs = Vec::with_capacity(rotations.len());
         for (partition, right, stamp, rotation) in rotations {
             match rotation {
-                Rotation::Epoch(number) => {
+                Rotation::Epoch(number) | Rotation::Marked(number) => {
                     events::rotated(&self.scope, partition, number);
-                    epochs.push(Epoch { partition, number, stamp, right });
+                    let marked =
+                        matches!(rotation, Rotation::Marked(_)) && !self.options.sabotage.lacks(Mechanism::Marks);
+                    epochs.push(Epoch { partition, number, stamp, marked, right });
                 }
                 Rotation::Empty => {}
                 Rotation::NotOwner => {
@@ -51,6 +80,6 @@ impl<E: Entity> Lane<E> {
                 }
             }
         }
-        Ok(epochs)
+        epochs
     }
 }

@@ -10,6 +10,7 @@ use super::cycle::{Ended, Interrupted};
 use super::decode::Unreadable;
 use super::flush::Flushed;
 use super::rotate::Epoch;
+use super::settle_unit::take_units;
 use crate::buffer::{Attempts, BufferError, Clean, DeadLetter, Done, Moved, Step};
 use crate::entity::Entity;
 use crate::events;
@@ -40,10 +41,11 @@ impl<E: Entity> Lane<E> {
     pub(super) async fn settle(
         &self,
         claimed: &[Claimed],
-        flushed: Flushed,
-        unreadable: Vec<Unreadable>,
-        early: Vec<(Claimed, Attempts)>,
+        mut flushed: Flushed,
+        mut unreadable: Vec<Unreadable>,
+        mut early: Vec<(Claimed, Attempts)>,
     ) -> Result<Ended, Interrupted> {
+        let units = take_units(claimed, &mut flushed, &mut unreadable, &mut early);
         let mut shares = BTreeMap::new();
         // What cannot be read is told apart first: it may stand under an id that another record has in its own partition.
         let strange: HashSet<_> = unreadable.iter().map(|unreadable| unreadable.claimed.place()).collect();
@@ -75,7 +77,9 @@ impl<E: Entity> Lane<E> {
         }
         let settled = shares.into_values().map(|(epoch, share)| async move { self.settle_epoch(epoch, share).await });
         let mut ended = Ended::default();
-        for (epoch, over, missing) in try_join_all(settled).await? {
+        // Acknowledgements last, as within an epoch.
+        let units = self.settle_units(units).await?;
+        for (epoch, over, missing) in units.into_iter().chain(try_join_all(settled).await?) {
             if missing > 0 {
                 self.counters.vanished.add(missing);
                 events::vanished(&self.scope, epoch.partition, epoch.number, missing);
@@ -95,7 +99,7 @@ impl<E: Entity> Lane<E> {
         let Share { written, stale, refused, early, unreadable } = share;
         let (mut again, dead) = self.judge(epoch, refused, unreadable).await?;
         again.extend(early);
-        let mut tally = Tally { epoch, over: false, missing: 0 };
+        let mut tally = Tally::new(epoch);
         // Dead letters first and acknowledgements last: whatever ends the epoch comes after what must be in it.
         if !dead.is_empty() {
             let moved = self.space.bury(&step, &dead).await?;
@@ -121,10 +125,10 @@ impl<E: Entity> Lane<E> {
             // Only what was there counts as flushed.
             self.counters.acked.add(moved.records);
         }
-        Ok((epoch, tally.over, tally.missing))
+        Ok(tally.result())
     }
 
-    fn check(&self, tally: &mut Tally, moved: Moved, asked: usize, step: &'static str) {
+    pub(super) fn check(&self, tally: &mut Tally, moved: Moved, asked: usize, step: &'static str) {
         let epoch = tally.epoch;
         match moved.done {
             Done::NotOwner => {
@@ -184,10 +188,20 @@ impl<E: Entity> Lane<E> {
 }
 
 /// What the steps on one epoch came to.
-struct Tally {
+pub(super) struct Tally {
     epoch: Epoch,
     over: bool,
     missing: u64,
+}
+
+impl Tally {
+    pub(super) const fn new(epoch: Epoch) -> Self {
+        Self { epoch, over: false, missing: 0 }
+    }
+
+    pub(super) const fn result(self) -> (Epoch, bool, u64) {
+        (self.epoch, self.over, self.missing)
+    }
 }
 
 /// Wall-clock time for people, in milliseconds since the Unix epoch; nothing is decided by it.

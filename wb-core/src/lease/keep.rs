@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hold::Standing;
-use super::share;
+use super::{newest, share};
 use crate::entity::Entity;
 use crate::events;
 use crate::failpoint;
@@ -81,21 +81,43 @@ async fn tend<E: Entity>(lane: &Lane<E>) {
     if standing != Standing::Serving {
         return;
     }
-    let (entity, workers, me) = (lane.scope.entity, &roll.workers, leases.owner());
+    let workers = &newest::only(roll.workers);
+    let (entity, me) = (lane.scope.entity, leases.owner());
     let quota = share::quota(entity, workers, me, lane.scope.partitions);
     let rank = share::rank(entity, workers, me).unwrap_or(0);
-    let moves = share::moves(&renewed.held, quota, rank, workers.len());
+    let moves = if lane.options.transactions {
+        share::moves_of_all(&renewed.held, share::quota(entity, workers, me, 1) == 1)
+    } else {
+        share::moves(&renewed.held, quota, rank, workers.len())
+    };
     leases.mark(&moves.give, &moves.keep);
-    if moves.take.is_empty() {
-        return;
-    }
-    let sent = Instant::now();
-    match lane.space.take(&moves.take, me, leases.ttl()).await {
-        Ok(answers) => {
-            let mine = moves.take.iter().zip(answers).filter(|(_, mine)| *mine);
-            leases.took(sent, mine.map(|(&partition, _)| partition));
+    match moves.take.as_slice() {
+        [] => {}
+        // With the first one all are taken, and without it none.
+        [0, others @ ..] if lane.options.transactions => {
+            if take(lane, &[0]).await && !others.is_empty() {
+                take(lane, others).await;
+            }
         }
-        Err(error) => events::lease_failed(&lane.scope, &error),
+        partitions => _ = take(lane, partitions).await,
+    }
+}
+
+/// Asks for free partitions; whether all of them are this worker's now.
+async fn take<E: Entity>(lane: &Lane<E>, partitions: &[u16]) -> bool {
+    let leases = &lane.leases;
+    let sent = Instant::now();
+    match lane.space.take(partitions, leases.owner(), leases.ttl()).await {
+        Ok(answers) => {
+            let mine: Vec<u16> =
+                partitions.iter().zip(answers).filter(|(_, mine)| *mine).map(|(&partition, _)| partition).collect();
+            leases.took(sent, mine.iter().copied());
+            mine.len() == partitions.len()
+        }
+        Err(error) => {
+            events::lease_failed(&lane.scope, &error);
+            false
+        }
     }
 }
 

@@ -11,9 +11,11 @@
 
 mod hold;
 mod keep;
+mod newest;
 mod share;
 mod topology;
 
 pub(crate) use hold::{Leases, Right};
 pub(crate) use keep::{begin, keep};
+pub(crate) use newest::worker;
 pub(crate) use topology::{confirm, watch};

@@ -64,6 +64,19 @@ pub(super) fn moves(held: &Held, quota: usize, rank: usize, workers: usize) -> M
     Moves { give, keep, take }
 }
 
+/// The same for an entity whose partitions have one worker, all of them: `first` says that it is this one. Whoever holds
+/// partition 0 takes the others; who does not, takes none, so that no two workers hold a part each and wait for the other.
+/// Partition 0 is the first one to be taken, and the others only with it.
+pub(super) fn moves_of_all(held: &Held, first: bool) -> Moves {
+    let has = |partitions: &[u16]| partitions.contains(&0);
+    if !first || !(has(&held.staying) || has(&held.leaving) || has(&held.free)) {
+        return Moves { give: held.staying.clone(), ..Moves::default() };
+    }
+    let mut take = held.free.clone();
+    take.sort_unstable();
+    Moves { give: Vec::new(), keep: held.leaving.clone(), take }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +131,30 @@ mod tests {
             assert_eq!(ranks, [0, 1, 2, 3, 4]);
         }
         assert_eq!(firsts.len(), 5, "one partition each: the work of 50 entities is on {firsts:?}");
+    }
+
+    #[test]
+    fn all_partitions_go_with_the_first() {
+        let held = |staying: &[u16], leaving: &[u16], free: &[u16]| Held {
+            staying: staying.to_vec(),
+            leaving: leaving.to_vec(),
+            free: free.to_vec(),
+        };
+        let none = Moves::default();
+        for (held, first, expected) in [
+            (held(&[], &[], &[2, 0, 1]), true, Moves { take: vec![0, 1, 2], ..none.clone() }),
+            (held(&[0], &[], &[2]), true, Moves { take: vec![2], ..none.clone() }),
+            (held(&[0, 1, 2], &[], &[]), true, none.clone()),
+            (held(&[1], &[0, 2], &[]), true, Moves { keep: vec![0, 2], ..none.clone() }),
+            // Another worker has the first one: it has all of them, or will.
+            (held(&[], &[], &[1, 2]), true, none.clone()),
+            (held(&[1], &[2], &[]), true, Moves { give: vec![1], ..none.clone() }),
+            // It is another worker's turn.
+            (held(&[], &[], &[0, 1, 2]), false, none.clone()),
+            (held(&[0, 1], &[2], &[]), false, Moves { give: vec![0, 1], ..none }),
+        ] {
+            assert_eq!(moves_of_all(&held, first), expected, "{held:?}, first: {first}");
+        }
     }
 
     #[test]

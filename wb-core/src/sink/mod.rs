@@ -10,6 +10,7 @@ pub use error::{ErrorKind, SinkError};
 
 use crate::doctor::Finding;
 use crate::entity::Entity;
+use crate::event::{Event, Listeners};
 use crate::key::Id;
 
 /// A database that takes batches of records of entity `E`.
@@ -136,13 +137,24 @@ pub struct Scope {
     pub entity: &'static str,
     /// Number of partitions of the entity.
     pub partitions: u16,
+    /// Who is told what happens to them.
+    listeners: Listeners,
 }
 
 impl Scope {
     /// A scope; for tests of sinks.
     #[must_use]
     pub fn new(namespace: impl Into<String>, entity: &'static str, partitions: u16) -> Self {
-        Self { namespace: namespace.into(), entity, partitions }
+        Self { namespace: namespace.into(), entity, partitions, listeners: Listeners::default() }
+    }
+
+    pub(crate) fn with_listeners(self, listeners: Listeners) -> Self {
+        Self { listeners, ..self }
+    }
+
+    /// Tells an event to whoever listens to the engine.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        self.listeners.tell(event);
     }
 }
 

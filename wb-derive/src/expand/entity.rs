@@ -78,6 +78,10 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
 
             #version
 
+            fn fields() -> ::core::option::Option<&'static [&'static ::core::primitive::str]> {
+                #payload::payload_fields()
+            }
+
             fn encode(&self) -> ::core::result::Result<::std::vec::Vec<::core::primitive::u8>, #core::CodecError> {
                 #payload::to_payload(self, <Self as #core::Entity>::FORMAT)
             }

@@ -1,8 +1,11 @@
 //! The embedded buffer: records wait in this process. For tests, first runs, and data that may die with the process.
 
+mod ears;
 mod paged;
 mod partition;
+mod shapes;
 mod space;
+mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::ears::Ears;
 use self::partition::Partition;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology};
+use super::{Buffer, BufferError, BufferErrorKind, Registration, SeenShape, Space, Topology};
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
 /// by its own engine.
@@ -44,6 +48,8 @@ struct Shelf {
     partitions: Arc<Vec<Mutex<Partition>>>,
     workers: Workers,
     door: Arc<Mutex<()>>,
+    shapes: Arc<Mutex<Vec<SeenShape>>>,
+    ears: Ears,
 }
 
 impl MemoryBuffer {
@@ -72,7 +78,14 @@ impl Buffer for MemoryBuffer {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |topology: Topology| {
             let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
-            Shelf { topology, partitions: Arc::new(partitions), workers: Workers::default(), door: Arc::default() }
+            Shelf {
+                topology,
+                partitions: Arc::new(partitions),
+                workers: Workers::default(),
+                door: Arc::default(),
+                shapes: Arc::default(),
+                ears: Ears::default(),
+            }
         };
         let key = (scope.namespace.clone(), scope.entity);
         let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
@@ -93,6 +106,9 @@ impl Buffer for MemoryBuffer {
             closed: self.closed.clone(),
             limit: registration.max_dirty,
             door: shelf.door.clone(),
+            shapes: shelf.shapes.clone(),
+            ear: shelf.ears.listen(&registration),
+            ears: shelf.ears.clone(),
         }))
     }
 

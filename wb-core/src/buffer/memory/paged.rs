@@ -1,10 +1,32 @@
 //! What is read page by page: the closed epoch, and the dead letters.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::buffer::{DeadLetter, Letters, Page};
 use crate::key::Id;
 use crate::record::Record;
+
+/// A page of records that come and go: each has a place that only its id decides, so that what is there all the time is not
+/// missed. Looks at all of them: for people and tools.
+pub(super) fn by_place(records: &HashMap<Id, Record>, cursor: u64, limit: usize) -> Page {
+    let place = |id: &Id| {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        // Zero is the start.
+        hasher.finish().max(1)
+    };
+    let mut rest: Vec<_> = records.iter().map(|(id, record)| (place(id), id, record)).collect();
+    rest.retain(|(place, ..)| *place >= cursor);
+    rest.sort_unstable_by_key(|(place, ..)| *place);
+    // Those of one place are not parted.
+    let last = rest.get(limit.max(1) - 1).map_or(u64::MAX, |(place, ..)| *place);
+    let (page, later) = rest.split_at(rest.partition_point(|(place, ..)| *place <= last));
+    Page {
+        cursor: later.first().map_or(0, |(place, ..)| *place),
+        records: page.iter().map(|&(_, id, record)| (id.clone(), record.clone())).collect(),
+    }
+}
 
 /// The records of the closed epoch. Each has a position from 1 that never changes, so that a page's cursor means the
 /// same to every reader, whatever was removed in between.

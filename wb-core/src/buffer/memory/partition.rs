@@ -1,16 +1,16 @@
 //! One partition in memory: the same keys as in Redis, as maps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::paged::{Closed, Dead};
+use super::paged::{self, Closed, Dead};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Look, Lookup, Moved, Page, Pending, Replay, Rotation,
-    Sight, Stamp, Status, Step, Token,
+    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay,
+    Rotation, Sight, Stamp, Status, Step, Token,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -41,6 +41,9 @@ pub(super) struct Partition {
     /// When the open epoch, and the one that is being flushed, began to take writes.
     opened_at: Option<Instant>,
     flushing_at: Option<Instant>,
+    /// Marks of what transactions have written: in the open epoch, and in the one that is being flushed.
+    groups: HashMap<Id, BTreeSet<Mark>>,
+    groups_flushing: HashMap<Id, BTreeSet<Mark>>,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     swept: usize,
     /// What a test has switched off.
@@ -159,7 +162,7 @@ impl Partition {
         }
     }
 
-    fn owned_by(&self, owner: &str, now: Instant) -> bool {
+    pub(super) fn owned_by(&self, owner: &str, now: Instant) -> bool {
         self.lease.as_ref().is_some_and(|(holder, until)| holder == owner && until.is_none_or(|until| until > now))
     }
 
@@ -182,16 +185,40 @@ impl Partition {
             self.closed += 1;
             self.flushing_at = Some(self.opened_at.unwrap_or(now));
             self.opened_at = Some(now);
+            self.groups_flushing = std::mem::take(&mut self.groups);
         }
         self.stamp = stamp;
-        Rotation::Epoch(self.closed)
+        if self.groups_flushing.is_empty() { Rotation::Epoch(self.closed) } else { Rotation::Marked(self.closed) }
+    }
+
+    /// Whether an epoch was closed and is not flushed yet.
+    pub(super) fn is_flushing(&self) -> bool {
+        !self.flushing.is_empty()
+    }
+
+    pub(super) fn marks_of(&self, id: &Id) -> impl Iterator<Item = Mark> {
+        self.groups.get(id).into_iter().flatten().copied()
+    }
+
+    pub(super) fn mark(&mut self, id: &Id, mark: Mark) {
+        self.groups.entry(id.clone()).or_default().insert(mark);
+    }
+
+    /// All of them: nothing here takes long.
+    pub(super) fn marks(&self) -> Marks {
+        let marks = self.groups_flushing.iter().map(|(id, marks)| (id.clone(), marks.iter().copied().collect()));
+        Marks { cursor: 0, marks: marks.collect() }
+    }
+
+    pub(super) fn pick(&self, id: &Id) -> Option<Record> {
+        self.flushing.get(id).cloned()
     }
 
     pub(super) fn claim(&self, cursor: u64, limit: usize) -> Page {
         self.flushing.page(cursor, limit)
     }
 
-    fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
+    pub(super) fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
         self.sabotage.lacks(Mechanism::AckCheck)
             || (self.owned_by(step.owner, now) && self.closed == step.epoch && self.stamp == step.stamp)
     }
@@ -324,6 +351,20 @@ impl Partition {
             self.copies.remove(id);
         }
         found
+    }
+
+    /// Whether there was a copy, or the mark of a load, that has an end.
+    pub(super) fn invalidate(&mut self, id: &Id, now: Instant) -> bool {
+        let ends = self.copies.get(id).is_some_and(|copy| copy.expires.is_some());
+        let stood = ends && self.copy(id, now).is_some();
+        if ends {
+            self.copies.remove(id);
+        }
+        stood
+    }
+
+    pub(super) fn scan_open(&self, cursor: u64, limit: usize) -> Page {
+        paged::by_place(&self.open, cursor, limit)
     }
 
     pub(super) fn status(&self) -> Status {

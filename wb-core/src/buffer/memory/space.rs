@@ -8,11 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Held, Holder, Letters, Look, Lookup, Moved, Page,
-    Pending, Replay, Roll, Rotation, Space, Stamp, Status, Step, Swap, Token, Topology,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, Letters, Look, Lookup,
+    Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Space, Stamp, Status, Step, Swap, Token,
+    Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -32,6 +34,11 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
+    pub(super) shapes: Arc<Mutex<Vec<SeenShape>>>,
+    /// Who listens to this entity; one of them is this space's engine, for as long as the space lives.
+    pub(super) ears: Ears,
+    #[expect(dead_code, reason = "keeps it listening")]
+    pub(super) ear: Arc<Listener>,
 }
 
 impl MemorySpace {
@@ -46,7 +53,7 @@ impl MemorySpace {
     }
 
     /// Refuses writes that would make more keys dirty than are allowed; called with the door locked.
-    fn check(&self, limit: u64, writes: &[Write]) -> Result<(), BufferError> {
+    pub(super) fn check<'w>(&self, limit: u64, writes: impl Iterator<Item = &'w Write>) -> Result<(), BufferError> {
         let mut fresh = HashSet::new();
         for Write { partition, id, .. } in writes {
             if !self.on(*partition, |p| p.is_dirty(id))? {
@@ -75,16 +82,19 @@ impl Space for MemorySpace {
             // It guards no data of its own, so a panic under it breaks nothing.
             Some(limit) => {
                 let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-                self.check(limit, &writes)?;
+                self.check(limit, writes.iter())?;
                 Some(door)
             }
             None => None,
         };
         let mut fresh = 0;
+        let kept = self.ears.anybody_keeps();
+        let ids: Vec<Id> = writes.iter().filter(|_| kept).map(|write| write.id.clone()).collect();
         for Write { partition, id, record } in writes {
             fresh += u64::from(self.on(partition, |p| p.put(id, record))?);
         }
         self.pressure.add(fresh);
+        self.ears.written(&ids);
         Ok(())
     }
 
@@ -188,12 +198,49 @@ impl Space for MemorySpace {
 
     async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
         let replays: Vec<Replay> = self.on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
+        self.ears.written(ids);
         self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
         Ok(replays)
     }
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
-        self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)
+        let discarded = self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)?;
+        self.ears.written(ids);
+        Ok(discarded)
+    }
+
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.transact_now(mark, writes)
+    }
+
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.get_together_now(places)
+    }
+
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
+        Ok(self.rotate_all_now(owner, stamp))
+    }
+
+    async fn marks(&self, partition: u16, _cursor: u64, _limit: usize) -> Result<Marks, BufferError> {
+        self.on(partition, |p| p.marks())
+    }
+
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
+        self.on(partition, |p| ids.iter().map(|id| p.pick(id)).collect())
+    }
+
+    async fn back_unit(
+        &self,
+        mark: Mark,
+        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
+    ) -> Result<Vec<Moved>, BufferError> {
+        self.back_unit_now(mark, parts)
+    }
+
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
+        self.bury_unit_now(parts)
     }
 
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
@@ -212,7 +259,7 @@ impl Space for MemorySpace {
                 let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
                 // What is not to be stored needs no room.
                 if self.on(*partition, |p| p.stands(id, expected, now))? {
-                    self.check(limit, std::slice::from_ref(write))?;
+                    self.check(limit, std::iter::once(write))?;
                 }
                 Some(door)
             }
@@ -220,7 +267,29 @@ impl Space for MemorySpace {
         };
         let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
         self.pressure.add(u64::from(stored == Some(true)));
+        self.ears.written(std::slice::from_ref(id));
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
+    }
+
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let mut list = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(super::shapes::register(&mut list, shape, since_ms))
+    }
+
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        let now = Instant::now();
+        let dropped = self.on(partition, |p| ids.iter().filter(|id| p.invalidate(id, now)).count() as u64)?;
+        self.ears.written(ids);
+        Ok(dropped)
+    }
+
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        self.on(partition, |p| if flushing { p.claim(cursor, limit) } else { p.scan_open(cursor, limit) })
+    }
+
+    async fn nudge(&self) -> Result<(), BufferError> {
+        self.ears.nudge();
+        Ok(())
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

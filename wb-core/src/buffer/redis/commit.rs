@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use redis::aio::ConnectionManager;
-use redis::{Pipeline, RedisResult, Script, Value};
+use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use tokio::sync::{Notify, oneshot};
 
 use super::classify::classify;
@@ -43,6 +43,8 @@ pub(super) struct Shelf {
     pub(super) number: u32,
     pub(super) partitions: Vec<PartitionKeys>,
     pub(super) pressure: Arc<Pressure>,
+    /// Channel on which ids that are written are told; `None`: nobody keeps values of them.
+    pub(super) written: Option<String>,
     /// Most keys that may be dirty; `None`: writes are plain `HSET`s.
     pub(super) limit: Option<u64>,
 }
@@ -126,7 +128,7 @@ impl Committer {
 
     /// The idle path: no task is woken, the caller's own future carries the request.
     async fn send_one(&self, shelf: &Arc<Shelf>, write: Write) -> Result<(), BufferError> {
-        if shelf.limit.is_some() || self.way.wait.is_some() {
+        if shelf.limit.is_some() || shelf.written.is_some() || self.way.wait.is_some() {
             let mut group = Group::default();
             let caller = group.add(shelf, vec![write]);
             return group.send(&self.way).await.of(&caller);
@@ -159,14 +161,20 @@ impl Committer {
         }
     }
 
-    /// Sends commands that gather with no others, and the wait for what they write. The reply of the last one.
+    /// Sends so many commands that gather with no others, what is `told` of them, and the wait for what they write. The reply
+    /// of the last command.
     pub(super) async fn send_alone(
         &self,
-        pipeline: Pipeline,
+        mut pipeline: Pipeline,
+        told: Option<&Cmd>,
         commands: usize,
     ) -> Result<(RedisResult<Value>, Option<BufferError>), BufferError> {
-        let sent = self.way.send(pipeline, commands).await;
-        let (replies, weak) = sent.map_err(|error| classify("cannot change a record", error))?;
+        if let Some(told) = told {
+            pipeline.add_command(told.clone());
+        }
+        let sent = self.way.send(pipeline, commands + usize::from(told.is_some())).await;
+        let (mut replies, weak) = sent.map_err(|error| classify("cannot change a record", error))?;
+        replies.truncate(commands);
         Ok((swap::last(replies), weak))
     }
 

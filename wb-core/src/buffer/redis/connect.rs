@@ -80,15 +80,21 @@ pub(super) async fn connect_for_waits(url: &str, options: &RedisOptions) -> Resu
     connect(url, &options).await
 }
 
-/// Connects within the connect timeout. The manager reconnects by itself after a cut.
-pub(super) async fn connect(url: &str, options: &RedisOptions) -> Result<ConnectionManager, BufferError> {
+/// Who connects to this URL.
+pub(super) fn client(url: &str, options: &RedisOptions) -> Result<Client, BufferError> {
     let shown = redacted(url);
     let misconfigured = |source| {
         BufferError::new(BufferErrorKind::Misconfigured, format!("`{shown}` is not a Redis URL")).with_source(source)
     };
     let info = url.into_connection_info().map_err(misconfigured)?;
     let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(options.nodelay));
-    let client = Client::open(info).map_err(misconfigured)?;
+    Client::open(info).map_err(misconfigured)
+}
+
+/// Connects within the connect timeout. The manager reconnects by itself after a cut.
+pub(super) async fn connect(url: &str, options: &RedisOptions) -> Result<ConnectionManager, BufferError> {
+    let shown = redacted(url);
+    let client = client(url, options)?;
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(options.connect_timeout))
         .set_response_timeout(Some(options.response_timeout))

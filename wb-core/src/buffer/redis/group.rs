@@ -10,6 +10,7 @@ use super::classify::classify;
 use super::commit::Shelf;
 use super::durability::Wait;
 use super::limit::{self, Call};
+use super::signals;
 use crate::buffer::BufferError;
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -86,6 +87,22 @@ impl Group {
         Caller::Call { call, place }
     }
 
+    /// Says which ids these writes are of, one command an entity, where somebody keeps values of them.
+    fn told(&self) -> Vec<Cmd> {
+        let mut ids: BTreeMap<&str, Vec<&Id>> = BTreeMap::new();
+        for (shelf, fields) in self.hashes.values() {
+            if let Some(channel) = &shelf.written {
+                ids.entry(channel).or_default().extend(fields.keys());
+            }
+        }
+        for call in &self.calls {
+            if let Some(channel) = &call.shelf().written {
+                ids.entry(channel).or_default().extend(call.ids());
+            }
+        }
+        ids.into_iter().map(|(channel, ids)| signals::tell(channel, ids.into_iter())).collect()
+    }
+
     pub(super) async fn send(self, way: &Way) -> Results {
         let mut results = Results { failed: HashMap::new(), calls: Vec::with_capacity(self.calls.len()), weak: None };
         let mut sent = Vec::with_capacity(self.hashes.len());
@@ -107,7 +124,12 @@ impl Group {
         for call in &self.calls {
             pipeline.add_command(call.command(&way.limit));
         }
-        match way.send(pipeline, sent.len() + self.calls.len()).await {
+        // After the writes: who hears of them finds them.
+        let told = self.told();
+        for command in &told {
+            pipeline.add_command(command.clone());
+        }
+        match way.send(pipeline, sent.len() + self.calls.len() + told.len()).await {
             Ok((replies, weak)) => {
                 results.weak = weak;
                 let mut replies = replies.into_iter();
@@ -122,7 +144,7 @@ impl Group {
                         }
                     }
                 }
-                results.settle(&self.calls, replies.collect(), way).await;
+                results.settle(&self.calls, replies.take(self.calls.len()).collect(), &told, way).await;
             }
             Err(error) => {
                 let error = classify("cannot put a group of records", error);
@@ -168,7 +190,7 @@ pub(super) struct Results {
 
 impl Results {
     /// Reads what the calls say; those that met a server without the script go out once more, with it.
-    async fn settle(&mut self, calls: &[Call], mut replies: Replies, way: &Way) {
+    async fn settle(&mut self, calls: &[Call], mut replies: Replies, told: &[Cmd], way: &Way) {
         let again: Vec<usize> = (0..replies.len()).filter(|&n| replies.get(n).is_some_and(unknown_script)).collect();
         if !again.is_empty() {
             let mut pipeline = Pipeline::with_capacity(again.len() + 2);
@@ -178,7 +200,10 @@ impl Results {
             for call in again.iter().filter_map(|&n| calls.get(n)) {
                 pipeline.add_command(call.command(&way.limit));
             }
-            match way.send(pipeline, again.len() + 1).await {
+            for command in told {
+                pipeline.add_command(command.clone());
+            }
+            match way.send(pipeline, again.len() + 1 + told.len()).await {
                 Ok((second, weak)) => {
                     self.weak = self.weak.take().or(weak);
                     for (n, reply) in again.into_iter().zip(second.into_iter().skip(1)) {

@@ -12,6 +12,9 @@ pub(super) struct PartitionKeys {
     pub(super) lease: String,
     pub(super) attempts: String,
     pub(super) dead: String,
+    /// Marks of what transactions have written since the last rotation, and in the epoch that is being flushed.
+    pub(super) groups: String,
+    pub(super) groups_flushing: String,
     copy: String,
 }
 
@@ -27,6 +30,8 @@ impl PartitionKeys {
             lease: format!("{prefix}:lease"),
             attempts: format!("{prefix}:attempts"),
             dead: format!("{prefix}:dead"),
+            groups: format!("{prefix}:groups"),
+            groups_flushing: format!("{prefix}:groups_flushing"),
             copy: format!("{prefix}:r:"),
         }
     }
@@ -54,6 +59,22 @@ pub(super) fn topology(namespace: &str) -> String {
 /// heartbeat, in milliseconds.
 pub(super) fn workers(namespace: &str) -> String {
     format!("{namespace}:workers")
+}
+
+/// Key of the sorted set of the shapes of an entity's struct, by the server's time at which each was first seen, in
+/// milliseconds.
+pub(super) fn shapes(scope: &Scope) -> String {
+    format!("{}:shapes:{}", scope.namespace, scope.entity)
+}
+
+/// Channel on which everybody who flushes an entity is asked to do so now.
+pub(super) fn nudges(scope: &Scope) -> String {
+    format!("{}:{{{}}}:nudge", scope.namespace, scope.entity)
+}
+
+/// Channel on which the ids that were written are told.
+pub(super) fn written(scope: &Scope) -> String {
+    format!("{}:{{{}}}:written", scope.namespace, scope.entity)
 }
 
 /// Pattern of all clean copies of an entity, for `SCAN`: it lets some other keys through.

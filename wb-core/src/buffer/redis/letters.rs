@@ -47,7 +47,9 @@ pub(super) async fn page(
 pub(super) async fn replay(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
     let mut replays = Vec::with_capacity(ids.len());
     for ids in ids.chunks(MAX_RECORDS) {
-        replays.extend(replay_some(space, partition, ids).await?);
+        let some = replay_some(space, partition, ids).await;
+        space.tell(ids).await;
+        replays.extend(some?);
     }
     Ok(replays)
 }
@@ -121,7 +123,9 @@ pub(super) async fn discard(space: &RedisSpace, partition: u16, ids: &[Id]) -> R
         for id in ids {
             call.key(keys.copy(id)).arg(id.as_bytes());
         }
-        discarded += space.run::<u64>("cannot discard dead letters", &call).await?;
+        let some = space.run::<u64>("cannot discard dead letters", &call).await;
+        space.tell(ids).await;
+        discarded += some?;
     }
     Ok(discarded)
 }

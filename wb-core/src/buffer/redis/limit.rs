@@ -35,6 +35,15 @@ impl Call {
         self.shelf.number == shelf.number
     }
 
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// Of what it writes.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &crate::key::Id> {
+        self.callers.iter().flatten().map(|write| &write.id)
+    }
+
     /// Whether so many more writes have room in it.
     pub(super) fn takes(&self, writes: usize) -> bool {
         self.records + writes <= MAX_RECORDS

@@ -15,9 +15,11 @@ mod lineage;
 mod sabotaged;
 mod scripts;
 mod server;
+mod signals;
 mod space;
 mod swap;
 mod topology;
+mod transaction;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +37,7 @@ use self::durability::Wait;
 use self::keys::PartitionKeys;
 use self::lineage::Watch;
 use self::scripts::Scripts;
+use self::signals::{Listener, Signals};
 use self::space::RedisSpace;
 use super::{Buffer, BufferError, Registration, Space};
 use crate::doctor::Finding;
@@ -42,13 +45,15 @@ use crate::doctor::Finding;
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
 ///
 /// All writes of a buffer share one connection and leave in groups; the verbs of workers share it too, unless writes
-/// wait for their [`Durability`]. One buffer belongs to one engine.
+/// wait for their [`Durability`]. What other processes signal comes by one more connection, for all entities. One buffer
+/// belongs to one engine.
 pub struct RedisBuffer {
     connection: ConnectionManager,
     committer: Arc<Committer>,
     task: Mutex<Option<JoinHandle<()>>>,
     scripts: Arc<Scripts>,
     shelves: AtomicU32,
+    signals: Signals,
 }
 
 impl fmt::Debug for RedisBuffer {
@@ -91,6 +96,7 @@ impl RedisBuffer {
             task: Mutex::new(Some(task)),
             scripts: Arc::new(Scripts::new()),
             shelves: AtomicU32::new(0),
+            signals: Signals::new(connect::client(url, &options)?, options.connect_timeout),
         })
     }
 }
@@ -100,15 +106,19 @@ impl Buffer for RedisBuffer {
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
         topology::register(&self.connection, &self.scripts, &registration).await?;
         let topology = registration.topology();
-        let scope = registration.scope;
+        let scope = registration.scope.clone();
         let shelf = Shelf {
             number: self.shelves.fetch_add(1, Ordering::Relaxed),
             partitions: PartitionKeys::all(&scope, scope.partitions),
-            pressure: registration.pressure,
+            written: registration.ear.near.is_some().then(|| keys::written(&scope)),
+            pressure: registration.pressure.clone(),
             limit: registration.max_dirty,
         };
         let watch = Watch::default();
         watch.begin(&self.connection, &self.scripts, &scope, &shelf.keys(0)?.meta).await?;
+        if registration.ear.listens() {
+            self.signals.listen(Listener::new(&scope, &registration)).await;
+        }
         Ok(Arc::new(RedisSpace {
             shelf: Arc::new(shelf),
             committer: self.committer.clone(),
@@ -132,6 +142,7 @@ impl Buffer for RedisBuffer {
             // A panic of the task has failed the writes that waited for it; there is nothing left to report.
             let _ = task.await;
         }
+        self.signals.close().await;
     }
 }
 

@@ -12,13 +12,21 @@ pub(super) const MAX_RECORDS: usize = 200;
 /// slots there, and nothing else about renewing would change.
 pub(super) const MAX_LEASES: usize = 256;
 
+/// The script of a transaction; it leaves on the connection of the writes, which loads it when the server does not know it.
+pub(super) const TRANSACT: &str = concat!(include_str!("lua/tie.lua"), include_str!("lua/transact.lua"));
+
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) pending: Script,
     pub(super) rotate: Script,
+    pub(super) rotate_all: Script,
     pub(super) ack: Script,
     pub(super) back: Script,
     pub(super) bury: Script,
+    pub(super) transact: Script,
+    pub(super) get_together: Script,
+    pub(super) back_unit: Script,
+    pub(super) bury_unit: Script,
     pub(super) replay: Script,
     pub(super) discard: Script,
     pub(super) fill: Script,
@@ -34,6 +42,7 @@ pub(super) struct Scripts {
     pub(super) forget: Script,
     pub(super) look: Script,
     pub(super) swap: Script,
+    pub(super) shapes: Script,
 }
 
 impl Scripts {
@@ -41,9 +50,18 @@ impl Scripts {
         Self {
             pending: Script::new(include_str!("lua/pending.lua")),
             rotate: Script::new(include_str!("lua/rotate.lua")),
+            rotate_all: Script::new(include_str!("lua/rotate_all.lua")),
             ack: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/ack.lua"))),
             back: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/back.lua"))),
             bury: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/bury.lua"))),
+            transact: Script::new(TRANSACT),
+            get_together: Script::new(include_str!("lua/get_together.lua")),
+            back_unit: Script::new(concat!(
+                include_str!("lua/tie.lua"),
+                include_str!("lua/unit.lua"),
+                include_str!("lua/back_unit.lua")
+            )),
+            bury_unit: Script::new(concat!(include_str!("lua/unit.lua"), include_str!("lua/bury_unit.lua"))),
             replay: Script::new(include_str!("lua/replay.lua")),
             discard: Script::new(include_str!("lua/discard.lua")),
             fill: Script::new(include_str!("lua/fill.lua")),
@@ -59,6 +77,7 @@ impl Scripts {
             forget: Script::new(include_str!("lua/forget.lua")),
             look: Script::new(include_str!("lua/look.lua")),
             swap: Script::new(swap::TEXT),
+            shapes: Script::new(include_str!("lua/shapes.lua")),
         }
     }
 }

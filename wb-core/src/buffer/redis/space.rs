@@ -13,10 +13,12 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
-use super::{held, keys, letters, swap, topology};
+use super::transaction::rotation;
+use super::{held, keys, letters, signals, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Held, Holder, Letters, Lineage, Look, Lookup,
-    Moved, Page, Pending, Replay, Roll, Rotation, Sight, Space, Stamp, Status, Step, Swap, Token, Topology,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, Holder, Letters, Lineage, Look,
+    Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Sight, Space, Stamp, Status, Step,
+    Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -68,14 +70,28 @@ impl RedisSpace {
     /// Runs one call of a finishing script, and adds what it did.
     async fn step(&self, doing: &str, call: &ScriptInvocation<'_>, moved: &mut Moved) -> Result<Done, BufferError> {
         let (reply, records): (i64, u64) = self.run(doing, call).await?;
-        let done = match reply {
-            0 => Done::More,
-            1 => Done::Epoch,
-            2 => Done::Gone,
-            _ => Done::NotOwner,
-        };
+        let done = outcome(reply);
         *moved = Moved { done, records: moved.records + records };
         Ok(done)
+    }
+
+    /// Says that the states of these ids have changed, where somebody keeps values of them. When it is not said, what is kept
+    /// grows old soon.
+    pub(super) async fn tell(&self, ids: &[Id]) {
+        if let Some(channel) = &self.shelf.written {
+            let _: RedisResult<u64> =
+                signals::tell(channel, ids.iter()).query_async(&mut self.connection.clone()).await;
+        }
+    }
+
+    /// A page of the records of a hash.
+    async fn page(&self, doing: &str, hash: &str, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(hash).arg(cursor).arg("COUNT").arg(limit.max(1));
+        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
+        let (cursor, fields) = reply.map_err(|error| classify(doing, error))?;
+        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
+        Ok(Page { cursor, records })
     }
 
     /// The values of these fields of a hash.
@@ -89,6 +105,16 @@ impl RedisSpace {
             command.arg(id.as_bytes());
         }
         command.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+    }
+}
+
+/// What became of an epoch, as the scripts say it.
+pub(super) const fn outcome(reply: i64) -> Done {
+    match reply {
+        0 => Done::More,
+        1 => Done::Epoch,
+        2 => Done::Gone,
+        _ => Done::NotOwner,
     }
 }
 
@@ -257,23 +283,14 @@ impl Space for RedisSpace {
     async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {
         let keys = self.shelf.keys(partition)?;
         let mut call = self.scripts.rotate.prepare_invoke();
-        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease).arg(owner).arg(stamp.to_string());
-        let reply: i64 = self.run("cannot rotate a partition", &call).await?;
-        Ok(match u64::try_from(reply) {
-            Ok(0) => Rotation::Empty,
-            Ok(epoch) => Rotation::Epoch(epoch),
-            Err(_) => Rotation::NotOwner,
-        })
+        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease);
+        call.key(&keys.groups).key(&keys.groups_flushing).arg(owner).arg(stamp.to_string());
+        let (number, marked) = self.run("cannot rotate a partition", &call).await?;
+        Ok(rotation(number, marked))
     }
 
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut command = redis::cmd("HSCAN");
-        command.arg(&keys.flushing).arg(cursor).arg("COUNT").arg(limit.max(1));
-        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
-        let (cursor, fields) = reply.map_err(|error| classify("cannot claim records", error))?;
-        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
-        Ok(Page { cursor, records })
+        self.page("cannot claim records", &self.shelf.keys(partition)?.flushing, cursor, limit).await
     }
 
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
@@ -353,6 +370,40 @@ impl Space for RedisSpace {
         letters::discard(self, partition, ids).await
     }
 
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
+        self.transact_writes(mark, writes).await
+    }
+
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
+        self.get_places(places).await
+    }
+
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
+        self.rotate_partitions(owner, stamp).await
+    }
+
+    async fn marks(&self, partition: u16, cursor: u64, limit: usize) -> Result<Marks, BufferError> {
+        self.page_of_marks(partition, cursor, limit).await
+    }
+
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let found = self.values("cannot claim records by name", &keys.flushing, ids).await?;
+        Ok(found.into_iter().map(|bytes| bytes.map(Record::from_bytes)).collect())
+    }
+
+    async fn back_unit(
+        &self,
+        mark: Mark,
+        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
+    ) -> Result<Vec<Moved>, BufferError> {
+        self.back_together(mark, parts).await
+    }
+
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
+        self.bury_together(parts).await
+    }
+
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {
         let keys = self.shelf.keys(partition)?;
         let mut call = self.scripts.status.prepare_invoke();
@@ -382,6 +433,48 @@ impl Space for RedisSpace {
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
         swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
+    }
+
+    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+        let mut call = self.scripts.shapes.prepare_invoke();
+        let since_ms = since_ms.map(|since_ms| since_ms.to_string()).unwrap_or_default();
+        call.key(keys::shapes(&self.scope)).arg(shape).arg(since_ms).arg(SeenShape::MOST);
+        let seen: Vec<(Bytes, f64)> = self.run("cannot look at the shapes of the entity", &call).await?;
+        // A time of this century is exact as a float; what another program has written saturates.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let seen = seen
+            .into_iter()
+            .map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
+        Ok(seen.collect())
+    }
+
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let mut dropped = 0;
+        for ids in ids.chunks(MAX_RECORDS) {
+            // The same script that drops copies after a loss: none without a TTL.
+            let mut call = self.scripts.forget.prepare_invoke();
+            for id in ids {
+                call.key(keys.copy(id));
+            }
+            let some = self.run::<u64>("cannot drop clean copies", &call).await;
+            self.tell(ids).await;
+            dropped += some?;
+        }
+        Ok(dropped)
+    }
+
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let hash = if flushing { &keys.flushing } else { &keys.open };
+        self.page("cannot list what is dirty", hash, cursor, limit).await
+    }
+
+    async fn nudge(&self) -> Result<(), BufferError> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(keys::nudges(&self.scope)).arg("");
+        let heard: RedisResult<u64> = command.query_async(&mut self.connection.clone()).await;
+        heard.map(drop).map_err(|error| classify("cannot ask for a flush", error))
     }
 
     async fn lineage(&self) -> Result<Lineage, BufferError> {

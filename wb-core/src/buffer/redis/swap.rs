@@ -5,7 +5,7 @@ use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::group::unknown_script;
-use super::limit;
+use super::{limit, signals};
 use crate::buffer::{BufferError, BufferErrorKind, Swap};
 use crate::record::{Record, Write};
 
@@ -23,15 +23,17 @@ pub(super) async fn swap(
         return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
     }
     let call = command(script, shelf, expected, write)?;
-    let mut pipeline = Pipeline::with_capacity(2);
+    // After the change, and where nothing was changed for nothing.
+    let told = shelf.written.as_ref().map(|channel| signals::tell(channel, std::iter::once(&write.id)));
+    let mut pipeline = Pipeline::with_capacity(3);
     pipeline.add_command(call.clone());
-    let (mut reply, mut weak) = committer.send_alone(pipeline, 1).await?;
+    let (mut reply, mut weak) = committer.send_alone(pipeline, told.as_ref(), 1).await?;
     if unknown_script(&reply) {
         let mut load = Cmd::new();
         load.arg("SCRIPT").arg("LOAD").arg(TEXT);
-        let mut pipeline = Pipeline::with_capacity(3);
+        let mut pipeline = Pipeline::with_capacity(4);
         pipeline.add_command(load).add_command(call);
-        (reply, weak) = committer.send_alone(pipeline, 2).await?;
+        (reply, weak) = committer.send_alone(pipeline, told.as_ref(), 2).await?;
     }
     let swap = match reply.map_err(|error| classify("cannot change a record", error))? {
         Value::Int(0) => return Ok(Swap::Changed),

@@ -13,8 +13,12 @@ mod leases;
 mod letters;
 mod limits;
 mod loads;
+mod looks;
 mod settling;
+mod shapes;
+mod signals;
 mod topology;
+mod transactions;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -47,11 +51,19 @@ pub use self::limits::{
     p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::looks::{invalidates_what_is_clean_only, scans_what_is_dirty};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
     late_steps_are_harmless, lists_held_deletes, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
 };
+pub use self::shapes::{forgets_the_oldest_shapes, lists_shapes};
+pub use self::signals::nudges_wake_who_flushes;
 pub use self::topology::{closes, topology_is_fixed_while_dirty};
+pub use self::transactions::{
+    p7_transactions_stay_within_the_limit, p13_all_partitions_are_one_cut, p13_marks_travel_with_their_records,
+    p13_units_are_buried_whole, p13_units_go_back_whole, reads_together_what_stands_apart,
+    transactions_are_all_or_nothing,
+};
 pub use self::writes::{
     counts_keys_that_become_dirty, keeps_spaces_apart, puts_and_gets, takes_any_bytes_as_id, takes_large_payloads,
     takes_many_writes_in_one_call,
@@ -100,10 +112,22 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
     p7_a_call_gets_in_whole_or_not_at_all(buffer).await;
     p7_concurrent_writers_stay_within_the_limit(buffer).await;
+    transactions_are_all_or_nothing(buffer).await;
+    reads_together_what_stands_apart(buffer).await;
+    p13_marks_travel_with_their_records(buffer).await;
+    p13_all_partitions_are_one_cut(buffer).await;
+    p13_units_go_back_whole(buffer).await;
+    p13_units_are_buried_whole(buffer).await;
+    p7_transactions_stay_within_the_limit(buffer).await;
     looks_where_records_stand(buffer).await;
     swaps_what_stands(buffer).await;
     swaps_exclude(buffer).await;
     p7_swaps_keep_to_the_limit(buffer).await;
+    lists_shapes(buffer).await;
+    forgets_the_oldest_shapes(buffer).await;
+    invalidates_what_is_clean_only(buffer).await;
+    scans_what_is_dirty(buffer).await;
+    nudges_wake_who_flushes(buffer).await;
     closes(buffer).await;
 }
 

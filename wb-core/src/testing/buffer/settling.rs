@@ -13,13 +13,13 @@ fn letter(payload: &str) -> DeadLetter {
 }
 
 impl Bench {
-    async fn attempts(&self, key: &str) -> Option<Attempts> {
+    pub(super) async fn attempts(&self, key: &str) -> Option<Attempts> {
         let found = self.done("attempts", self.space.attempts(HERE, &ids(&[key, "never seen"])).await);
         assert_eq!(found.len(), 2, "{}: attempts: one answer per id", self.check);
         found.into_iter().next().flatten()
     }
 
-    async fn letter(&self, key: &str) -> Option<DeadLetter> {
+    pub(super) async fn letter(&self, key: &str) -> Option<DeadLetter> {
         self.done("letter", self.space.letter(HERE, &id(key)).await)
     }
 

@@ -194,7 +194,7 @@ impl World {
                     let Worker { name, generation, .. } = &self.worker;
                     self.worker = Worker { name: name.clone(), epoch, ..Worker::new(*generation) };
                 }
-                Rotation::Epoch(_) | Rotation::Empty => {}
+                Rotation::Epoch(_) | Rotation::Marked(_) | Rotation::Empty => {}
                 Rotation::NotOwner => panic!("the owner cannot rotate"),
             },
             Step::Claim(limit) if self.worker.epoch > 0 => {

@@ -1,0 +1,46 @@
+-- Closes the open epochs of all partitions at one instant. KEYS: open, flushing, meta, lease, groups, groups_flushing of each
+-- partition in turn. ARGV: owner, stamp. Returns for each partition in turn what rotate.lua returns. Nothing is done unless
+-- the caller holds all leases; where epochs were left behind, those come first, and nothing is closed.
+local leases, left, replies = {}, false, {}
+for i = 4, #KEYS, 6 do leases[#leases + 1] = KEYS[i] end
+local stranger = false
+for i, holder in ipairs(redis.call('MGET', unpack(leases))) do
+  local mine = holder == ARGV[1]
+  stranger = stranger or not mine
+  replies[2 * i - 1], replies[2 * i] = mine and 0 or -1, 0
+end
+if stranger then return replies end
+for i = 1, #KEYS, 6 do
+  left = left or redis.call('EXISTS', KEYS[i + 1]) == 1
+  -- A key of a wrong type fails the script here, before anything is renamed.
+  redis.call('HLEN', KEYS[i + 2])
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 1, #KEYS, 6 do
+  local open, flushing, meta, groups, groups_flushing = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 4], KEYS[i + 5]
+  local at = (i - 1) / 3 + 1
+  if left then
+    if redis.call('EXISTS', flushing) == 1 then
+      local open_epoch = tonumber(redis.call('HGET', meta, 'open') or '1')
+      -- A removal comes first, and a number may be lost: see rotate.lua.
+      redis.call('HDEL', meta, 'stamp')
+      redis.call('HSET', meta, 'stamp', ARGV[2])
+      if open_epoch < 2 then
+        open_epoch = 2
+        redis.call('HSET', meta, 'open', open_epoch)
+      end
+      replies[at], replies[at + 1] = open_epoch - 1, redis.call('EXISTS', groups_flushing)
+    end
+  elseif redis.call('EXISTS', open) == 1 then
+    local open_epoch = tonumber(redis.call('HGET', meta, 'open') or '1')
+    local opened_at = redis.call('HGET', meta, 'opened_at') or now
+    redis.call('RENAME', open, flushing)
+    redis.call('DEL', groups_flushing)
+    local marked = redis.call('EXISTS', groups)
+    if marked == 1 then redis.call('RENAME', groups, groups_flushing) end
+    redis.call('HSET', meta, 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2])
+    replies[at], replies[at + 1] = open_epoch, marked
+  end
+end
+return replies

@@ -1,0 +1,55 @@
+-- What back_unit and bury_unit share; it stands before each of them. KEYS: flushing, meta, lease, attempts, open, dead, groups
+-- of each part in turn, then the clean copy of each record. ARGV: number of parts, mark; for each part its owner, epoch,
+-- stamp and number of records; then for each record, part by part, its id and what the step wants.
+-- Returns for each part what a step on one partition returns. All records are handled in one call, however many: what one
+-- transaction wrote must not stand half here and half there at any instant.
+local parts, records = {}, {}
+
+-- Whether all epochs are the caller's to finish; see step.lua. Takes the records out of them.
+local function holds()
+  local count = tonumber(ARGV[1])
+  local at = 3 + 4 * count
+  for part = 1, count do
+    local key, arg = 7 * part - 6, 4 * part - 1
+    local flushing, meta = KEYS[key], KEYS[key + 1]
+    if redis.call('GET', KEYS[key + 2]) ~= ARGV[arg] then return false end
+    if tonumber(redis.call('HGET', meta, 'open') or '1') - 1 ~= tonumber(ARGV[arg + 1]) then return false end
+    if redis.call('HGET', meta, 'stamp') ~= ARGV[arg + 2] then return false end
+    for i = key + 3, key + 6 do redis.call('HLEN', KEYS[i]) end
+    parts[part] = { flushing = flushing, meta = meta, epoch = ARGV[arg + 1], asked = tonumber(ARGV[arg + 3]), taken = 0 }
+    for _ = 1, parts[part].asked do
+      records[#records + 1] = {
+        part = parts[part], attempts = KEYS[key + 3], open = KEYS[key + 4], dead = KEYS[key + 5], groups = KEYS[key + 6],
+        copy = KEYS[7 * count + #records + 1], id = ARGV[at], wants = ARGV[at + 1],
+      }
+      at = at + 2
+    end
+  end
+  -- Removals are the first writes: see step.lua.
+  for _, record in ipairs(records) do
+    local part = record.part
+    record.value = redis.call('HGET', part.flushing, record.id)
+    if record.value then
+      redis.call('HDEL', part.flushing, record.id)
+      part.taken = part.taken + 1
+    end
+  end
+  return true
+end
+
+-- Ends the epochs of which nothing is left; see step.lua.
+local function finish()
+  local replies = {}
+  for i, part in ipairs(parts) do
+    if redis.call('EXISTS', part.flushing) == 1 then
+      replies[i] = { 0, part.taken }
+    elseif part.taken < part.asked and tonumber(redis.call('HGET', part.meta, 'flushed') or '0') < tonumber(part.epoch) then
+      replies[i] = { 2, part.taken }
+    else
+      redis.call('HSET', part.meta, 'flushed', part.epoch)
+      replies[i] = { 1, part.taken }
+    end
+  end
+  return replies
+end
+

@@ -1,0 +1,23 @@
+//! Shapes of an entity's struct that programs have made known.
+
+/// A shape, and since when it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeenShape {
+    /// The shape, as the program wrote it.
+    pub shape: String,
+    /// When it was first seen, in milliseconds by the buffer's clock. No two shapes have the same, and a later one has a
+    /// higher one, also when the clock goes back.
+    pub since_ms: u64,
+}
+
+impl SeenShape {
+    /// A shape that was first seen then.
+    #[must_use]
+    pub const fn new(shape: String, since_ms: u64) -> Self {
+        Self { shape, since_ms }
+    }
+
+    /// Shapes that are remembered at most, the newest ones.
+    pub const MOST: usize = 32;
+}

@@ -1,0 +1,74 @@
+//! hold: records of a newer program are left to a newer worker. They go back to `open`, uncounted.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+
+use super::claim::Claimed;
+use super::decode::{UNDECODABLE, Unreadable};
+use crate::buffer::{Attempts, BufferError};
+use crate::codec::any_field;
+use crate::entity::Entity;
+use crate::events;
+use crate::key::Id;
+use crate::lane::Lane;
+
+impl<E: Entity> Lane<E> {
+    /// Looks at what newer programs know, after a rotation: whoever wrote into what is closed now had made its shape known.
+    pub(super) async fn look_at_shapes(&self) -> Result<(), BufferError> {
+        self.shapes.look(&*self.space).await
+    }
+
+    /// Takes the records out of `due` that hold fields which only newer programs know.
+    pub(super) fn hold_newer(&self, due: &mut Vec<Claimed>) -> Vec<Claimed> {
+        let newer = self.shapes.newer().filter(|newer| newer.adds() && !self.options.accept_unknown_fields);
+        // Nobody is newer: nothing is looked at.
+        let Some(newer) = newer else { return Vec::new() };
+        let is_newer = |claimed: &mut Claimed| {
+            claimed.record.payload().is_some_and(|payload| any_field(E::FORMAT, payload, |name| newer.knows(name)))
+        };
+        due.extract_if(.., is_newer).collect()
+    }
+
+    /// Takes the records out of `unreadable` that a newer program may be able to read.
+    pub(super) fn hold_undecodable(&self, unreadable: &mut Vec<Unreadable>) -> Vec<Claimed> {
+        if self.shapes.newer().is_none() || self.options.accept_unknown_fields {
+            return Vec::new();
+        }
+        let held = unreadable.extract_if(.., |unreadable| unreadable.kind == UNDECODABLE);
+        held.map(|unreadable| unreadable.claimed).collect()
+    }
+
+    /// A cycle has come to its end.
+    pub(super) fn held_no_more(&self) {
+        if self.shapes.cycle_over() {
+            events::held_no_more(&self.scope);
+        }
+    }
+
+    /// What was counted of these records stays as it is.
+    pub(super) async fn held(&self, held: Vec<Claimed>) -> Result<Vec<(Claimed, Attempts)>, BufferError> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.counters.held.add(held.len() as u64);
+        if self.shapes.hold() {
+            events::held(&self.scope, held.len());
+        }
+        let mut by_partition: BTreeMap<u16, Vec<Claimed>> = BTreeMap::new();
+        for claimed in held {
+            by_partition.entry(claimed.epoch.partition).or_default().push(claimed);
+        }
+        let counted = by_partition.into_iter().map(|(partition, claimed)| async move {
+            let ids: Vec<Id> = claimed.iter().map(|claimed| claimed.id.clone()).collect();
+            let before = self.space.attempts(partition, &ids).await?.into_iter().chain(std::iter::repeat(None));
+            let with = claimed.into_iter().zip(before).map(|(claimed, before)| {
+                let digest = claimed.record.digest();
+                let before = before.filter(|before| before.digest == digest);
+                (claimed, before.unwrap_or(Attempts { digest, ..Attempts::default() }))
+            });
+            Ok::<_, BufferError>(with.collect::<Vec<_>>())
+        });
+        Ok(try_join_all(counted).await?.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,43 @@
+//! peek: what the buffer says, without the sink; and where a key stands.
+
+use super::get::decode;
+use crate::buffer::{Lookup, Sight};
+use crate::cache::State;
+use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::key::Id;
+use crate::lane::Lane;
+
+impl<E: Entity> Lane<E> {
+    async fn lookup(&self, partition: u16, id: &Id) -> Result<Lookup, CacheError> {
+        Ok(self.space.get(partition, std::slice::from_ref(id)).await?.pop().unwrap_or(Lookup::Absent))
+    }
+
+    pub(crate) async fn peek(&self, key: &E::Key) -> Result<Option<E>, CacheError> {
+        self.gate.open()?;
+        let id = Id::of(key)?;
+        match self.lookup(self.partition_of(&id, key)?, &id).await? {
+            Lookup::Dirty(record) | Lookup::Clean(record) => decode(&id, &record),
+            Lookup::Loading(_) | Lookup::Absent => Ok(None),
+        }
+    }
+
+    /// Looks where records are in the order in which they move, so that one on its way is not missed.
+    pub(crate) async fn state(&self, key: &E::Key) -> Result<State, CacheError> {
+        self.gate.open()?;
+        let id = Id::of(key)?;
+        let partition = self.partition_of(&id, key)?;
+        let look = self.space.look(partition, std::slice::from_ref(&id)).await?;
+        match look.sights.first().copied().unwrap_or_default() {
+            Sight { open: true, .. } => return Ok(State::Dirty),
+            Sight { flushing: true, .. } => return Ok(State::Flushing),
+            Sight { dead: true, .. } => return Ok(State::Dead),
+            Sight { .. } => {}
+        }
+        Ok(match self.lookup(partition, &id).await? {
+            Lookup::Dirty(_) => State::Dirty,
+            Lookup::Clean(record) if !record.is_tombstone() => State::Clean,
+            Lookup::Clean(_) | Lookup::Loading(_) | Lookup::Absent => State::Absent,
+        })
+    }
+}

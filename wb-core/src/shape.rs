@@ -1,0 +1,207 @@
+//! Shapes: which fields the struct of an entity has, in this program and in newer ones that work on the same records.
+//!
+//! A worker of an older program decodes a record of a newer one, does not see the fields that it does not know, and would
+//! write the row without them. So every process makes the shape of its struct known before it writes anything, and a worker
+//! looks at what is known after each rotation: whoever wrote into a closed epoch is on the list by then.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::buffer::{BufferError, SeenShape, Space};
+
+/// What a struct knows of its payloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Fields of these names.
+    Fields(BTreeSet<String>),
+    /// That cannot be told: perhaps any field.
+    Any,
+}
+
+impl Shape {
+    pub(crate) fn new(fields: Option<&[&str]>) -> Self {
+        fields.map_or(Self::Any, |fields| Self::Fields(fields.iter().map(|&name| name.to_owned()).collect()))
+    }
+
+    /// As the buffer keeps it: a sorted JSON list, or `*`.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            // Strings always have a JSON form.
+            Self::Fields(names) => serde_json::to_string(names).unwrap_or_else(|_| ANY.to_owned()),
+            Self::Any => ANY.to_owned(),
+        }
+    }
+
+    /// What is no such text may be anything.
+    fn parse(text: &str) -> Self {
+        serde_json::from_str(text).map_or(Self::Any, Self::Fields)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        match self {
+            Self::Fields(names) => names.contains(name),
+            Self::Any => true,
+        }
+    }
+}
+
+const ANY: &str = "*";
+
+/// Shapes that came after this program's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Newer {
+    own: Shape,
+    shapes: Vec<Shape>,
+}
+
+impl Newer {
+    /// Whether this field is one that only newer programs know.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        !self.own.knows(name) && self.shapes.iter().any(|shape| shape.knows(name))
+    }
+
+    /// Whether there are such fields at all.
+    pub(crate) fn adds(&self) -> bool {
+        let added = |shape: &Shape| match (&self.own, shape) {
+            (Shape::Any, _) => false,
+            (Shape::Fields(_), Shape::Any) => true,
+            (Shape::Fields(own), Shape::Fields(names)) => !names.is_subset(own),
+        };
+        self.shapes.iter().any(added)
+    }
+}
+
+/// What of `seen`, oldest first, is newer than `own`. An own shape that has fallen off the list is older than all.
+fn newer(own: &Shape, seen: &[SeenShape]) -> Option<Newer> {
+    let text = own.text();
+    let after = seen.iter().position(|seen| seen.shape == text).map_or(0, |place| place + 1);
+    let shapes: Vec<Shape> =
+        seen.get(after..).unwrap_or_default().iter().map(|seen| Shape::parse(&seen.shape)).collect();
+    (!shapes.is_empty()).then(|| Newer { own: own.clone(), shapes })
+}
+
+/// This program's shape of an entity, and what is known of others.
+#[derive(Debug)]
+pub(crate) struct Shapes {
+    own: Shape,
+    text: String,
+    /// When the own shape was first seen, in milliseconds by the buffer's clock; 0: not made known yet.
+    since_ms: AtomicU64,
+    tickets: AtomicU64,
+    latest: Mutex<Latest>,
+    /// Records were held back in this cycle, and in the one before.
+    held: (AtomicBool, AtomicBool),
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    ticket: u64,
+    newer: Option<Arc<Newer>>,
+}
+
+impl Shapes {
+    pub(crate) fn new(fields: Option<&[&str]>) -> Self {
+        let own = Shape::new(fields);
+        let text = own.text();
+        let since_ms = AtomicU64::new(0);
+        Self { own, text, since_ms, tickets: AtomicU64::new(0), latest: Mutex::default(), held: Default::default() }
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the own shape was first seen; 0 when the buffer does not say.
+    pub(crate) fn since_ms(&self) -> u64 {
+        self.since_ms.load(Ordering::Relaxed)
+    }
+
+    /// What newer programs know, as last looked at.
+    pub(crate) fn newer(&self) -> Option<Arc<Newer>> {
+        self.latest().newer.clone()
+    }
+
+    /// Makes the own shape known, where it is not, and looks at the others. Who asks later knows at least as much.
+    pub(crate) async fn look(&self, space: &dyn Space) -> Result<(), BufferError> {
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
+        let before = self.since_ms();
+        // A buffer that has lost the list is told when the shape was really first seen.
+        let seen = space.shapes(&self.text, (before > 0).then_some(before)).await?;
+        if before == 0
+            && let Some(own) = seen.iter().find(|seen| seen.shape == self.text)
+        {
+            self.since_ms.store(own.since_ms, Ordering::Relaxed);
+        }
+        let newer = newer(&self.own, &seen).map(Arc::new);
+        let mut latest = self.latest();
+        // A look that began earlier may end later.
+        if latest.ticket < ticket {
+            *latest = Latest { ticket, newer };
+        }
+        Ok(())
+    }
+
+    /// Records are held back. Returns whether that is news: none were in the cycle before, or so far in this one.
+    pub(crate) fn hold(&self) -> bool {
+        let (now, before) = &self.held;
+        !now.swap(true, Ordering::Relaxed) && !before.load(Ordering::Relaxed)
+    }
+
+    /// A cycle is over. Returns whether records were held back until then, and are no more.
+    pub(crate) fn cycle_over(&self) -> bool {
+        let (now, before) = &self.held;
+        let held = now.swap(false, Ordering::Relaxed);
+        before.swap(held, Ordering::Relaxed) && !held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(fields: &[&str]) -> SeenShape {
+        SeenShape { shape: Shape::new(Some(fields)).text(), since_ms: 1 }
+    }
+
+    #[test]
+    fn newer_shapes_are_those_that_came_later() {
+        let (v1, v2, v3) = (["id", "old"], ["id", "old", "new"], ["newest", "new", "id"]);
+        let all = [seen(&v1), seen(&v2), seen(&v3)];
+        let of = |own: &[&str]| newer(&Shape::new(Some(own)), &all);
+        let first = of(&v1).expect("two are newer");
+        assert!(first.adds() && first.knows("new") && first.knows("newest"));
+        assert!(!first.knows("old") && !first.knows("unheard of"));
+        let second = of(&v2).expect("one is newer");
+        assert!(second.knows("newest") && !second.knows("new"));
+        assert_eq!(of(&v3), None);
+        // Removed in the newest: nobody newer knows it.
+        assert!(!of(&v2).is_some_and(|newer| newer.knows("old")));
+        assert!(of(&["fallen", "off"]).is_some_and(|newer| newer.knows("old")), "older than all");
+        assert_eq!(newer(&Shape::new(Some(&v1)), &[]), None, "a buffer that keeps no list");
+    }
+
+    #[test]
+    fn what_cannot_be_told_may_be_anything() {
+        let open = SeenShape { shape: ANY.to_owned(), since_ms: 2 };
+        let named = Shape::new(Some(&["id"]));
+        let found = newer(&named, &[seen(&["id"]), open.clone()]).expect("one is newer");
+        assert!(found.adds() && found.knows("whatever") && !found.knows("id"));
+        let found = newer(&Shape::Any, &[open, seen(&["id", "new"])]).expect("one is newer");
+        assert!(!found.adds() && !found.knows("new"), "it knows all fields itself, for all that is known");
+    }
+
+    #[test]
+    fn a_pause_is_told_once() {
+        let shapes = Shapes::new(Some(&["id"]));
+        assert!(!shapes.cycle_over());
+        assert!(shapes.hold());
+        assert!(!shapes.hold(), "the same cycle");
+        assert!(!shapes.cycle_over());
+        assert!(!shapes.hold(), "the next one");
+        assert!(!shapes.cycle_over());
+        assert!(shapes.cycle_over(), "over");
+        assert!(!shapes.cycle_over(), "said already");
+        assert!(shapes.hold(), "another one");
+    }
+}

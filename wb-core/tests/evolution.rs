@@ -1,0 +1,203 @@
+//! Old and new programs over one buffer. The clock is paused.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use wb_core::testing::ScriptedSink;
+use wb_core::{CodecError, Engine, Entity, EntityOptions, Event, Format, Id, MemoryBuffer, Role, codec};
+
+/// A struct of the entity `player`.
+macro_rules! player {
+    ($(#[$attr:meta])* $name:ident { $($(#[$field_attr:meta])* $field:ident: $ty:ty),* }) => {
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        $(#[$attr])*
+        struct $name { id: u64, $($(#[$field_attr])* $field: $ty),* }
+
+        impl Entity for $name {
+            type Key = u64;
+            const NAME: &'static str = "player";
+            const FORMAT: Format = Format::Json;
+
+            fn key(&self) -> u64 {
+                self.id
+            }
+
+            fn fields() -> Option<&'static [&'static str]> {
+                codec::fields::<Self>()
+            }
+
+            fn encode(&self) -> Result<Vec<u8>, CodecError> {
+                codec::encode(Self::FORMAT, self)
+            }
+
+            fn decode(payload: &[u8]) -> Result<Self, CodecError> {
+                codec::decode(Self::FORMAT, payload)
+            }
+        }
+    };
+}
+
+player!(Old { score: u64 });
+player!(New { score: u64, #[serde(default)] rank: Option<u32> });
+player!(
+    #[serde(deny_unknown_fields)]
+    Strict { score: u64 }
+);
+player!(Renamed {
+    #[serde(alias = "score")]
+    points: u64
+});
+player!(Without { #[serde(default)] rank: Option<u32> });
+
+const EVERY: Duration = Duration::from_secs(1);
+const FOREVER: Duration = Duration::from_secs(3_600);
+
+fn options() -> EntityOptions {
+    EntityOptions::new().flush_every(EVERY).cache_ttl(Duration::from_secs(60))
+}
+
+async fn start<T: Entity + Clone>(
+    buffer: &MemoryBuffer,
+    role: Role,
+    options: EntityOptions,
+) -> (Engine, ScriptedSink<T>) {
+    let sink = ScriptedSink::new();
+    let engine = Engine::builder(buffer.clone()).role(role).entity::<T>(sink.clone(), options).start().await.unwrap();
+    (engine, sink)
+}
+
+fn owns(engine: &Engine) -> usize {
+    engine.owned()["player"].len()
+}
+
+fn new(id: u64) -> New {
+    New { id, score: id, rank: Some(7) }
+}
+
+fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<Id> {
+    ids.into_iter().map(|id| Id::of(&id).unwrap()).collect()
+}
+
+fn rows<T: Clone>(sink: &ScriptedSink<T>) -> BTreeSet<Id> {
+    sink.rows().into_keys().collect()
+}
+
+/// Old engines flush their own records and hold the new ones; a new worker takes everything over.
+async fn hold<T: Entity + Clone>(own: impl Fn(u64) -> T) {
+    let buffer = MemoryBuffer::new();
+    let (old, old_sink) = start::<T>(&buffer, Role::Both, options()).await;
+    let mut events = old.events();
+    let (writer, _) = start::<New>(&buffer, Role::Writer, options()).await;
+    let (olds, news) = (old.cache::<T>().unwrap(), writer.cache::<New>().unwrap());
+    for id in 0..50 {
+        olds.put(&own(id)).await.unwrap();
+        news.put(&new(100 + id)).await.unwrap();
+    }
+    sleep(5 * EVERY).await;
+    assert_eq!(rows(&old_sink), ids(0..50), "nothing of the others is written, and nothing of its own waits");
+    assert_eq!(news.get(&100).await.unwrap(), Some(new(100)), "what waits is readable");
+    let stats = old.stats()["player"];
+    assert!(stats.held >= 4 * 50 && stats.dead_letters == 0 && stats.dirty_keys == 50, "{stats:?}");
+    let mut pauses = 0;
+    while let Ok(Some(event)) = tokio::time::timeout(EVERY / 2, events.next()).await {
+        pauses += usize::from(matches!(event, Event::Held { .. }));
+    }
+    assert_eq!(pauses, 1, "told once");
+
+    let (worker, new_sink) = start::<New>(&buffer, Role::Worker, options()).await;
+    olds.put(&own(50)).await.unwrap();
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!((owns(&old), owns(&worker)), (0, 16), "the newer worker has all");
+    let all = |old: &ScriptedSink<T>| rows(old).union(&rows(&new_sink)).cloned().collect::<BTreeSet<_>>();
+    assert_eq!(all(&old_sink), ids((0..=50).chain(100..150)), "either has written what the old one put");
+    assert!((100..150).all(|id| new_sink.row(&Id::of(&id).unwrap()) == Some(new(id))), "with their new fields");
+    // Without it the old one works again, so that a canary can be taken back.
+    assert_eq!(worker.shutdown(FOREVER).await.unwrap().remaining, 0);
+    olds.put(&own(51)).await.unwrap();
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(owns(&old), 16);
+    assert_eq!(all(&old_sink), ids((0..=51).chain(100..150)));
+    assert_eq!(old.shutdown(FOREVER).await.unwrap().remaining, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_an_old_worker_leaves_new_fields_to_a_newer_one() {
+    hold(|id| Old { id, score: id }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_strict_struct_leaves_what_it_cannot_read_to_a_newer_worker() {
+    hold(|id| Strict { id, score: id }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_record_without_a_field_that_was_removed_waits_for_a_newer_worker() {
+    let buffer = MemoryBuffer::new();
+    let (old, old_sink) = start::<Old>(&buffer, Role::Both, options()).await;
+    let (writer, _) = start::<Without>(&buffer, Role::Writer, options()).await;
+    let record = Without { id: 1, rank: None };
+    writer.cache().unwrap().put(&record).await.unwrap();
+    sleep(5 * EVERY).await;
+    assert_eq!((old_sink.writes(), old.stats()["player"].dead_letters), (0, 0));
+    let (worker, sink) = start::<Without>(&buffer, Role::Worker, options()).await;
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(sink.row(&Id::of(&1_u64).unwrap()), Some(record));
+    drop(worker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_that_was_removed_or_renamed_is_no_reason_to_wait() {
+    let buffer = MemoryBuffer::new();
+    let (writer, _) = start::<Old>(&buffer, Role::Writer, options()).await;
+    writer.cache::<Old>().unwrap().put(&Old { id: 1, score: 5 }).await.unwrap();
+    let (engine, sink) = start::<Renamed>(&buffer, Role::Both, options()).await;
+    sleep(2 * EVERY).await;
+    assert_eq!(sink.row(&Id::of(&1_u64).unwrap()), Some(Renamed { id: 1, points: 5 }));
+    engine.shutdown(FOREVER).await.unwrap();
+    writer.cache::<Old>().unwrap().put(&Old { id: 2, score: 5 }).await.unwrap();
+    let (engine, sink) = start::<Without>(&buffer, Role::Both, options()).await;
+    sleep(2 * EVERY).await;
+    assert_eq!(sink.row(&Id::of(&2_u64).unwrap()), Some(Without { id: 2, rank: None }));
+    assert_eq!(engine.stats()["player"].held, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_rollback_records_wait_until_a_person_decides() {
+    let buffer = MemoryBuffer::new();
+    let (first, _) = start::<Old>(&buffer, Role::Both, options()).await;
+    let (newer, _) = start::<New>(&buffer, Role::Writer, options()).await;
+    newer.cache::<New>().unwrap().put(&new(1)).await.unwrap();
+    newer.shutdown(FOREVER).await.unwrap();
+    assert_eq!(first.shutdown(FOREVER).await.unwrap().remaining, 1, "it is counted");
+    let (old, sink) = start::<Old>(&buffer, Role::Both, options()).await;
+    sleep(5 * EVERY).await;
+    assert_eq!(sink.writes(), 0);
+    assert_eq!(old.shutdown(FOREVER).await.unwrap().remaining, 1);
+    let (old, sink) = start::<Old>(&buffer, Role::Both, options().accept_unknown_fields()).await;
+    sleep(5 * EVERY).await;
+    assert_eq!(sink.row(&Id::of(&1_u64).unwrap()), Some(Old { id: 1, score: 1 }));
+    assert_eq!(old.shutdown(FOREVER).await.unwrap().remaining, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_a_dead_letter_where_nobody_is_newer() {
+    let buffer = MemoryBuffer::new();
+    let (writer, _) = start::<Old>(&buffer, Role::Writer, options()).await;
+    writer.cache::<Old>().unwrap().put(&Old { id: 1, score: 5 }).await.unwrap();
+    let (newest, sink) = start::<Missing>(&buffer, Role::Both, options()).await;
+    sleep(3 * EVERY).await;
+    assert_eq!((sink.writes(), newest.stats()["player"].dead_letters), (0, 1));
+    let letter = newest.dead_letters::<Missing>().unwrap().get(&1).await.unwrap().unwrap();
+    assert_eq!((letter.kind.as_str(), letter.payload.as_slice()), ("undecodable", &br#"{"id":1,"score":5}"#[..]));
+    newest.shutdown(FOREVER).await.unwrap();
+    // The fixed struct reads it.
+    let (fixed, sink) = start::<Renamed>(&buffer, Role::Both, options()).await;
+    assert_eq!(fixed.dead_letters::<Renamed>().unwrap().replay_all().await.unwrap(), 1);
+    sleep(3 * EVERY).await;
+    assert_eq!(sink.row(&Id::of(&1_u64).unwrap()), Some(Renamed { id: 1, points: 5 }));
+}
+
+player!(Missing { points: u64 });
