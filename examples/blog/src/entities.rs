@@ -1,9 +1,14 @@
 //! The domain. Which database it goes to, and when, is said elsewhere.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use write_behind::WriteBehind;
+
+/// The time to the microsecond, which is what PostgreSQL keeps: a value must not change on its way.
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}
 
 /// Who writes. Of two editors who have read the same version the second gets a conflict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use write_behind::{Cache, Drained, Engine, EntityOptions, EntityStats, MemoryBuffer, RedisBuffer, SqlSink};
+use write_behind::{Cache, Drained, Engine, EntityOptions, EntityStats, Events, MemoryBuffer, RedisBuffer, SqlSink};
 
 use crate::database::Database;
 use crate::entities::{Author, Comment, Post};
@@ -71,6 +71,11 @@ impl Store {
     /// Figures by entity; empty once the engine is over.
     pub(crate) fn stats(&self) -> BTreeMap<&'static str, EntityStats> {
         self.engine().as_ref().map(Engine::stats).unwrap_or_default()
+    }
+
+    /// What the engine tells from now on; nothing once it is over.
+    pub(crate) fn events(&self) -> Option<Events> {
+        self.engine().as_ref().map(Engine::events)
     }
 
     /// Ends what would not end by itself.

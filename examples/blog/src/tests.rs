@@ -1,5 +1,7 @@
 //! The API over the embedded default, and what arrives in SQLite.
 
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -234,18 +236,34 @@ async fn the_page_may_load_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_stream_of_events_has_live_counts_and_ends_with_the_program() {
+async fn the_stream_of_events_has_live_counts_and_what_the_engine_does_and_ends_with_the_program() {
     let blog = Blog::open(NEVER).await;
     let (post, path) = blog.post().await;
     blog.told(StatusCode::OK, "POST", &format!("{path}/view"), Value::Null).await;
-    let mut events = blog.send("GET", "/events", Body::empty()).await.into_body().into_data_stream();
-    let first = events.next().await.unwrap().unwrap();
-    let data = str::from_utf8(&first).unwrap().strip_prefix("event: tick\ndata: ").unwrap().to_owned();
-    let tick: Value = serde_json::from_str(data.trim_end()).unwrap();
+    let events = blog.send("GET", "/events", Body::empty()).await.into_body().into_data_stream();
+    let mut events = pin!(events.map(|event| named(&event.unwrap())));
+    let tick = heard(&mut events, "tick").await;
     assert_eq!(tick["posts"], json!([{ "id": post["id"], "views": 1, "stored_views": null }]));
+    blog.flush().await;
+    let told = heard(&mut events, "engine").await;
+    assert!(told["text"].as_str().unwrap().starts_with("author: 1 row written in "), "{told}");
+
     blog.store.leave();
-    let rest = tokio::time::timeout(Duration::from_secs(5), events.collect::<Vec<_>>()).await;
+    let rest = tokio::time::timeout(Duration::from_secs(10), events.collect::<Vec<_>>()).await;
     assert!(rest.is_ok(), "the stream ends");
+}
+
+/// What the next event of that name says.
+async fn heard(events: &mut (impl Stream<Item = (String, Value)> + Unpin), name: &str) -> Value {
+    let mut heard = events.filter(|event| ready(event.0 == name));
+    tokio::time::timeout(Duration::from_secs(10), heard.next()).await.unwrap().unwrap().1
+}
+
+/// The name of a server-sent event, and what it says.
+fn named(event: &[u8]) -> (String, Value) {
+    let text = str::from_utf8(event).unwrap();
+    let (name, data) = text.trim_end().split_once("\ndata: ").unwrap();
+    (name.strip_prefix("event: ").unwrap().to_owned(), serde_json::from_str(data).unwrap())
 }
 
 #[tokio::test]

@@ -6,13 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::failure::Failure;
 use super::input::{Body, Key, text};
-use crate::entities::Comment;
+use crate::entities::{Comment, now};
 use crate::store::Store;
 
 #[derive(Deserialize)]
@@ -40,7 +39,7 @@ pub(crate) async fn create(
         post_id,
         author: text("author", draft.author, 80)?,
         text: text("text", draft.text, 2_000)?,
-        created_at: Utc::now(),
+        created_at: now(),
     };
     if store.posts.get(&post_id).await?.is_none() {
         // Were it deleted right after this, the comment would become a dead letter: nobody waits for the database.

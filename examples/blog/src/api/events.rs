@@ -1,4 +1,5 @@
-//! What changes, as server-sent events: `tick` with live counts and figures, four times a second.
+//! What changes, as server-sent events: `tick` with live counts and figures, four times a second, and `engine` with what the
+//! engine tells.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::feed::line;
 use super::posts::newest;
 use super::stats::{Stats, figures};
 use crate::store::Store;
@@ -39,7 +41,9 @@ struct Count {
 
 pub(crate) async fn stream(State(store): State<Arc<Store>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let left = store.left();
-    let events = ticks(store).take_until(left).map(Ok);
+    let told = stream::iter(store.events()).flatten();
+    let told = told.filter_map(async |event| line(&event).map(|line| named("engine", &line)));
+    let events = stream::select(told, ticks(store)).take_until(left).map(Ok);
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 

@@ -59,10 +59,16 @@ impl Failure {
             }
             Self::Cache(error) => {
                 let status = status(&error);
-                if status.is_server_error() {
-                    tracing::error!(error = chain(&error), "request failed");
+                if !status.is_server_error() {
+                    return (status, json!({ "error": chain(&error) }));
                 }
-                (status, json!({ "error": chain(&error) }))
+                // What is inside is not for strangers, but for the log.
+                tracing::error!(error = chain(&error), "request failed");
+                let text = match error {
+                    CacheError::Buffer(error) => format!("the buffer failed: {}", error.kind()),
+                    error => error.to_string(),
+                };
+                (status, json!({ "error": text }))
             }
             Self::Database(error) => {
                 tracing::error!(error = chain(&error), "request failed");

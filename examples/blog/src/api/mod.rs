@@ -20,6 +20,7 @@ mod authors;
 mod comments;
 mod events;
 mod failure;
+mod feed;
 mod input;
 mod posts;
 mod stats;

@@ -7,13 +7,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::failure::Failure;
 use super::input::{Body, Key, text};
-use crate::entities::{Post, PostPatch};
+use crate::entities::{Post, PostPatch, now};
 use crate::store::Store;
 
 /// Posts that a list has at most.
@@ -57,7 +56,7 @@ pub(crate) async fn create(
         title: text("title", draft.title, 200)?,
         body: text("body", draft.body, 20_000)?,
         views: 0,
-        created_at: Utc::now(),
+        created_at: now(),
     };
     if store.authors.get(&post.author_id).await?.is_none() {
         // The foreign key would refuse it too, but not before the answer.
