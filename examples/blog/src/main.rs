@@ -21,7 +21,8 @@ mod entities;
 mod fresh;
 mod schema;
 mod store;
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
