@@ -55,14 +55,19 @@ macro_rules! structs {
                 pub(crate) owner: String,
             }
 
-            /// A type that does not read what the old one wrote.
+            /// A field does not read what the old struct wrote.
             #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
             #[wb(name = "account", table = "accounts", format = $text)]
             pub(crate) struct Retyped {
                 #[wb(key)]
                 pub(crate) id: i64,
                 pub(crate) owner: String,
-                pub(crate) balance: bool,
+                #[serde(deserialize_with = "from_text")]
+                pub(crate) balance: i64,
+            }
+
+            fn from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };

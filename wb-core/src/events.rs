@@ -236,10 +236,12 @@ pub(crate) fn fill_failed(scope: &Scope, error: &BufferError) {
     tracing::warn!(entity = scope.entity, error = chain(error), "loaded record not filled in");
 }
 
+#[cfg(feature = "redis")]
 pub(crate) fn signals_lost(error: &BufferError) {
     tracing::warn!(error = chain(error), "signals of other processes not heard, trying again");
 }
 
+#[cfg(feature = "redis")]
 pub(crate) fn signals_heard() {
     tracing::debug!("signals of other processes heard");
 }

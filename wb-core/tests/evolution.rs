@@ -70,7 +70,7 @@ async fn start<T: Entity + Clone>(
 }
 
 fn owns(engine: &Engine) -> usize {
-    engine.owned()["player"].len()
+    engine.owned().get("player").unwrap().len()
 }
 
 fn new(id: u64) -> New {
@@ -99,7 +99,7 @@ async fn hold<T: Entity + Clone>(own: impl Fn(u64) -> T) {
     sleep(5 * EVERY).await;
     assert_eq!(rows(&old_sink), ids(0..50), "nothing of the others is written, and nothing of its own waits");
     assert_eq!(news.get(&100).await.unwrap(), Some(new(100)), "what waits is readable");
-    let stats = old.stats()["player"];
+    let stats = *old.stats().get("player").unwrap();
     assert!(stats.held >= 4 * 50 && stats.dead_letters == 0 && stats.dirty_keys == 50, "{stats:?}");
     let mut pauses = 0;
     while let Ok(Some(event)) = tokio::time::timeout(EVERY / 2, events.next()).await {

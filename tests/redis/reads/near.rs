@@ -136,7 +136,7 @@ async fn no_read_is_older_than_an_acknowledged_write_of_its_process() {
                     players.put(&Player::new(id, score)).await.unwrap();
                 }
                 acked.get(id as usize).unwrap().store(score, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_micros(300 * (score % 3))).await;
+                tokio::time::sleep(Duration::from_millis(score % 8)).await;
             }
         }));
     }
@@ -164,6 +164,7 @@ async fn no_read_is_older_than_an_acknowledged_write_of_its_process() {
         task.unwrap();
     }
     let stats = engine.stats().remove("player").unwrap();
-    assert!(stats.near_hits > 1_000 && stats.near_misses > 1_000, "they raced: {stats:?}");
+    let raced = stats.near_hits > 20 && stats.near_misses > 100 && stats.near_invalidations > 20;
+    assert!(raced, "{stats:?}");
     engine.shutdown(PATIENCE).await.unwrap();
 }

@@ -133,9 +133,9 @@ impl<E: Entity> Near<E> {
         let kept = self.0.as_ref()?;
         let found = kept.find(id);
         if found.is_some() {
-            kept.hits.add(1)
+            kept.hits.add(1);
         } else {
-            kept.misses.add(1)
+            kept.misses.add(1);
         }
         found
     }
