@@ -3,6 +3,7 @@
 use write_behind::testing::sink as suite;
 
 use crate::entities::{Membership, Player, Renamed, Versioned};
+use crate::merges::Shared;
 use crate::server::{on_replica_set, on_standalone};
 use write_behind::mongo::MongoSink;
 
@@ -29,4 +30,9 @@ async fn a_standalone_server() {
 #[tokio::test]
 async fn a_version_that_guards() {
     on_standalone(|database| async move { suite::all::<Versioned>(&MongoSink::new(database)).await }).await;
+}
+
+#[tokio::test]
+async fn documents_that_are_merged() {
+    on_replica_set(|database| async move { suite::all::<Shared>(&MongoSink::new(database)).await }).await;
 }

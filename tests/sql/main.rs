@@ -27,4 +27,5 @@ mod postgres_types;
 mod refusals;
 mod silent;
 mod speed;
+mod unmapped;
 mod zoo;

@@ -91,7 +91,6 @@ async fn half_of_a_batch_without_parents_costs_a_few_statements(database: Databa
         assert!(error.to_string().contains(&format!("`{id}`")) && error.to_string().contains("theNumber"), "{error}");
     }
     assert_eq!(raw::<Child>(sink, "id").await.len(), 1_000 - orphans.len());
-    println!("{} statements", report.statements);
     // Halving takes nearly a thousand.
     assert!(report.statements <= 40, "{}", report.statements);
 

@@ -50,6 +50,17 @@ pub trait Entity: Sized + Send + Sync + 'static {
     const VERSIONED: bool = false;
     /// [`NAME`](Self::NAME)s of the entities that rows of this one refer to by foreign keys (`#[wb(belongs_to = "...")]`):
     /// they are written before it, and deleted after it.
+    ///
+    /// - A row is written after everything that its parents had waiting when its epoch was closed, whoever flushes it. A
+    ///   parent that was put before its child is in the sink before it.
+    /// - A row is deleted after everything that its children had waiting when the delete was first seen by a flush. Until
+    ///   then it is read as deleted, and counts as dirty.
+    /// - A child that is put before its parent, or a parent that is deleted before its children, is
+    ///   [`Deferred`](crate::ErrorKind::Deferred) by a sink with foreign keys and tried again; see
+    ///   [`RetryPolicy::deferrals`](crate::RetryPolicy::deferrals).
+    ///
+    /// This holds for parents in the same engine. Entities that belong to each other in a circle are refused; an entity may
+    /// belong to itself, and then nothing waits: the rows are tried again until their parents are there.
     const PARENTS: &'static [&'static str] = &[];
 
     /// The key of this value.
@@ -105,6 +116,15 @@ pub trait Entity: Sized + Send + Sync + 'static {
     /// When the payload is not a value of this struct, for example because an older version wrote it.
     fn decode(payload: &[u8]) -> Result<Self, CodecError>;
 }
+
+/// An entity whose records are only ever added (`#[wb(append)]`): comments, events, lines of an audit. Derived; by hand,
+/// implement it where [`Entity::APPEND`] is `true`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not append-only",
+    label = "values of this type are not appended",
+    note = "put `#[wb(append)]` on the struct, or write it with `engine.cache::<{Self}>()`"
+)]
+pub trait AppendOnly: Entity {}
 
 /// The type of a `#[wb(version)]` field: an integer, or a newtype of yours that implements this.
 ///

@@ -200,12 +200,28 @@ pub enum CacheError {
     Closed,
 }
 
-/// The engine has no such entity.
+/// The engine has no such entity, or it is not used like this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("entity `{entity}` was not given to this engine; add `.entity::<...>(sink, options)` to its builder")]
+#[error("entity `{entity}` {advice}")]
+#[non_exhaustive]
 pub struct UnknownEntity {
     /// The entity.
     pub entity: &'static str,
+    /// What is wrong, and what to do.
+    pub advice: &'static str,
+}
+
+impl UnknownEntity {
+    /// The builder was not given it.
+    pub(crate) const fn absent(entity: &'static str) -> Self {
+        let advice = "was not given to this engine; add `.entity::<...>(sink, options)` to its builder";
+        Self { entity, advice }
+    }
+
+    /// It has no states that could be read or replaced.
+    pub(crate) const fn append_only(entity: &'static str) -> Self {
+        Self { entity, advice: "is append-only and has no cache; write it with `engine.appender::<...>()`" }
+    }
 }
 
 /// An error and its sources in one line: `a: b: c`.

@@ -40,6 +40,21 @@ impl Id {
         Self(bytes)
     }
 
+    /// An id for an entry of a log whose key cannot be read: no text starts with its first byte. The number of the entry
+    /// keeps equal payloads apart.
+    pub(crate) fn unreadable(digest: u64, number: u64) -> Self {
+        let mut bytes = Self::UNREADABLE.to_vec();
+        bytes.extend_from_slice(format!("{digest:016x}-{number}").as_bytes());
+        Self(Bytes::from(bytes))
+    }
+
+    /// Whether it may be one of [`unreadable`](Self::unreadable); a key of bytes may look like one.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.0.starts_with(Self::UNREADABLE)
+    }
+
+    const UNREADABLE: &'static [u8] = b"\xffentry:";
+
     /// The key that this id is the text of.
     ///
     /// # Errors

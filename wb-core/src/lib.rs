@@ -1,5 +1,6 @@
 //! Core of write-behind. Use it through the `write-behind` crate.
 
+mod appender;
 mod backlog;
 pub mod buffer;
 mod cache;
@@ -32,6 +33,8 @@ mod options;
 mod pace;
 mod partition;
 mod passage;
+#[doc(hidden)]
+pub mod patch;
 mod postponed;
 mod pressure;
 mod record;
@@ -43,6 +46,7 @@ mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use appender::{Appended, Appender};
 #[cfg(feature = "redis")]
 pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};
 pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
@@ -52,7 +56,7 @@ pub use codec::{CodecError, Format};
 pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
 pub use doctor::{Finding, Severity};
 pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder, Transaction, TransactionError};
-pub use entity::{Entity, VersionField};
+pub use entity::{AppendOnly, Entity, VersionField};
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
 pub use event::{Event, Events};
 pub use hook::BeforeFlush;

@@ -37,9 +37,25 @@ fn key(id: &Id, record: &Record) -> u64 {
     digest(&[id.as_bytes(), record.as_bytes()])
 }
 
+impl Waits {
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.by_payload.len() >= MOST && self.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY) {
+            // Flushed by somebody else, or superseded.
+            self.by_payload.retain(|_, wait| wait.until > now);
+            self.swept = Some(now);
+        }
+        self.by_payload.len() < MOST
+    }
+}
+
 impl Postponed {
     fn waits(&self) -> MutexGuard<'_, Waits> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more would be remembered.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waits().has_room(Instant::now())
     }
 
     /// This payload is not tried again before `wait` is over.
@@ -47,12 +63,7 @@ impl Postponed {
         let now = Instant::now();
         let Some(until) = now.checked_add(wait) else { return };
         let mut waits = self.waits();
-        if waits.by_payload.len() >= MOST && waits.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY) {
-            // Flushed by somebody else, or superseded.
-            waits.by_payload.retain(|_, wait| wait.until > now);
-            waits.swept = Some(now);
-        }
-        if waits.by_payload.len() < MOST {
+        if waits.has_room(now) {
             waits.by_payload.insert(key(id, record), Wait { until, attempts });
         }
     }
@@ -104,6 +115,7 @@ mod tests {
         };
         fill(0);
         assert_eq!(postponed.waits().by_payload.len(), MOST);
+        assert!(!postponed.has_room());
         tokio::time::advance(Duration::from_secs(2)).await;
         fill(MOST * 2);
         assert_eq!(postponed.waits().by_payload.len(), MOST, "what is due makes room");

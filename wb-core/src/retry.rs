@@ -71,7 +71,8 @@ impl RetryPolicy {
     /// How often a record may be deferred (a foreign key's parent is not there yet) before it becomes a dead letter; at
     /// least 1. Counted apart from [`attempts`](Self::attempts). The waits grow like those of other refusals, but to
     /// 5 s at most, so that a child is flushed soon after its parent; the default gives a parent some five minutes to
-    /// arrive. Default: 60.
+    /// arrive. More than 65 536 records at a time are not remembered to wait: those beyond are tried at every flush, and
+    /// their deferrals are not counted meanwhile. Default: 60.
     pub const fn deferrals(mut self, deferrals: u32) -> Self {
         self.deferrals = deferrals;
         self
@@ -186,6 +187,12 @@ pub(crate) fn judge(kind: ErrorKind, before: Counts, policy: &RetryPolicy, chanc
     }
 }
 
+/// Whether a refusal is counted. What nobody can remember to let wait is tried at every flush: it would use its deferrals up
+/// long before its parent comes, so that only the first one counts.
+pub(crate) const fn counts(kind: ErrorKind, before: Counts, remembered: bool) -> bool {
+    remembered || !matches!(kind, ErrorKind::Deferred) || before.deferrals == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +270,17 @@ mod tests {
         // No policy lets a record try again past its own cap.
         let hasty = RetryPolicy::new().cap(Duration::from_millis(150));
         assert_eq!(judge(ErrorKind::Deferred, Counts { attempts: 0, deferrals: 7 }, &hasty, 0.5).1, millis(150));
+    }
+
+    #[test]
+    fn a_deferral_that_does_not_wait_is_not_counted() {
+        let before = |deferrals| Counts { attempts: 0, deferrals };
+        for deferrals in [0, 1, 59] {
+            assert!(counts(ErrorKind::Deferred, before(deferrals), true));
+            assert!(counts(ErrorKind::Rejected, before(deferrals), false), "its own fault, however often it is tried");
+        }
+        assert!(counts(ErrorKind::Deferred, before(0), false), "what was refused is told from what is held");
+        assert!(!counts(ErrorKind::Deferred, before(1), false));
     }
 
     #[test]

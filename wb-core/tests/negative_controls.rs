@@ -67,3 +67,10 @@ fn negative_control_p3_back_overwrites_in_memory() {
     let broken = breaks(Mechanism::BackIfAbsent);
     assert!(broken.contains("reads wrong") || broken.contains("the sink goes back"), "{broken}");
 }
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "a trim takes off what was read")]
+async fn negative_control_p1_a_trim_of_anything_in_memory() {
+    let buffer = Without(MemoryBuffer::new(), Mechanism::AckCheck);
+    wb_core::testing::buffer::p1_a_trim_takes_off_what_was_read(&buffer).await;
+}

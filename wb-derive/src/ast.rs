@@ -3,14 +3,16 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
-use syn::{Data, DeriveInput, Fields, Generics, Ident, Type};
+use syn::{Data, DeriveInput, Fields, Generics, Ident, Type, Visibility};
 
 use crate::attr::{FieldWords, StructWords};
+use crate::case::Case;
 use crate::ctxt::Mistakes;
 use crate::foreign::{SeaField, SeaStruct, SerdeField, SerdeStruct};
 
 /// The struct.
 pub(crate) struct Input<'a> {
+    pub(crate) vis: &'a Visibility,
     pub(crate) ident: &'a Ident,
     pub(crate) generics: &'a Generics,
     pub(crate) words: StructWords,
@@ -23,6 +25,7 @@ pub(crate) struct Input<'a> {
 
 /// A field of it.
 pub(crate) struct Field<'a> {
+    pub(crate) vis: &'a Visibility,
     pub(crate) ident: &'a Ident,
     pub(crate) ty: &'a Type,
     pub(crate) words: FieldWords,
@@ -35,6 +38,7 @@ impl<'a> Input<'a> {
     pub(crate) fn parse(input: &'a DeriveInput, mistakes: &mut Mistakes) -> Self {
         let sea = SeaStruct::parse(&input.ident, &input.attrs);
         Self {
+            vis: &input.vis,
             ident: &input.ident,
             generics: &input.generics,
             words: StructWords::parse(&input.attrs, mistakes),
@@ -79,12 +83,20 @@ impl Field<'_> {
 
     /// The field's name in serde's documents.
     pub(crate) fn document_name(&self, serde: &SerdeStruct) -> String {
-        let name = self.name();
-        match (&self.serde.rename, serde.rename_all) {
-            (Some(rename), _) => rename.clone(),
-            (None, Some(case)) => case.apply(&name),
-            (None, None) => name,
-        }
+        named(self.name(), self.serde.rename.as_ref(), serde.rename_all)
+    }
+
+    /// The field's name in documents that serde reads; the same, unless its names for the two ways differ.
+    pub(crate) fn name_when_read(&self, serde: &SerdeStruct) -> String {
+        named(self.name(), self.serde.rename_when_read.as_ref(), serde.rename_all_when_read)
+    }
+}
+
+fn named(name: String, rename: Option<&String>, rename_all: Option<Case>) -> String {
+    match (rename, rename_all) {
+        (Some(rename), _) => rename.clone(),
+        (None, Some(case)) => case.apply(&name),
+        (None, None) => name,
     }
 }
 
@@ -127,6 +139,7 @@ fn fields<'a>(input: &'a DeriveInput, mistakes: &mut Mistakes) -> Vec<Field<'a>>
         .iter()
         .filter_map(|field| {
             Some(Field {
+                vis: &field.vis,
                 ident: field.ident.as_ref()?,
                 ty: &field.ty,
                 words: FieldWords::parse(&field.attrs, mistakes),

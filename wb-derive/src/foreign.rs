@@ -5,7 +5,7 @@
 use proc_macro2::Span;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Meta, Token};
+use syn::{Attribute, ExprPath, Ident, Meta, Token};
 
 use crate::attr::literal;
 use crate::case::Case;
@@ -15,6 +15,8 @@ use crate::case::Case;
 pub(crate) struct SerdeStruct {
     /// The case rule of the fields' names when written.
     pub(crate) rename_all: Option<Case>,
+    /// The same of the names that are read.
+    pub(crate) rename_all_when_read: Option<Case>,
     /// Another type is written in the struct's place (`into`), so its fields' names are unknown.
     pub(crate) other_type: Option<Span>,
 }
@@ -24,6 +26,12 @@ pub(crate) struct SerdeStruct {
 pub(crate) struct SerdeField {
     /// The field's name when written.
     pub(crate) rename: Option<String>,
+    /// The field's name when read.
+    pub(crate) rename_when_read: Option<String>,
+    /// More names that are read.
+    pub(crate) aliases: Vec<String>,
+    /// The function of the user's choice that reads the field.
+    pub(crate) read_with: Option<ExprPath>,
     /// The field is not written at all.
     pub(crate) skip: Option<Span>,
     /// The field is not written, or not read back: its value does not survive.
@@ -50,6 +58,7 @@ impl SerdeStruct {
         for meta in metas(attrs, "serde") {
             if meta.path().is_ident("rename_all") {
                 said.rename_all = name_when_written(&meta).as_deref().and_then(Case::from_word);
+                said.rename_all_when_read = name_when_read(&meta).as_deref().and_then(Case::from_word);
             } else if meta.path().is_ident("into") {
                 said.other_type = Some(meta.span());
             }
@@ -65,6 +74,9 @@ impl SerdeField {
             let path = meta.path();
             if path.is_ident("rename") {
                 said.rename = name_when_written(&meta);
+                said.rename_when_read = name_when_read(&meta);
+            } else if path.is_ident("alias") {
+                said.aliases.extend(name_when_read(&meta));
             } else if path.is_ident("skip") || path.is_ident("skip_serializing") {
                 said.skip = Some(path.span());
                 said.lost = Some(path.span());
@@ -74,6 +86,7 @@ impl SerdeField {
                 said.flatten = Some(path.span());
             } else if ["with", "serialize_with", "deserialize_with"].iter().any(|word| path.is_ident(word)) {
                 said.with = Some(path.span());
+                said.read_with = said.read_with.or_else(|| read_with(&meta));
             }
         }
         said
@@ -135,14 +148,36 @@ fn metas(attrs: &[Attribute], name: &str) -> Vec<Meta> {
 
 /// `rename = "name"`, or the `serialize` part of `rename(serialize = "name", deserialize = "other")`.
 fn name_when_written(meta: &Meta) -> Option<String> {
+    name_in(meta, "serialize")
+}
+
+/// The same of the `deserialize` part.
+fn name_when_read(meta: &Meta) -> Option<String> {
+    name_in(meta, "deserialize")
+}
+
+fn name_in(meta: &Meta, way: &str) -> Option<String> {
     match meta {
         Meta::NameValue(pair) => literal(&pair.value).map(syn::LitStr::value),
         Meta::List(list) => list
             .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
             .ok()?
             .iter()
-            .find(|part| part.path().is_ident("serialize"))
-            .and_then(name_when_written),
+            .find(|part| part.path().is_ident(way))
+            .and_then(|part| name_in(part, way)),
         Meta::Path(_) => None,
     }
+}
+
+/// `deserialize_with = "function"`, or the function of that name in `with = "module"`.
+fn read_with(meta: &Meta) -> Option<ExprPath> {
+    let Meta::NameValue(pair) = meta else { return None };
+    let text = literal(&pair.value)?;
+    let mut path: ExprPath = text.parse().ok()?;
+    if meta.path().is_ident("with") {
+        path.path.segments.push(Ident::new("deserialize", text.span()).into());
+    } else if !meta.path().is_ident("deserialize_with") {
+        return None;
+    }
+    Some(path)
 }

@@ -5,6 +5,7 @@
 mod ast;
 mod attr;
 mod case;
+mod change;
 mod check;
 mod ctxt;
 mod expand;
@@ -56,6 +57,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `schema = "blog"` | the connection's | the table's schema |
 /// | `rename_all = "camelCase"` | the fields' names | case of the column names: any of serde's rules (below) |
 /// | `collection = "posts"` | no MongoDB mapping | the collection |
+/// | `merge` | documents are replaced | fields that others keep in the document stay (below) |
+/// | `patch = "PostChanges"` | `PostPatch` for `Post` | name of the patch type (below) |
 /// | `native_bson` | serde's forms | every field whose type has a native BSON form is stored in it (below) |
 /// | `format = "json"` | `"json"` | how payloads are written: `"json"`, or `"msgpack"` (MessagePack with named fields) |
 /// | `crate = "path"` | `::write_behind` | where the framework is, if it is re-exported |
@@ -70,7 +73,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `key` | part of the key | `skip`, `json`, `insert_only` |
 /// | `rename = "headline"` | name of the column | `skip` |
 /// | `json` | stored in a JSON column, through serde | `key`, `skip` |
-/// | `insert_only` | column written when the row is inserted, left alone when it is updated | `key`, `skip` |
+/// | `insert_only` | written when the row is inserted, left alone when it is updated; in documents with `merge` only | `key`, `skip`, `append` |
+/// | `counter = "LIKES"` | name of the field's counter (below); makes one for a type that is no plain number | `key`, `skip`, `insert_only`, `version`, `append` |
 /// | `version` | number of the state, which never goes down (below) | `key`, `skip`, `json`, `insert_only` |
 /// | `belongs_to = "Post"` | the field is a foreign key to the key of this entity (below) | `json`, `skip` |
 /// | `skip` | in the buffer, but not stored; `Default::default()` when loaded from the sink | all others |
@@ -105,6 +109,53 @@ use syn::{DeriveInput, parse_macro_input};
 ///     pub text: String,
 /// }
 /// ```
+///
+/// # Counters and patches
+///
+/// **Counters.** Each field of a plain number type (`i8` to `i64`, `u8` to `u64`, `isize`, `usize`, `f32`, `f64`, written as
+/// such) has a constant of the type `Counter`, named as the field in capitals and as visible as it:
+///
+/// ```rust,ignore
+/// posts.increment(&id, Post::VIEWS, 1).await?;
+/// ```
+///
+/// Key, version, `insert_only` and `skip` fields have none, nor has what serde loses. `counter = "LIKE_COUNT"` gives the
+/// constant another name, where yours has that one already (or a trait's, such as `Entity::NAME` for a field `name`), and
+/// makes one for a type of yours that implements `CounterField`, or for an alias of a number.
+///
+/// **Patches.** Beside the struct stands its patch, as visible as it: a struct of the same fields, each in an `Option`. Not in
+/// it are what never changes by a patch (keys, the version, which is raised by itself, and `insert_only` fields) and what
+/// serde loses. A struct with nothing left has none.
+///
+/// ```rust,ignore
+/// posts.patch(&id, PostPatch { title: Some("new".into()), editor: Some(None), ..Default::default() }).await?;
+/// ```
+///
+/// It is `Default` (no change), `Patch<Post>`, and where all of its fields are also `Clone`, `Debug` and `PartialEq`. To be
+/// applied it needs fields that are `Clone`: what is not is an error where the patch is used, not where the struct is derived.
+/// The patch of a generic struct has its parameters, and a field of its own to hold them. If the module has a type of that
+/// name already ("the name `PostPatch` is defined multiple times"), choose another with `patch = "..."`. Under SeaORM it is
+/// `ModelPatch`.
+///
+/// A patch can be read by serde, as the body of a request: a field that is absent is left alone, `null` makes an `Option`
+/// nothing (`Some(None)`). Fields have the names that serde reads for the entity (`rename`, `rename_all`, `alias`), and its
+/// forms (`with`, `deserialize_with`); unknown fields and fields that come twice are errors. A `flatten` field, and a field of
+/// a type parameter with a `with`, can be patched in Rust only.
+///
+/// **Versions.** `update`, `increment` and `patch` raise the `version` by one. A `put` raises nothing: a state whose version is
+/// not above that of the state which it replaces is a `CacheError::Conflict`, and is not stored.
+///
+/// # Columns and fields of others
+///
+/// Columns that the struct does not have are never written: they keep what others write there, and get their default when a
+/// row is inserted. A field that is `None` becomes NULL.
+///
+/// A document is replaced as a whole, so that it is what `replace_one(&t)` would leave: what others added is gone after the
+/// next flush, and `insert_only` is written with every state (the engine's start says so in a note). With `merge` each field of
+/// the struct is set in the document (`$set`), and unset where it is absent or null (`$unset`); `insert_only` fields are set
+/// only when the document is inserted (`$setOnInsert`); everything else in the document stays until the record is deleted.
+/// Fields are replaced as a whole, also those that are documents. A struct that denies unknown fields is loaded without those
+/// of others. `merge` needs the names of all fields, so it goes with neither serde's `flatten` nor `into`.
 ///
 /// # serde's attributes
 ///

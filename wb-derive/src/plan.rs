@@ -50,6 +50,12 @@ pub(crate) enum Stored {
 pub(crate) struct Mongo<'a> {
     pub(crate) collection: LitStr,
     pub(crate) rules: Vec<Rule<'a>>,
+    /// The fields of others in the document stay.
+    pub(crate) merge: bool,
+    /// Names of the stored fields in serde's document.
+    pub(crate) fields: Vec<LitStr>,
+    /// Those that are written on insert only.
+    pub(crate) insert_only: Vec<LitStr>,
     /// Name of the version field in serde's document.
     pub(crate) version: Option<LitStr>,
     /// Name and form of each key field, in the order of the keys.

@@ -30,7 +30,7 @@ pub(crate) struct Guard<'g> {
 }
 
 impl<'a> Statement<'a> {
-    /// Replaces the document of this key, or inserts it.
+    /// Replaces the document of this key, or inserts it; or the same of an update with operators.
     pub(crate) fn upsert(id: &'a Id, key: &RawBson, document: &RawDocument) -> Self {
         Self::new(id, key, document)
     }
@@ -38,13 +38,11 @@ impl<'a> Statement<'a> {
     /// The same, but a stored document stays whose version is higher; the same version is replaced, because a batch may
     /// be written again.
     ///
-    /// A pipeline, because with the version in the query a document that stays would look absent, and be inserted.
-    pub(crate) fn guarded(id: &'a Id, key: &RawBson, document: &RawDocument, guard: Guard<'_>) -> Self {
+    /// `new` is an expression of the new document. A pipeline, because with the version in the query a document that stays would look absent, and be inserted.
+    pub(crate) fn guarded(id: &'a Id, key: &RawBson, new: RawDocumentBuf, guard: Guard<'_>) -> Self {
         let stored = format!("${}", guard.field);
         // BSON orders numbers before texts: what is no number is no version, and does not stay.
         let stays = rawdoc! { "$and": [{ "$gt": [&*stored, guard.version] }, { "$lt": [&*stored, ""] }] };
-        // As a literal: nothing in the document is an expression.
-        let new = rawdoc! { "$literal": document.to_owned() };
         let choice = rawdoc! { "$replaceWith": { "$cond": [stays, "$$ROOT", new] } };
         Self::new(id, key, RawArrayBuf::from_iter([choice]))
     }

@@ -8,6 +8,7 @@ use bson::raw::{CStr, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 use bson::{Bson, Document};
 
 use crate::entity::{FieldRule, MappingError, MongoEntity};
+use crate::merge::own_fields;
 
 /// The document of a value: serde's form with the key as `_id`, its field rules applied.
 ///
@@ -26,9 +27,23 @@ pub fn to_raw<E: MongoEntity>(value: &E) -> Result<RawDocumentBuf, MappingError>
 pub fn from_raw<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingError> {
     let rules = E::rules();
     if rules.is_empty() {
-        return from_serde_form(document);
+        return from_fields(document);
     }
-    from_serde_form(&unruled(document, rules)?)
+    from_fields(&unruled(document, rules)?)
+}
+
+/// A merged document may have the fields of others, and lacks what is null.
+fn from_fields<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingError> {
+    let error = match from_serde_form(document) {
+        Err(error) if E::MERGE => error,
+        outcome => return outcome,
+    };
+    for own in own_fields::<E>(document)? {
+        if let Ok(value) = from_serde_form(&own) {
+            return Ok(value);
+        }
+    }
+    Err(error)
 }
 
 /// The `_id` of a key, ready for a command.

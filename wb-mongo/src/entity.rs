@@ -7,11 +7,23 @@ use wb_core::Entity;
 ///
 /// The document is what `Collection<T>::insert_one(&t)` would have stored, with the key as `_id`; the rules name
 /// the fields that differ.
+///
+/// The stored document is replaced as a whole. With [`MERGE`](Self::MERGE) the entity's fields are set in it one by one, and
+/// those that are absent or null in the new document are unset; fields that others keep in the document stay, until the
+/// record is deleted.
 pub trait MongoEntity: Entity + serde::Serialize + serde::de::DeserializeOwned {
     /// Name of the collection.
     const COLLECTION: &'static str;
     /// Name of the `#[wb(version)]` field in the document, where there is one.
     const VERSION: Option<&'static str> = None;
+
+    /// Whether the stored document keeps the fields that the entity does not have (`#[wb(merge)]`).
+    const MERGE: bool = false;
+    /// Names of the stored fields in the document, in the order of the struct.
+    const FIELDS: &'static [&'static str] = &[];
+    /// Those of the `#[wb(insert_only)]` fields. They are set when a document is inserted, and left alone when it is
+    /// updated; only [`MERGE`](Self::MERGE) can do that: a document that is replaced has them as the record has.
+    const INSERT_ONLY: &'static [&'static str] = &[];
 
     /// Fields whose stored form is not serde's.
     fn rules() -> &'static [FieldRule<Self>];

@@ -33,6 +33,9 @@ pub(crate) async fn examine<E: MongoEntity>(sink: &MongoSink, scope: &Scope) -> 
     } else {
         findings.extend(fences(sink, scope).await?);
     }
+    if !E::MERGE && !E::INSERT_ONLY.is_empty() {
+        findings.push(replaced(E::INSERT_ONLY, &entity));
+    }
     findings.extend(collection(sink, E::COLLECTION, &entity).await?);
     Ok(findings)
 }
@@ -105,6 +108,18 @@ fn write_concern(sink: &MongoSink, server: &Server) -> Option<Finding> {
              in the buffer; {advice}"
         )),
     }
+}
+
+fn replaced(insert_only: &[&str], entity: &str) -> Finding {
+    let fields = insert_only.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    Finding::note(
+        "insert-only",
+        entity,
+        format!(
+            "documents are replaced as a whole, so {fields} is written with every update although it is `insert_only`; \
+             `#[wb(merge)]` on the struct leaves it alone"
+        ),
+    )
 }
 
 fn no_fencing(version: Option<&str>, entity: &str) -> Finding {

@@ -9,6 +9,7 @@
 //! | `entity` | what the sink knows of an entity: collection, `_id`, field rules |
 //! | `mapping`, `native` | serde's and BSON's own forms of single values: what the derive's output calls |
 //! | `document` | value ⇄ document |
+//! | `merge` | document → what it sets and unsets in the stored one, for `#[wb(merge)]` |
 //! | `command` | documents → `update` and `delete` commands within the server's limits |
 //! | `reply` | what such a command answered, write errors included |
 //! | `classify` | codes, labels and driver errors → what the flusher does |
@@ -30,6 +31,7 @@ mod fence;
 mod load;
 #[doc(hidden)]
 pub mod mapping;
+mod merge;
 #[doc(hidden)]
 pub mod native;
 mod orphan;

@@ -1,12 +1,14 @@
 //! One batch: one transaction, or plain commands on a standalone server.
 
 use bson::raw::{RawBson, RawDocumentBuf};
+use bson::rawdoc;
 use wb_core::{Batch, ErrorKind, Id, Report, Scope, SinkError};
 
 use crate::command::{self, Guard, Statement};
 use crate::connect::Deployment;
 use crate::document::{id_of, with_id};
 use crate::entity::{MappingError, MongoEntity};
+use crate::merge::Merge;
 use crate::reply::Reply;
 use crate::sink::MongoSink;
 use crate::transaction;
@@ -93,9 +95,13 @@ fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, deployment: &Deployment)
         let text = format!("the document has {length} bytes, the server takes {}", deployment.max_document);
         return Err(SinkError::new(ErrorKind::Rejected, text));
     }
-    Ok(match guard(value, deployment) {
-        Some(guard) => Statement::guarded(id, &key, &document, guard),
-        None => Statement::upsert(id, &key, &document),
+    let merge = if E::MERGE { Some(Merge::of::<E>(&document).map_err(unmapped)?) } else { None };
+    Ok(match (guard(value, deployment), merge) {
+        (None, None) => Statement::upsert(id, &key, &document),
+        (None, Some(merge)) => Statement::upsert(id, &key, &merge.update(&key).map_err(unmapped)?),
+        // As a literal: nothing in the document is an expression.
+        (Some(guard), None) => Statement::guarded(id, &key, rawdoc! { "$literal": document }, guard),
+        (Some(guard), Some(merge)) => Statement::guarded(id, &key, merge.expression(&key), guard),
     })
 }
 

@@ -120,8 +120,8 @@ async fn ask(
 fn whole(link: &Link, asked: &[(usize, Value)]) -> Option<Statement> {
     let text = postgres::parents(&link.reference.parent, &link.column)?;
     let mut array = crate::bind::PgColumn::new(&link.column, asked.len())?;
-    asked.iter().all(|(_, value)| array.push(value.clone())).then(|| ())?;
-    Some(Statement { text: text.into(), args: Args::Arrays(vec![array]) })
+    let fits = asked.iter().all(|(_, value)| array.push(value.clone()));
+    fits.then(|| Statement { text: text.into(), args: Args::Arrays(vec![array]) })
 }
 
 #[cfg(not(feature = "postgres"))]

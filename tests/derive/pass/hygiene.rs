@@ -47,6 +47,8 @@ mod shadowed {
         pub(super) payload: ::std::vec::Vec<::std::string::String>,
         #[wb(skip)]
         pub(super) r#move: real::u8,
+        #[wb(belongs_to = "Self")]
+        pub(super) r#in: ::core::option::Option<real::i64>,
         #[wb(version)]
         pub(super) r#fn: real::i64,
     }
@@ -107,15 +109,73 @@ mod bare {
         pub(super) e: ::uuid::Uuid,
         #[wb(version)]
         pub(super) f: u16,
+        pub(super) g: ::core::primitive::u32,
+        #[serde(default, rename = "aitch", alias = "h")]
+        pub h: ::core::option::Option<f64>,
+    }
+}
+
+/// Private, documented by nobody, in a style of its own, and never used but as an entity.
+mod private {
+    #![allow(dead_code, non_snake_case, non_camel_case_types, missing_docs)]
+
+    #[derive(
+        ::core::fmt::Debug, ::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind,
+    )]
+    #[wb(name = "private", collection = "private", merge)]
+    struct the_entity<T>
+    where
+        T: ::core::marker::Copy,
+    {
+        #[wb(key)]
+        Id: u64,
+        _1: i8,
+        rowCount: usize,
+        value: T,
+    }
+}
+
+/// A library's, with lints that nobody else has on.
+pub mod public {
+    #![deny(missing_debug_implementations, unreachable_pub, unused_qualifications, single_use_lifetimes)]
+    #![deny(unnameable_types, trivial_bounds, clippy::restriction)]
+    #![allow(
+        clippy::blanket_clippy_restriction_lints,
+        clippy::arbitrary_source_item_ordering,
+        clippy::exhaustive_structs,
+        clippy::field_scoped_visibility_modifiers,
+        clippy::absolute_paths,
+        reason = "of this struct, not of the output"
+    )]
+
+    /// A point.
+    #[derive(
+        ::core::fmt::Debug, ::core::clone::Clone, ::serde::Serialize, ::serde::Deserialize, ::write_behind::WriteBehind,
+    )]
+    #[wb(name = "public", table = "public")]
+    pub struct Public {
+        /// Its key.
+        #[wb(key)]
+        pub id: u64,
+        /// Across.
+        pub across: f64,
+        /// Up.
+        pub up: ::core::option::Option<i32>,
     }
 }
 
 #[test]
 fn compiles_and_works() {
-    let bare = bare::Bare { a: 1, b: None, c: vec![1], d: true, e: ::uuid::Uuid::nil(), f: 1 };
+    let bare = bare::Bare { a: 1, b: None, c: vec![1], d: true, e: ::uuid::Uuid::nil(), f: 1, g: 7, h: None };
     assert_eq!(::write_behind::Entity::key(&bare), 1);
     assert_eq!(::write_behind::Entity::key(&primitive::Primitive { id: 3, memo: true, version: 1 }), 3);
-    let _ = (bare.b, bare.c, bare.d, bare.e, bare.f);
+    let patch = bare::BarePatch { h: Some(Some(0.5)), ..::core::default::Default::default() };
+    let mut patched = bare.clone();
+    ::write_behind::Patch::apply(&patch, &mut patched);
+    assert_eq!(bare::Bare::G.add(&mut patched, 1), Some(8));
+    assert_eq!((patched.g, patched.h), (8, Some(0.5)));
+    assert!(::write_behind::Entity::set_version(&mut patched, 2) && patched.f == 2);
+    let _ = (bare.b, bare.c, bare.d, bare.e, bare.f, bare.g, bare.h);
     let shadowed = shadowed::Shadowed {
         key: "k".to_owned(),
         row: 2,
@@ -123,11 +183,13 @@ fn compiles_and_works() {
         r#type: ::chrono::Utc::now(),
         payload: vec![],
         r#move: 0,
+        r#in: ::core::option::Option::None,
         r#fn: 5,
     };
     assert_eq!(::write_behind::Entity::version(&shadowed), Some(5));
     assert_eq!(::write_behind::Entity::key(&shadowed), ("k".to_owned(), 2));
+    assert_eq!(<shadowed::Shadowed as ::write_behind::Entity>::PARENTS, ["shadowed"]);
     let table = <shadowed::Shadowed as ::write_behind::SqlEntity>::table();
     assert_eq!(table.columns.last().map(|c| &*c.name), Some("FN"));
-    let _ = (shadowed.entity, shadowed.r#type, shadowed.payload, shadowed.r#move, shadowed.r#fn);
+    let _ = (shadowed.entity, shadowed.r#type, shadowed.payload, shadowed.r#move, shadowed.r#in, shadowed.r#fn);
 }

@@ -21,6 +21,10 @@ struct Thing {
     #[deprecated]
     #[wb(version)]
     old: i32,
+    #[deprecated]
+    #[serde(default)]
+    #[wb(counter = "RANKS")]
+    rank: i64,
 }
 
 #[allow(dead_code)]
@@ -29,6 +33,7 @@ impl Thing {
     const FORMAT: u8 = 2;
     const COLLECTION: u8 = 3;
     const VERSION: u8 = 4;
+    const RANK: u8 = 5;
     fn key(&self) {}
     fn encode(&self) {}
     fn decode(_: u8) {}
@@ -46,9 +51,9 @@ impl Thing {
 #[test]
 fn compiles_and_works() {
     let thing = Thing::decode_one();
-    assert_eq!(Entity::key(&thing), 4);
+    assert_eq!((Entity::key(&thing), Thing::RANKS.name()), (4, "rank"));
     let names: Vec<_> = <Thing as SqlEntity>::table().columns.into_iter().map(|c| c.name).collect();
-    assert_eq!(names, ["id", "kind", "old"]);
+    assert_eq!(names, ["id", "kind", "old", "rank"]);
 }
 
 impl Thing {

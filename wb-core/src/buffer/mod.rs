@@ -6,6 +6,7 @@
 
 mod error;
 pub(crate) mod letter;
+mod log;
 mod lookup;
 pub mod memory;
 mod ownership;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 
 pub use error::{BufferError, BufferErrorKind};
 pub use letter::{DeadLetter, Letters, Operation, Replay};
+pub use log::{LogPage, Settled};
 pub use lookup::{Look, Lookup, Sight, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
@@ -32,7 +34,7 @@ pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
-use topology::{topology_changed, topology_mismatch};
+use topology::{no_logs, topology_changed, topology_mismatch};
 pub use transaction::{Guarded, Mark, Marks, Transacted};
 
 use crate::doctor::Finding;

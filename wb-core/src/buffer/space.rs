@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::log::{LogPage, Settled};
 use super::lookup::{Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
@@ -23,6 +24,22 @@ pub trait Space: Send + Sync + 'static {
     /// Makes these writes the latest state of their keys, in this order. All are acknowledged, or an error says that
     /// some may not be; repeating is safe.
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError>;
+
+    /// Adds these entries to the logs of their partitions, in this order; their ids are not stored. All are acknowledged, or
+    /// an error says that some may not be; repeating adds those twice that were stored, which the sink ignores by key.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when the space was not registered with
+    /// [`append`](super::Registration::append).
+    async fn append(&self, writes: Vec<Write>) -> Result<(), BufferError>;
+
+    /// Entries of the log that is being flushed, from the `skip`th on, `limit` at most. Only a rotation puts entries there.
+    async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError>;
+
+    /// These entries, the first ones of the log that is being flushed, are settled: off the log. What the sink has not goes
+    /// into `open`, where of two with one id the first stays, or becomes a dead letter. Does nothing when the first entry of the
+    /// log has another `number`. Ends the epoch when nothing of it is left.
+    async fn trim(&self, step: &Step<'_>, number: u64, settled: &[Settled]) -> Result<Moved, BufferError>;
 
     /// Looks ids of one partition up, in the order `open`, `flushing`, clean copy. One answer per id.
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError>;
@@ -65,7 +82,8 @@ pub trait Space: Send + Sync + 'static {
     /// Which of these partitions have anything to flush, how much, and since when.
     async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError>;
 
-    /// Closes the open epoch: `open` becomes `flushing`, in one step, whatever its size. Marks it, or the one that was
+    /// Closes the open epoch: `open` becomes `flushing`, and the log of an append-only entity the one that is being flushed,
+    /// in one step, whatever their size. Marks it, or the one that was
     /// left behind, with `stamp`: steps that carry another one do nothing from now on.
     async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError>;
 

@@ -25,6 +25,8 @@ pub struct Registration {
     pub ear: Ear,
     /// Whether transactions write over partitions, so that all of them are closed at one instant.
     pub transactions: bool,
+    /// Whether records are added to a log instead of replacing each other.
+    pub append: bool,
     /// What a test has switched off.
     pub sabotage: Sabotage,
 }
@@ -40,6 +42,7 @@ impl Registration {
             max_dirty: None,
             ear: Ear::default(),
             transactions: false,
+            append: false,
             sabotage: Sabotage::none(),
         }
     }
@@ -52,6 +55,7 @@ impl Registration {
             partitions: self.scope.partitions,
             format: self.format.name().to_owned(),
             transactions: self.transactions,
+            append: self.append,
         }
     }
 }
@@ -71,30 +75,37 @@ pub struct Topology {
     pub format: String,
     /// Whether all partitions are closed at one instant; not written when they are not.
     pub transactions: bool,
+    /// Whether records are added to a log.
+    pub append: bool,
 }
 
 impl Topology {
     /// Reads what [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (mut layout, mut partitions, mut format, mut transactions) = (None, None, None, false);
+        let (mut layout, mut partitions, mut format) = (None, None, None);
+        let (mut transactions, mut append) = (false, false);
         for word in text.split(' ') {
             match word.split_once('=')? {
                 ("layout", v) => layout = v.parse().ok(),
                 ("partitions", v) => partitions = v.parse().ok(),
                 ("format", v) => format = Some(v.to_owned()),
                 ("transactions", v) => transactions = v == "yes",
+                ("mode", v) => append = v == "append",
                 _ => {}
             }
         }
-        Some(Self { layout: layout?, partitions: partitions?, format: format?, transactions })
+        Some(Self { layout: layout?, partitions: partitions?, format: format?, transactions, append })
     }
 }
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "layout={} partitions={} format={}", self.layout, self.partitions, self.format)?;
-        if self.transactions { f.write_str(" transactions=yes") } else { Ok(()) }
+        if self.transactions {
+            f.write_str(" transactions=yes")?;
+        }
+        if self.append { f.write_str(" mode=append") } else { Ok(()) }
     }
 }
 
@@ -117,5 +128,12 @@ pub(super) fn topology_changed(scope: &Scope, stored: &str, own: &Topology) -> B
              with the stored topology",
             scope.entity, scope.namespace,
         ),
+    )
+}
+
+pub(super) fn no_logs(scope: &Scope) -> BufferError {
+    BufferError::new(
+        BufferErrorKind::Misconfigured,
+        format!("entity `{}` in namespace `{}` is not append-only", scope.entity, scope.namespace),
     )
 }

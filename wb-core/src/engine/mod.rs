@@ -16,11 +16,12 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::builder::EngineBuilder;
 pub use self::transaction::{Transaction, TransactionError};
+use crate::appender::Appender;
 use crate::buffer::{Buffer, BufferError, BufferErrorKind};
 use crate::cache::Cache;
 use crate::dead_letters::DeadLetters;
 use crate::doctor::Finding;
-use crate::entity::Entity;
+use crate::entity::{AppendOnly, Entity};
 use crate::error::UnknownEntity;
 use crate::event::{Events, Stage};
 use crate::events;
@@ -86,9 +87,21 @@ impl Engine {
     /// Writes and reads of entity `T`.
     ///
     /// # Errors
-    /// [`UnknownEntity`] when the builder was not given `T`.
+    /// [`UnknownEntity`] when the builder was not given `T`, or `T` is [`AppendOnly`]: it has an
+    /// [`appender`](Self::appender).
     pub fn cache<T: Entity>(&self) -> Result<Cache<T>, UnknownEntity> {
+        if T::APPEND {
+            return Err(UnknownEntity::append_only(T::NAME));
+        }
         self.lane().map(Cache::new)
+    }
+
+    /// Adds records of the append-only entity `T`.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn appender<T: AppendOnly>(&self) -> Result<Appender<T>, UnknownEntity> {
+        self.lane().map(Appender::new)
     }
 
     /// Records of entity `T` that its sink refuses: listed, replayed, discarded. Works in any process, a writer's too.
@@ -101,7 +114,7 @@ impl Engine {
 
     fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {
         let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
-        lane.ok_or(UnknownEntity { entity: T::NAME })
+        lane.ok_or(UnknownEntity::absent(T::NAME))
     }
 
     /// Figures of every entity since the start, in this process.

@@ -112,6 +112,7 @@ impl<T: Entity> Setup for Described<T> {
             max_dirty: options.max_dirty.map(|limit| limit.keys),
             ear,
             transactions: options.transactions,
+            append: T::APPEND,
             sabotage: options.sabotage,
         };
         let entity = T::NAME;

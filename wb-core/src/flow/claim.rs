@@ -104,7 +104,8 @@ pub(super) struct Claim {
 }
 
 /// Size of a record, guessed high until some were seen, so that the first page does not fill the memory.
-struct Average {
+#[derive(Clone, Copy, Default)]
+pub(super) struct Average {
     bytes: usize,
     records: usize,
 }
@@ -112,7 +113,13 @@ struct Average {
 impl Average {
     const GUESS: usize = 16 << 10;
 
-    fn get(&self) -> usize {
+    /// One more record, of so many bytes.
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn get(&self) -> usize {
         self.bytes.checked_div(self.records).map_or(Self::GUESS, |bytes| bytes.max(1))
     }
 }
@@ -139,7 +146,7 @@ impl Claim {
             ready_bytes: 0,
             max_rows,
             max_bytes,
-            seen: Average { bytes: 0, records: 0 },
+            seen: Average::default(),
         }
     }
 

@@ -90,7 +90,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    fn given_up() -> Self {
+    pub(super) fn given_up() -> Self {
         Self { given_up: true, ..Self::default() }
     }
 
@@ -98,7 +98,11 @@ impl Ended {
         self.partitions.insert(partition);
     }
 
-    fn add(&mut self, mut other: Self) {
+    pub(super) const fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    pub(super) fn add(&mut self, mut other: Self) {
         self.partitions.append(&mut other.partitions);
         self.given_up |= other.given_up;
     }
@@ -122,11 +126,25 @@ impl<E: Entity> Lane<E> {
             return Ok(());
         }
         self.look_at_shapes().await?;
+        let epochs = if E::APPEND { self.flush_logs_of(epochs).await? } else { epochs };
         self.flush_epochs(epochs).await?;
         self.held_no_more();
         self.look().await;
         self.counters.cycle(begun.elapsed());
         Ok(())
+    }
+
+    /// Flushes the logs of these epochs. Returns those that have more than that: entries that were refused earlier.
+    async fn flush_logs_of(&self, mut epochs: Vec<Epoch>) -> Result<Vec<Epoch>, Interrupted> {
+        let ended = self.flush_logs(&epochs).await?;
+        epochs.retain(|epoch| !ended.has(epoch));
+        Ok(epochs)
+    }
+
+    /// Rows of a batch at most. With a limit it is at most what may go in a second, so that rows flow evenly.
+    pub(super) fn max_rows(&self) -> usize {
+        let limit = self.options.rate_limit.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        self.options.max_batch.min(limit)
     }
 
     /// Claims batches and flushes several at a time. A failure ends the claiming, never a batch that is on its way: a
@@ -135,15 +153,12 @@ impl<E: Entity> Lane<E> {
         let options = &self.options;
         let failed = Arc::new(AtomicBool::new(false));
         let over = failed.clone();
-        // With a limit a batch is at most what may go in a second, so that rows flow evenly.
-        let limit = options.rate_limit.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
-        let max_rows = options.max_batch.min(limit);
         let children = &Children::default();
         if self.kin.has_children() {
             self.holds.begin().await?;
         }
         let units = self.marked_units(&epochs).await?;
-        let claim = Claim::new(self.space.clone(), epochs.clone(), units, max_rows, options.max_batch_bytes);
+        let claim = Claim::new(self.space.clone(), epochs.clone(), units, self.max_rows(), options.max_batch_bytes);
         let flying = &claim.flying();
         let batches = stream::try_unfold((claim, over), |(mut claim, over)| async move {
             if over.load(Ordering::Relaxed) {

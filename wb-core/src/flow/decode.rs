@@ -58,7 +58,8 @@ fn row<E: Entity>(id: &Id, record: &Record) -> Row<E> {
         Some(payload) => match decode_payload::<E>(payload) {
             Err(error) => Row::None(UNDECODABLE, chain(&error)),
             // The row would be another one than readers, deletes and later writes of this id mean.
-            Ok(value) if Id::of(&value.key()).ok().as_ref() != Some(id) => {
+            // An entry of a log that could not be read when it came has an id of its own.
+            Ok(value) if Id::of(&value.key()).ok().as_ref() != Some(id) && !(E::APPEND && id.is_unreadable()) => {
                 Row::None(MISPLACED, "the payload's key is not the id that it is stored under".to_owned())
             }
             Ok(value) => Row::Upsert(Upsert::new(id.clone(), value)),
@@ -71,13 +72,11 @@ fn row<E: Entity>(id: &Id, record: &Record) -> Row<E> {
 /// What decides the partition of a row, where that is not its id. The struct's own code: what panics there, or has no
 /// text, is taken for the id, and stays where it is.
 fn place<E: Entity>(row: &Row<E>) -> Option<Id> {
-    if !E::PLACED {
-        return None;
-    }
+    let unreadable = |upsert: &Upsert<E>| E::APPEND && upsert.id.is_unreadable();
     let place = || match row {
-        Row::Upsert(upsert) => upsert.value.place().ok(),
-        Row::Delete(delete) => E::place_of(&delete.key).ok(),
-        Row::None(..) => None,
+        Row::Upsert(upsert) if E::PLACED || unreadable(upsert) => upsert.value.place().ok(),
+        Row::Delete(delete) if E::PLACED => E::place_of(&delete.key).ok(),
+        _ => None,
     };
     std::panic::catch_unwind(AssertUnwindSafe(place)).unwrap_or_default()
 }
@@ -91,7 +90,7 @@ pub(super) fn decode<'a, E: Entity>(scope: &Scope, claimed: impl Iterator<Item =
             let home = partition_of(place, scope.partitions);
             (home != epoch.partition).then(|| format!("the id belongs to partition {home}, not to {}", epoch.partition))
         };
-        if let Some(error) = misplaced(id).filter(|_| !E::PLACED) {
+        if let Some(error) = misplaced(id).filter(|_| !E::PLACED && !(E::APPEND && id.is_unreadable())) {
             unreadable(MISPLACED, error);
             continue;
         }

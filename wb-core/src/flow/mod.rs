@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! put ─▶ open ─rotate─▶ flushing ─claim─▶ batch ─flush─▶ sink ─settle─▶ clean copy | open again | dead letter
+//! append ─▶ log ─rotate─▶ closed log ─read─▶ batch ─flush─▶ sink ─trim─▶ off the log | open | dead letter
 //! get: open, flushing, clean copy, sink
 //! ```
 
@@ -9,11 +10,13 @@ mod change;
 mod claim;
 mod cycle;
 mod decode;
+mod entries;
 mod flush;
 mod get;
 mod hold;
 mod invalidate;
 mod load;
+mod log;
 mod order;
 mod peek;
 mod put;

@@ -23,13 +23,18 @@ impl<E: Entity> Lane<E> {
         let _place = self.gate.enter()?;
         let _near = self.near.writing(writes.iter().map(|write| &write.id));
         match self.options.max_dirty {
-            Some(MaxDirty { keys, overflow: Overflow::Wait { timeout } }) if can_fit(&writes, keys) => {
+            Some(MaxDirty { keys, overflow: Overflow::Wait { timeout } }) if can_fit(&writes, keys, E::APPEND) => {
                 self.put_when_room(writes, timeout).await?;
             }
-            _ => self.space.put(writes).await?,
+            _ => self.store(writes).await?,
         }
         self.counters.puts.add(count);
         Ok(())
+    }
+
+    /// Into the log where records are only added.
+    async fn store(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        if E::APPEND { self.space.append(writes).await } else { self.space.put(writes).await }
     }
 
     /// Tries until there is room, or the time is up. A try is stored whole or refused whole, and none is broken off: what
@@ -82,7 +87,7 @@ impl<E: Entity> Lane<E> {
 
     /// `Some` when there is no room.
     async fn try_put(&self, writes: &[Write]) -> Result<Option<BufferError>, CacheError> {
-        match self.space.put(writes.to_vec()).await {
+        match self.store(writes.to_vec()).await {
             Ok(()) => Ok(None),
             Err(error) if error.kind() == BufferErrorKind::Full => Ok(Some(error)),
             Err(error) => Err(error.into()),
@@ -121,8 +126,9 @@ impl<E: Entity> Lane<E> {
 }
 
 /// Whether these writes have room when nothing else is dirty; else no wait helps.
-fn can_fit(writes: &[Write], keys: u64) -> bool {
-    writes.len() as u64 <= keys || writes.iter().map(|write| &write.id).collect::<HashSet<_>>().len() as u64 <= keys
+fn can_fit(writes: &[Write], keys: u64, append: bool) -> bool {
+    let distinct = || writes.iter().map(|write| &write.id).collect::<HashSet<_>>().len() as u64;
+    writes.len() as u64 <= keys || (!append && distinct() <= keys)
 }
 
 fn holds_null(json: &[u8]) -> bool {

@@ -13,12 +13,11 @@ use super::rotate::Epoch;
 use super::settle_unit::take_units;
 use crate::buffer::{Attempts, BufferError, Clean, DeadLetter, Done, Moved, Step};
 use crate::entity::Entity;
-use crate::events;
-use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
-use crate::retry::{Counts, Fate, judge};
+use crate::retry::{Counts, Fate, counts, judge};
 use crate::sink::SinkError;
+use crate::{events, failpoint};
 
 /// What is to be done with the records of one epoch.
 #[derive(Default)]
@@ -145,7 +144,7 @@ impl<E: Entity> Lane<E> {
     }
 
     /// Which refused records are tried again, and which are dead.
-    async fn judge(
+    pub(super) async fn judge(
         &self,
         epoch: Epoch,
         refused: Vec<(&Claimed, SinkError)>,
@@ -162,8 +161,11 @@ impl<E: Entity> Lane<E> {
             let before = before.filter(|before| before.digest == digest);
             let before = before.unwrap_or(Attempts { first_ms: now, digest, ..Attempts::default() });
             let counted = Counts { attempts: before.count, deferrals: before.deferrals };
-            let (Counts { attempts, deferrals }, fate) =
-                judge(error.kind(), counted, &self.options.retry, rand::random());
+            let (Counts { attempts, deferrals }, fate) = if counts(error.kind(), counted, self.postponed.has_room()) {
+                judge(error.kind(), counted, &self.options.retry, rand::random())
+            } else {
+                (counted, Fate::Again(Duration::ZERO))
+            };
             let attempts = Attempts { count: attempts, deferrals, ..before };
             match fate {
                 Fate::Again(wait) => {
@@ -189,9 +191,9 @@ impl<E: Entity> Lane<E> {
 
 /// What the steps on one epoch came to.
 pub(super) struct Tally {
-    epoch: Epoch,
-    over: bool,
-    missing: u64,
+    pub(super) epoch: Epoch,
+    pub(super) over: bool,
+    pub(super) missing: u64,
 }
 
 impl Tally {

@@ -77,6 +77,8 @@ pub struct Entry<E> {
     pub fences: Vec<Fence>,
     /// The states to set, and `None` where the row is deleted, by id.
     pub records: BTreeMap<Id, Option<E>>,
+    /// Ids of the rows to write, in the order in which they were given.
+    pub order: Vec<Id>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -383,7 +385,8 @@ impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
             Outcome::Failed(kind) | Outcome::ReplyLost(kind) => Err(scripted(*kind)),
             Outcome::Written { stale, .. } => Ok(Report::written(1).with_rejected(refused).with_stale(stale.clone())),
         };
-        state.log.push(Entry { fences: batch.fences.clone(), records, outcome });
+        let order = batch.upserts.iter().map(|upsert| upsert.id.clone()).collect();
+        state.log.push(Entry { fences: batch.fences.clone(), records, order, outcome });
         result
     }
 

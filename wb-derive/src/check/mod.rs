@@ -1,5 +1,6 @@
 //! What can be wrong with a struct that parses. Every mistake is noted at the smallest token that shows it.
 
+mod change;
 mod model;
 mod mongo;
 mod sql;
@@ -29,6 +30,7 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, mistakes: &mut Mistakes) -> Option
         survives(input, field, mistakes);
     }
     let version = version::check(input, mistakes);
+    change::check(input, mistakes);
     without_sink(input, mistakes);
     let sql = match input.sea {
         SeaStruct::Model => {
@@ -185,22 +187,34 @@ fn contradictions(field: &Field<'_>, mistakes: &mut Mistakes) {
 fn without_sink(input: &Input<'_>, mistakes: &mut Mistakes) {
     let words = &input.words;
     let is_model = input.sea == SeaStruct::Model;
-    let mut sql = |said: Option<proc_macro2::Span>, word: &str| {
-        if let Some(span) = said {
-            mistakes.note(
-                span,
-                format_args!("`{word}` is about a table, and there is none; add `table = \"...\"` to the struct"),
-            );
-        }
-    };
     if words.table.is_none() && !is_model {
-        sql(words.schema.as_ref().map(|said| said.span), "schema");
-        sql(words.rename_all.as_ref().map(|said| said.span), "rename_all");
+        about_table(words.schema.as_ref().map(|said| said.span), "schema", mistakes);
+        about_table(words.rename_all.as_ref().map(|said| said.span), "rename_all", mistakes);
+        about_table(words.client_keys.as_ref().map(|said| said.span), "client_keys", mistakes);
         for field in &input.fields {
-            sql(field.words.rename.as_ref().map(|said| said.span), "rename");
-            sql(field.words.json.as_ref().map(|said| said.span), "json");
-            sql(field.words.insert_only.as_ref().map(|said| said.span), "insert_only");
+            about_table(field.words.rename.as_ref().map(|said| said.span), "rename", mistakes);
+            about_table(field.words.json.as_ref().map(|said| said.span), "json", mistakes);
+            let insert_only = field.words.insert_only.as_ref().map(|said| said.span);
+            match (&words.collection, &words.merge) {
+                (Some(_), Some(_)) => {}
+                (Some(_), None) => {
+                    if let Some(span) = insert_only {
+                        mistakes.note(
+                            span,
+                            "`insert_only` says nothing of a document that is replaced as a whole; \
+                             add `merge` or `table = \"...\"` to the struct",
+                        );
+                    }
+                }
+                (None, _) => about_table(insert_only, "insert_only", mistakes),
+            }
         }
+    }
+    if let (None, Some(said)) = (&words.collection, &words.merge) {
+        mistakes.note(
+            said.span,
+            "`merge` is about a collection, and there is none; add `collection = \"...\"` to the struct",
+        );
     }
     if words.collection.is_none() {
         let fields = input.fields.iter().filter_map(|field| field.words.native_bson.as_ref());
@@ -219,6 +233,16 @@ fn without_sink(input: &Input<'_>, mistakes: &mut Mistakes) {
                  add `table = \"...\"` or `collection = \"...\"` to the struct",
             );
         }
+    }
+}
+
+/// Notes a word about a table where there is none.
+fn about_table(said: Option<proc_macro2::Span>, word: &str, mistakes: &mut Mistakes) {
+    if let Some(span) = said {
+        mistakes.note(
+            span,
+            format_args!("`{word}` is about a table, and there is none; add `table = \"...\"` to the struct"),
+        );
     }
 }
 

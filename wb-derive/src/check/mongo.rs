@@ -21,12 +21,51 @@ pub(super) fn check<'a>(input: &'a Input<'a>, keys: &[&'a Field<'a>], mistakes: 
     for rule in &rules {
         check_rule(input, rule, mistakes);
     }
+    if let Some(span) = said(&input.words.merge) {
+        check_merge(input, span, mistakes);
+    }
     for key in keys {
         check_key(key, mistakes);
     }
     let id = keys.iter().map(|key| (document_name(input, key), key.ty, form(input, key))).collect();
     let version = input.versions().next().map(|(field, _)| document_name(input, field));
-    Some(Mongo { collection: literal(collection), rules, version, id })
+    let stored = input.fields.iter().filter(|field| is_stored(field));
+    let fields = stored.clone().map(|field| document_name(input, field)).collect();
+    let insert_only = stored.filter(|field| field.words.insert_only.is_some());
+    let insert_only = insert_only.map(|field| document_name(input, field)).collect();
+    let merge = input.words.merge.is_some();
+    Some(Mongo { collection: literal(collection), rules, merge, fields, insert_only, version, id })
+}
+
+/// Whether the field is in the document under a name of its own.
+fn is_stored(field: &Field<'_>) -> bool {
+    field.words.skip.is_none() && field.serde.skip.is_none() && field.serde.flatten.is_none()
+}
+
+/// What is merged is set and unset by name.
+fn check_merge(input: &Input<'_>, said: Span, mistakes: &mut Mistakes) {
+    if input.serde.other_type.is_some() {
+        mistakes.note(
+            said,
+            "`merge` needs the names in the document, and serde's `into` writes another type; remove one of the two",
+        );
+        return;
+    }
+    for field in &input.fields {
+        if let Some(flatten) = field.serde.flatten {
+            mistakes.note(
+                flatten,
+                "`merge` needs a name in the document, and serde's `flatten` takes it away; remove one of the two",
+            );
+        }
+        let name = field.document_name(&input.serde);
+        if is_stored(field) && (name.is_empty() || name.starts_with('$') || name.contains(['.', '\0'])) {
+            mistakes.note(
+                field.ident.span(),
+                format_args!("MongoDB cannot set a field of the name `{}` alone; give it another", name.escape_debug()),
+            );
+        }
+    }
 }
 
 /// The rule of a field; `None` when its stored form is serde's.

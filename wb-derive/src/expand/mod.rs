@@ -1,8 +1,11 @@
-//! The output: one anonymous constant with the implementations in it. It names nothing but absolute paths.
+//! The output: one anonymous constant with the implementations in it, and beside it the patch, which users name. It names
+//! nothing but absolute paths.
 
+mod counters;
 mod entity;
 mod model;
 mod mongo;
+mod patch;
 mod sql;
 
 use proc_macro2::TokenStream;
@@ -32,10 +35,14 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     };
     // Naming a deprecated field here is not the use that its author warns of.
     let allow = input.deprecated.then(|| quote!(#[allow(deprecated)]));
+    let counters = counters::expand(&input);
+    let patch = patch::expand(&input);
+    let (patch_type, patch) = patch.map(|patch| (patch.item, patch.implementations)).unzip();
     quote! {
         #errors
+        #patch_type
         #allow
-        const _: () = { #output };
+        const _: () = { #output #counters #patch };
     }
 }
 

@@ -31,12 +31,26 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
         let text = quote!(&'static ::core::primitive::str);
         quote!(const VERSION: ::core::option::Option<#text> = ::core::option::Option::Some(#name);)
     });
+    let names = quote!(&'static [&'static ::core::primitive::str]);
+    let merge = mongo.merge.then(|| {
+        quote!(
+            const MERGE: ::core::primitive::bool = true;
+        )
+    });
+    let fields = &mongo.fields;
+    let insert_only = (!mongo.insert_only.is_empty()).then(|| {
+        let insert_only = &mongo.insert_only;
+        quote!(const INSERT_ONLY: #names = &[#(#insert_only),*];)
+    });
     let id = id(plan, mongo, &path);
     quote! {
         #[automatically_derived]
         impl #impl_generics #path::MongoEntity for #ident #ty_generics #bounds {
             const COLLECTION: &'static ::core::primitive::str = #collection;
             #version
+            #merge
+            const FIELDS: #names = &[#(#fields),*];
+            #insert_only
 
             fn rules() -> &'static [#path::FieldRule<Self>] {
                 #rules

@@ -1,6 +1,7 @@
 //! The embedded buffer: records wait in this process. For tests, first runs, and data that may die with the process.
 
 mod ears;
+mod log;
 mod paged;
 mod partition;
 mod shapes;

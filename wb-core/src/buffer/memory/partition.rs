@@ -1,6 +1,6 @@
 //! One partition in memory: the same keys as in Redis, as maps.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,11 @@ struct Copy {
 pub(super) struct Partition {
     open: HashMap<Id, Record>,
     flushing: Closed,
+    pub(super) log: VecDeque<Record>,
+    /// The log of the epoch that is being flushed.
+    pub(super) closed_log: VecDeque<Record>,
+    /// Entries taken off closed logs since ever.
+    pub(super) trimmed: u64,
     /// Keys that are in both.
     both: usize,
     copies: HashMap<Id, Copy>,
@@ -80,9 +85,22 @@ impl Partition {
         self.open.contains_key(id) || self.flushing.contains(id)
     }
 
-    /// Keys that are dirty, each once.
+    /// Keys that are dirty, each once, and entries.
     pub(super) fn dirty(&self) -> u64 {
-        (self.open.len() + self.flushing.len() - self.both) as u64
+        (self.open.len() + self.flushing.len() - self.both + self.log.len() + self.closed_log.len()) as u64
+    }
+
+    fn open_len(&self) -> u64 {
+        (self.open.len() + self.log.len()) as u64
+    }
+
+    /// Whether an epoch was closed and is not flushed yet.
+    pub(super) fn is_flushing(&self) -> bool {
+        !self.flushing.is_empty() || !self.closed_log.is_empty()
+    }
+
+    fn flushing_len(&self) -> u64 {
+        (self.flushing.len() + self.closed_log.len()) as u64
     }
 
     /// Takes a record out of the closed epoch.
@@ -167,8 +185,8 @@ impl Partition {
     }
 
     pub(super) fn pending(&self, partition: u16, now: Instant) -> Option<Pending> {
-        let since = if self.flushing.is_empty() { self.opened_at } else { self.flushing_at };
-        let (open, flushing) = (self.open.len() as u64, self.flushing.len() as u64);
+        let (open, flushing) = (self.open_len(), self.flushing_len());
+        let since = if !self.is_flushing() { self.opened_at } else { self.flushing_at };
         let age = since.map(|since| now.saturating_duration_since(since));
         (open + flushing > 0).then_some(Pending { partition, open, flushing, age })
     }
@@ -177,11 +195,12 @@ impl Partition {
         if !self.owned_by(owner, now) {
             return Rotation::NotOwner;
         }
-        if self.flushing.is_empty() {
-            if self.open.is_empty() {
+        if !self.is_flushing() {
+            if self.open_len() == 0 {
                 return Rotation::Empty;
             }
             self.flushing = Closed::new(std::mem::take(&mut self.open));
+            self.closed_log = std::mem::take(&mut self.log);
             self.closed += 1;
             self.flushing_at = Some(self.opened_at.unwrap_or(now));
             self.opened_at = Some(now);
@@ -189,11 +208,6 @@ impl Partition {
         }
         self.stamp = stamp;
         if self.groups_flushing.is_empty() { Rotation::Epoch(self.closed) } else { Rotation::Marked(self.closed) }
-    }
-
-    /// Whether an epoch was closed and is not flushed yet.
-    pub(super) fn is_flushing(&self) -> bool {
-        !self.flushing.is_empty()
     }
 
     pub(super) fn marks_of(&self, id: &Id) -> impl Iterator<Item = Mark> {
@@ -219,13 +233,37 @@ impl Partition {
     }
 
     pub(super) fn holds(&self, step: &Step<'_>, now: Instant) -> bool {
-        self.sabotage.lacks(Mechanism::AckCheck)
+        self.checks_nothing()
             || (self.owned_by(step.owner, now) && self.closed == step.epoch && self.stamp == step.stamp)
     }
 
+    /// Whether a test has switched off what steps look at.
+    pub(super) const fn checks_nothing(&self) -> bool {
+        self.sabotage.lacks(Mechanism::AckCheck)
+    }
+
+    /// A record that is to be tried again where no other is dirty under its id.
+    pub(super) fn open_if_absent(&mut self, id: &Id, record: Record, attempts: Attempts) {
+        if !self.open.contains_key(id) {
+            self.both += usize::from(self.flushing.contains(id));
+            self.open.insert(id.clone(), record);
+            self.attempts.insert(id.clone(), attempts);
+        }
+    }
+
+    /// What the sink has taken settles what was refused before.
+    pub(super) fn settle_refusals(&mut self, id: &Id) {
+        self.attempts.remove(id);
+        self.dead.remove(id);
+    }
+
+    pub(super) fn keep_letter(&mut self, id: &Id, letter: &DeadLetter) {
+        self.dead.insert(id.clone(), letter.clone());
+    }
+
     /// `asked` and `records`: how many the step was to move, and how many it has.
-    fn done(&mut self, step: &Step<'_>, asked: usize, records: u64) -> Moved {
-        let done = if !self.flushing.is_empty() {
+    pub(super) fn done(&mut self, step: &Step<'_>, asked: usize, records: u64) -> Moved {
+        let done = if self.is_flushing() {
             Done::More
         } else if records < asked as u64 && self.flushed < step.epoch {
             Done::Gone
@@ -240,6 +278,7 @@ impl Partition {
     #[cfg(feature = "testing")]
     pub(super) fn vanish(&mut self) {
         self.flushing = Closed::default();
+        self.closed_log.clear();
         self.both = 0;
     }
 
@@ -371,8 +410,8 @@ impl Partition {
         Status {
             open_epoch: self.closed + 1,
             flushed_epoch: self.flushed,
-            open: self.open.len() as u64,
-            flushing: self.flushing.len() as u64,
+            open: self.open_len(),
+            flushing: self.flushing_len(),
             dead: self.dead.len() as u64,
         }
     }

@@ -12,9 +12,9 @@ use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::{Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, Letters, Look, Lookup,
-    Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Space, Stamp, Status, Step, Swap, Token,
-    Topology, Transacted,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, Letters, LogPage, Look,
+    Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status, Step,
+    Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -60,9 +60,14 @@ impl MemorySpace {
                 fresh.insert((*partition, id));
             }
         }
+        if fresh.is_empty() { Ok(()) } else { self.check_room(limit, fresh.len() as u64) }
+    }
+
+    /// Refuses so many new keys or entries when they are more than are allowed; called with the door locked.
+    fn check_room(&self, limit: u64, fresh: u64) -> Result<(), BufferError> {
         // A flush may go on beside it: it only takes away.
         let dirty: u64 = self.partitions.iter().map(|cell| lock(cell).dirty()).sum();
-        if fresh.is_empty() || dirty + fresh.len() as u64 <= limit {
+        if dirty + fresh <= limit {
             return Ok(());
         }
         let full = format!("{dirty} keys are dirty, `max_dirty` allows {limit}");
@@ -96,6 +101,38 @@ impl Space for MemorySpace {
         self.pressure.add(fresh);
         self.ears.written(&ids);
         Ok(())
+    }
+
+    async fn append(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        tokio::task::coop::consume_budget().await;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+        }
+        if !self.topology.append {
+            return Err(buffer::no_logs(&self.scope));
+        }
+        let _door = match self.limit {
+            Some(limit) => {
+                let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+                self.check_room(limit, writes.len() as u64)?;
+                Some(door)
+            }
+            None => None,
+        };
+        let entries = writes.len() as u64;
+        for Write { partition, record, .. } in writes {
+            self.on(partition, |p| p.append(record))?;
+        }
+        self.pressure.add(entries);
+        Ok(())
+    }
+
+    async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
+        self.on(partition, |p| p.read_log(skip, limit))
+    }
+
+    async fn trim(&self, step: &Step<'_>, number: u64, settled: &[Settled]) -> Result<Moved, BufferError> {
+        self.on(step.partition, |p| p.trim(step, number, settled, Instant::now()))
     }
 
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {

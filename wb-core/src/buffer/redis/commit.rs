@@ -24,7 +24,7 @@ use super::classify::classify;
 use super::durability::Wait;
 use super::group::{Group, Way};
 use super::keys::PartitionKeys;
-use super::{limit, swap};
+use super::{append, limit, swap};
 use crate::buffer::{BufferError, BufferErrorKind};
 use crate::pressure::Pressure;
 use crate::record::Write;
@@ -47,6 +47,8 @@ pub(super) struct Shelf {
     pub(super) written: Option<String>,
     /// Most keys that may be dirty; `None`: writes are plain `HSET`s.
     pub(super) limit: Option<u64>,
+    /// Whether the entity has logs.
+    pub(super) append: bool,
 }
 
 impl Shelf {
@@ -57,9 +59,19 @@ impl Shelf {
     }
 }
 
+/// What is done with writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// They become the states of their keys.
+    Put,
+    /// They are added to the logs.
+    Append,
+}
+
 /// Writes of one caller; never split over groups, so that there is one result.
 struct Job {
     shelf: Arc<Shelf>,
+    verb: Verb,
     writes: Vec<Write>,
     done: oneshot::Sender<Result<(), BufferError>>,
 }
@@ -86,7 +98,7 @@ pub(super) struct Committer {
 impl Committer {
     /// Writes leave by this connection; where there is something to wait for, nobody else should use it.
     pub(super) fn new(connection: ConnectionManager, wait: Option<Wait>) -> Self {
-        let way = Way { connection, limit: Script::new(limit::TEXT), wait };
+        let way = Way { connection, limit: Script::new(limit::TEXT), append: Script::new(append::TEXT), wait };
         Self { queue: Mutex::default(), wake: Notify::new(), way }
     }
 
@@ -96,7 +108,12 @@ impl Committer {
     }
 
     /// Commits these writes; returns when Redis has taken all of them.
-    pub(super) async fn put(&self, shelf: &Arc<Shelf>, mut writes: Vec<Write>) -> Result<(), BufferError> {
+    pub(super) async fn commit(
+        &self,
+        shelf: &Arc<Shelf>,
+        verb: Verb,
+        mut writes: Vec<Write>,
+    ) -> Result<(), BufferError> {
         let waiting = {
             let mut queue = self.queue();
             if queue.closed {
@@ -107,7 +124,7 @@ impl Committer {
                 None
             } else {
                 let (done, waiting) = oneshot::channel();
-                queue.jobs.push_back(Job { shelf: shelf.clone(), writes: std::mem::take(&mut writes), done });
+                queue.jobs.push_back(Job { shelf: shelf.clone(), verb, writes: std::mem::take(&mut writes), done });
                 if queue.in_flight < IN_FLIGHT {
                     self.wake.notify_one();
                 }
@@ -120,27 +137,34 @@ impl Committer {
             }),
             (None, Some(write)) => {
                 let _slot = Slot(self);
-                self.send_one(shelf, write).await
+                self.send_one(shelf, verb, write).await
             }
             (None, None) => Ok(()),
         }
     }
 
     /// The idle path: no task is woken, the caller's own future carries the request.
-    async fn send_one(&self, shelf: &Arc<Shelf>, write: Write) -> Result<(), BufferError> {
+    async fn send_one(&self, shelf: &Arc<Shelf>, verb: Verb, write: Write) -> Result<(), BufferError> {
         if shelf.limit.is_some() || shelf.written.is_some() || self.way.wait.is_some() {
             let mut group = Group::default();
-            let caller = group.add(shelf, vec![write]);
+            let caller = group.add(shelf, verb, vec![write]);
             return group.send(&self.way).await.of(&caller);
         }
         let keys = shelf.keys(write.partition)?;
-        let mut command = redis::cmd("HSET");
-        command.arg(&keys.open).arg(write.id.as_bytes()).arg(write.record.as_bytes());
-        let fresh: u64 = command
+        let command = match verb {
+            Verb::Put => {
+                let mut command = redis::cmd("HSET");
+                command.arg(&keys.open).arg(write.id.as_bytes()).arg(write.record.as_bytes());
+                command
+            }
+            Verb::Append => append::command(keys, std::slice::from_ref(&write.record)),
+        };
+        let reply: u64 = command
             .query_async(&mut self.way.connection.clone())
             .await
             .map_err(|error| classify("cannot put a record", error))?;
-        shelf.pressure.add(fresh);
+        // RPUSH says how long the log is.
+        shelf.pressure.add(if verb == Verb::Append { 1 } else { reply });
         Ok(())
     }
 
@@ -214,7 +238,8 @@ impl Committer {
     async fn send(&self, jobs: Vec<Job>) {
         let _slot = Slot(self);
         let mut group = Group::default();
-        let callers: Vec<_> = jobs.into_iter().map(|job| (group.add(&job.shelf, job.writes), job.done)).collect();
+        let callers: Vec<_> =
+            jobs.into_iter().map(|job| (group.add(&job.shelf, job.verb, job.writes), job.done)).collect();
         let results = group.send(&self.way).await;
         for (caller, done) in callers {
             // A caller that has gone away does not want its result.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use redis::aio::ConnectionManager;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Script, Value};
 
+use super::append::{self, Logs};
 use super::classify::classify;
-use super::commit::Shelf;
+use super::commit::{Shelf, Verb};
 use super::durability::Wait;
 use super::limit::{self, Call};
 use super::signals;
@@ -22,6 +23,7 @@ type Hash = (u32, u16);
 #[derive(Default)]
 pub(super) struct Group {
     hashes: BTreeMap<Hash, (Arc<Shelf>, HashMap<Id, Record>)>,
+    logs: Logs,
     calls: Vec<Call>,
 }
 
@@ -43,22 +45,28 @@ pub(super) enum Caller {
 pub(super) struct Way {
     pub(super) connection: ConnectionManager,
     pub(super) limit: Script,
+    pub(super) append: Script,
     pub(super) wait: Option<Wait>,
 }
 
 impl Group {
-    pub(super) fn add(&mut self, shelf: &Arc<Shelf>, writes: Vec<Write>) -> Caller {
+    pub(super) fn add(&mut self, shelf: &Arc<Shelf>, verb: Verb, writes: Vec<Write>) -> Caller {
         match shelf.limit {
-            Some(limit) => self.add_limited(shelf, limit, writes),
-            None => self.add_free(shelf, writes),
+            Some(limit) => self.add_limited(shelf, verb, limit, writes),
+            None => self.add_free(shelf, verb, writes),
         }
     }
 
-    fn add_free(&mut self, shelf: &Arc<Shelf>, writes: Vec<Write>) -> Caller {
+    fn add_free(&mut self, shelf: &Arc<Shelf>, verb: Verb, writes: Vec<Write>) -> Caller {
         let (mut first, mut others) = (None, Vec::new());
         for Write { partition, id, record } in writes {
             let hash = (shelf.number, partition);
-            self.hashes.entry(hash).or_insert_with(|| (shelf.clone(), HashMap::new())).1.insert(id, record);
+            match verb {
+                Verb::Put => {
+                    self.hashes.entry(hash).or_insert_with(|| (shelf.clone(), HashMap::new())).1.insert(id, record);
+                }
+                Verb::Append => self.logs.entry(hash).or_insert_with(|| (shelf.clone(), Vec::new())).1.push(record),
+            }
             if first.is_none() {
                 first = Some(hash);
             } else if first != Some(hash) && others.last() != Some(&hash) {
@@ -68,8 +76,8 @@ impl Group {
         Caller::Hashes { first, others }
     }
 
-    fn add_limited(&mut self, shelf: &Arc<Shelf>, limit: u64, writes: Vec<Write>) -> Caller {
-        let writes = match limit::distinct(shelf, limit, writes) {
+    fn add_limited(&mut self, shelf: &Arc<Shelf>, verb: Verb, limit: u64, writes: Vec<Write>) -> Caller {
+        let writes = match limit::allowed(shelf, verb, limit, writes) {
             Ok(writes) => writes,
             Err(error) => return Caller::Refused(error),
         };
@@ -77,10 +85,10 @@ impl Group {
         let last = self
             .calls
             .iter()
-            .rposition(|call| call.is_of(shelf))
+            .rposition(|call| call.is_of(shelf, verb))
             .filter(|&call| self.calls.get(call).is_some_and(|call| call.takes(writes.len())));
         let call = last.unwrap_or_else(|| {
-            self.calls.push(Call::new(shelf.clone(), limit));
+            self.calls.push(Call::new(shelf.clone(), verb, limit));
             self.calls.len() - 1
         });
         let place = self.calls.get_mut(call).map_or(0, |call| call.add(writes));
@@ -106,7 +114,7 @@ impl Group {
     pub(super) async fn send(self, way: &Way) -> Results {
         let mut results = Results { failed: HashMap::new(), calls: Vec::with_capacity(self.calls.len()), weak: None };
         let mut sent = Vec::with_capacity(self.hashes.len());
-        let mut pipeline = Pipeline::with_capacity(self.hashes.len() + self.calls.len() + 1);
+        let mut pipeline = Pipeline::with_capacity(self.hashes.len() + self.logs.len() + self.calls.len() + 1);
         for (hash, (shelf, fields)) in &self.hashes {
             match shelf.keys(hash.1) {
                 Ok(keys) => {
@@ -121,15 +129,28 @@ impl Group {
                 }
             }
         }
+        let hashes = sent.len();
+        let mut appended = Vec::with_capacity(self.logs.len());
+        for (hash, (shelf, records)) in &self.logs {
+            match shelf.keys(hash.1) {
+                Ok(keys) => {
+                    pipeline.add_command(append::command(keys, records));
+                    appended.push((*hash, shelf, records.len()));
+                }
+                Err(error) => {
+                    results.failed.insert(*hash, error);
+                }
+            }
+        }
         for call in &self.calls {
-            pipeline.add_command(call.command(&way.limit));
+            pipeline.add_command(call.command(way));
         }
         // After the writes: who hears of them finds them.
         let told = self.told();
         for command in &told {
             pipeline.add_command(command.clone());
         }
-        match way.send(pipeline, sent.len() + self.calls.len() + told.len()).await {
+        match way.send(pipeline, hashes + appended.len() + self.calls.len() + told.len()).await {
             Ok((replies, weak)) => {
                 results.weak = weak;
                 let mut replies = replies.into_iter();
@@ -144,11 +165,20 @@ impl Group {
                         }
                     }
                 }
+                for ((hash, shelf, records), reply) in appended.into_iter().zip(&mut replies) {
+                    match reply {
+                        Ok(_) => shelf.pressure.add(records as u64),
+                        Err(error) => {
+                            results.failed.insert(hash, classify("cannot append records", error));
+                        }
+                    }
+                }
                 results.settle(&self.calls, replies.take(self.calls.len()).collect(), &told, way).await;
             }
             Err(error) => {
                 let error = classify("cannot put a group of records", error);
                 results.failed.extend(sent.into_iter().map(|(hash, _)| (hash, error.clone())));
+                results.failed.extend(appended.into_iter().map(|(hash, ..)| (hash, error.clone())));
                 results.calls.extend(self.calls.iter().map(|call| call.failed(&error)));
             }
         }
@@ -193,20 +223,23 @@ impl Results {
     async fn settle(&mut self, calls: &[Call], mut replies: Replies, told: &[Cmd], way: &Way) {
         let again: Vec<usize> = (0..replies.len()).filter(|&n| replies.get(n).is_some_and(unknown_script)).collect();
         if !again.is_empty() {
-            let mut pipeline = Pipeline::with_capacity(again.len() + 2);
-            let mut load = Cmd::new();
-            load.arg("SCRIPT").arg("LOAD").arg(limit::TEXT);
-            pipeline.add_command(load);
+            let texts = [limit::TEXT, append::TEXT];
+            let mut pipeline = Pipeline::with_capacity(again.len() + texts.len() + 1);
+            for text in texts {
+                let mut load = Cmd::new();
+                load.arg("SCRIPT").arg("LOAD").arg(text);
+                pipeline.add_command(load);
+            }
             for call in again.iter().filter_map(|&n| calls.get(n)) {
-                pipeline.add_command(call.command(&way.limit));
+                pipeline.add_command(call.command(way));
             }
             for command in told {
                 pipeline.add_command(command.clone());
             }
-            match way.send(pipeline, again.len() + 1 + told.len()).await {
+            match way.send(pipeline, again.len() + texts.len() + told.len()).await {
                 Ok((second, weak)) => {
                     self.weak = self.weak.take().or(weak);
-                    for (n, reply) in again.into_iter().zip(second.into_iter().skip(1)) {
+                    for (n, reply) in again.into_iter().zip(second.into_iter().skip(texts.len())) {
                         if let Some(place) = replies.get_mut(n) {
                             *place = reply;
                         }

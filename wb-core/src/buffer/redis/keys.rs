@@ -15,6 +15,10 @@ pub(super) struct PartitionKeys {
     /// Marks of what transactions have written since the last rotation, and in the epoch that is being flushed.
     pub(super) groups: String,
     pub(super) groups_flushing: String,
+    /// Entries of an append-only entity, in order.
+    pub(super) log: String,
+    /// Those of the epoch that is being flushed.
+    pub(super) closed_log: String,
     copy: String,
 }
 
@@ -32,6 +36,8 @@ impl PartitionKeys {
             dead: format!("{prefix}:dead"),
             groups: format!("{prefix}:groups"),
             groups_flushing: format!("{prefix}:groups_flushing"),
+            log: format!("{prefix}:log"),
+            closed_log: format!("{prefix}:flushing-log"),
             copy: format!("{prefix}:r:"),
         }
     }

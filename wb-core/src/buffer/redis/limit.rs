@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redis::{Cmd, RedisResult, Script, Value};
+use redis::{Cmd, RedisResult, Value};
 
+use super::append;
 use super::classify::{classify, refused};
-use super::commit::Shelf;
+use super::commit::{Shelf, Verb};
+use super::group::Way;
 use super::scripts::MAX_RECORDS;
 use crate::buffer::{BufferError, BufferErrorKind};
 use crate::record::{Record, Write};
@@ -21,18 +23,19 @@ pub(super) const TEXT: &str = include_str!("lua/limit.lua");
 /// Writes of callers that go out as one script call. A caller is never split, so that it gets in whole or not at all.
 pub(super) struct Call {
     shelf: Arc<Shelf>,
+    verb: Verb,
     limit: u64,
     callers: Vec<Vec<Write>>,
     records: usize,
 }
 
 impl Call {
-    pub(super) fn new(shelf: Arc<Shelf>, limit: u64) -> Self {
-        Self { shelf, limit, callers: Vec::new(), records: 0 }
+    pub(super) fn new(shelf: Arc<Shelf>, verb: Verb, limit: u64) -> Self {
+        Self { shelf, verb, limit, callers: Vec::new(), records: 0 }
     }
 
-    pub(super) fn is_of(&self, shelf: &Shelf) -> bool {
-        self.shelf.number == shelf.number
+    pub(super) fn is_of(&self, shelf: &Shelf, verb: Verb) -> bool {
+        self.shelf.number == shelf.number && self.verb == verb
     }
 
     pub(super) fn shelf(&self) -> &Shelf {
@@ -56,10 +59,13 @@ impl Call {
         self.callers.len() - 1
     }
 
-    pub(super) fn command(&self, script: &Script) -> Cmd {
+    pub(super) fn command(&self, way: &Way) -> Cmd {
         let partitions = &self.shelf.partitions;
+        if self.verb == Verb::Append {
+            return append::call(way.append.get_hash(), partitions, self.limit, &self.callers);
+        }
         let mut command = redis::cmd("EVALSHA");
-        command.arg(script.get_hash()).arg(2 * partitions.len());
+        command.arg(way.limit.get_hash()).arg(2 * partitions.len());
         for keys in partitions {
             command.arg(&keys.open);
         }
@@ -127,10 +133,14 @@ pub(super) fn full(limit: u64) -> BufferError {
     BufferError::new(BufferErrorKind::Full, format!("{limit} keys are dirty, as many as `max_dirty` allows"))
 }
 
-/// The writes of one caller, of each id only the last; an error when they can never get in, or nowhere.
-pub(super) fn distinct(shelf: &Shelf, limit: u64, writes: Vec<Write>) -> Result<Vec<Write>, BufferError> {
+/// The writes of one caller, of each id only the last where it is a state; an error when they can never get in, or
+/// nowhere.
+pub(super) fn allowed(shelf: &Shelf, verb: Verb, limit: u64, writes: Vec<Write>) -> Result<Vec<Write>, BufferError> {
     for write in &writes {
         shelf.keys(write.partition)?;
+    }
+    if verb == Verb::Append {
+        return if writes.len() as u64 > limit { Err(full(limit)) } else { Ok(writes) };
     }
     if writes.len() == 1 {
         return Ok(writes);

@@ -1,5 +1,6 @@
 //! Redis as the buffer: records survive the processes that write and flush them.
 
+mod append;
 mod classify;
 mod commit;
 mod connect;
@@ -12,6 +13,7 @@ mod keys;
 mod letters;
 mod limit;
 mod lineage;
+mod log;
 mod sabotaged;
 mod scripts;
 mod server;
@@ -113,6 +115,7 @@ impl Buffer for RedisBuffer {
             written: registration.ear.near.is_some().then(|| keys::written(&scope)),
             pressure: registration.pressure.clone(),
             limit: registration.max_dirty,
+            append: registration.append,
         };
         let watch = Watch::default();
         watch.begin(&self.connection, &self.scripts, &scope, &shelf.keys(0)?.meta).await?;

@@ -37,11 +37,14 @@ impl Scripts {
         let check = if sabotage.lacks(Mechanism::AckCheck) { HOLDS_ANYTHING } else { "" };
         let finishing = |verb: &str| Script::new(&format!("{step}{check}{verb}"));
         let back = include_str!("lua/back.lua");
+        let trim = include_str!("lua/trim.lua");
+        let trims_anything = trim.replace("return trimmed == from", "return true");
         let overwrites = back.replace("'HSETNX'", "'HSET'");
         Arc::new(Self {
             ack: finishing(include_str!("lua/ack.lua")),
             back: finishing(if sabotage.lacks(Mechanism::BackIfAbsent) { &overwrites } else { back }),
             bury: finishing(include_str!("lua/bury.lua")),
+            trim: finishing(if sabotage.lacks(Mechanism::AckCheck) { &trims_anything } else { trim }),
             ..Self::new()
         })
     }

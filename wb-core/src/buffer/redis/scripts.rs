@@ -27,6 +27,7 @@ pub(super) struct Scripts {
     pub(super) get_together: Script,
     pub(super) back_unit: Script,
     pub(super) bury_unit: Script,
+    pub(super) trim: Script,
     pub(super) replay: Script,
     pub(super) discard: Script,
     pub(super) fill: Script,
@@ -62,6 +63,7 @@ impl Scripts {
                 include_str!("lua/back_unit.lua")
             )),
             bury_unit: Script::new(concat!(include_str!("lua/unit.lua"), include_str!("lua/bury_unit.lua"))),
+            trim: Script::new(concat!(include_str!("lua/step.lua"), include_str!("lua/trim.lua"))),
             replay: Script::new(include_str!("lua/replay.lua")),
             discard: Script::new(include_str!("lua/discard.lua")),
             fill: Script::new(include_str!("lua/fill.lua")),

@@ -10,15 +10,15 @@ use redis::aio::ConnectionManager;
 use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
-use super::commit::{Committer, Shelf};
+use super::commit::{Committer, Shelf, Verb};
 use super::lineage::Watch;
 use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
 use super::transaction::rotation;
-use super::{held, keys, letters, signals, swap, topology};
+use super::{held, keys, letters, log, signals, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, Holder, Letters, Lineage, Look,
-    Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Sight, Space, Stamp, Status, Step,
-    Swap, Token, Topology, Transacted,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, Holder, Letters, Lineage, LogPage,
+    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Sight, Space, Stamp,
+    Status, Step, Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -54,7 +54,7 @@ impl RedisSpace {
     }
 
     /// Starts a script that finishes records of an epoch: the keys and arguments that all of them share.
-    fn finish<'s>(
+    pub(super) fn finish<'s>(
         &self,
         script: &'s Script,
         step: &Step<'_>,
@@ -68,7 +68,12 @@ impl RedisSpace {
     }
 
     /// Runs one call of a finishing script, and adds what it did.
-    async fn step(&self, doing: &str, call: &ScriptInvocation<'_>, moved: &mut Moved) -> Result<Done, BufferError> {
+    pub(super) async fn step(
+        &self,
+        doing: &str,
+        call: &ScriptInvocation<'_>,
+        moved: &mut Moved,
+    ) -> Result<Done, BufferError> {
         let (reply, records): (i64, u64) = self.run(doing, call).await?;
         let done = outcome(reply);
         *moved = Moved { done, records: moved.records + records };
@@ -119,7 +124,7 @@ pub(super) const fn outcome(reply: i64) -> Done {
 }
 
 /// What a step of no records does.
-const NOTHING: Moved = Moved { done: Done::More, records: 0 };
+pub(super) const NOTHING: Moved = Moved { done: Done::More, records: 0 };
 
 /// The longest TTL in milliseconds, a hundred years. Redis refuses one that its clock cannot add up, and an ack that is
 /// refused would hold its epoch up for ever.
@@ -153,7 +158,22 @@ impl Space for RedisSpace {
         if self.sabotage.lacks(Mechanism::ClosedEpochs) || self.sabotage.lacks(Mechanism::NoTtl) {
             return self.put_sabotaged(writes).await;
         }
-        self.committer.put(&self.shelf, writes).await
+        self.committer.commit(&self.shelf, Verb::Put, writes).await
+    }
+
+    async fn append(&self, writes: Vec<Write>) -> Result<(), BufferError> {
+        if !self.shelf.append {
+            return Err(no_logs(&self.scope));
+        }
+        self.committer.commit(&self.shelf, Verb::Append, writes).await
+    }
+
+    async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
+        log::read(self, partition, skip, limit).await
+    }
+
+    async fn trim(&self, step: &Step<'_>, number: u64, settled: &[Settled]) -> Result<Moved, BufferError> {
+        log::trim(self, step, number, settled).await
     }
 
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
@@ -273,7 +293,11 @@ impl Space for RedisSpace {
             for &partition in partitions {
                 let keys = self.shelf.keys(partition)?;
                 call.key(&keys.open).key(&keys.flushing).key(&keys.meta);
+                if self.shelf.append {
+                    call.key(&keys.log).key(&keys.closed_log);
+                }
             }
+            call.arg(if self.shelf.append { 5 } else { 3 });
             let found: Vec<i64> = self.run("cannot look for what is dirty", &call).await?;
             pending.extend(found.chunks_exact(5).filter_map(|found| read_pending(partitions, found)));
         }
@@ -285,6 +309,9 @@ impl Space for RedisSpace {
         let mut call = self.scripts.rotate.prepare_invoke();
         call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease);
         call.key(&keys.groups).key(&keys.groups_flushing).arg(owner).arg(stamp.to_string());
+        if self.shelf.append {
+            call.key(&keys.log).key(&keys.closed_log);
+        }
         let (number, marked) = self.run("cannot rotate a partition", &call).await?;
         Ok(rotation(number, marked))
     }
@@ -408,6 +435,9 @@ impl Space for RedisSpace {
         let keys = self.shelf.keys(partition)?;
         let mut call = self.scripts.status.prepare_invoke();
         call.key(&keys.open).key(&keys.flushing).key(&keys.dead).key(&keys.meta);
+        if self.shelf.append {
+            call.key(&keys.log).key(&keys.closed_log);
+        }
         let (open, flushing, dead, open_epoch, flushed_epoch) =
             self.run("cannot read where a partition stands", &call).await?;
         Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })

@@ -91,6 +91,9 @@ async fn dirty(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> 
         for hash in [&keys.open, &keys.flushing] {
             dirty += redis::cmd("HLEN").arg(hash).query_async::<u64>(&mut connection.clone()).await?;
         }
+        for log in [&keys.log, &keys.closed_log] {
+            dirty += redis::cmd("LLEN").arg(log).query_async::<u64>(&mut connection.clone()).await?;
+        }
     }
     Ok(dirty)
 }

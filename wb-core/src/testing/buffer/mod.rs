@@ -13,6 +13,7 @@ mod leases;
 mod letters;
 mod limits;
 mod loads;
+mod logs;
 mod looks;
 mod settling;
 mod shapes;
@@ -51,6 +52,10 @@ pub use self::limits::{
     p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::logs::{
+    logs_are_a_part_of_the_topology, logs_count_and_end_with_the_epoch, p1_a_trim_takes_off_what_was_read,
+    p7_logs_stay_within_the_limit, p13_logs_are_the_cut_in_order, trims_keep_what_was_refused,
+};
 pub use self::looks::{invalidates_what_is_clean_only, scans_what_is_dirty};
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
@@ -128,6 +133,12 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     invalidates_what_is_clean_only(buffer).await;
     scans_what_is_dirty(buffer).await;
     nudges_wake_who_flushes(buffer).await;
+    p13_logs_are_the_cut_in_order(buffer).await;
+    logs_count_and_end_with_the_epoch(buffer).await;
+    p1_a_trim_takes_off_what_was_read(buffer).await;
+    trims_keep_what_was_refused(buffer).await;
+    p7_logs_stay_within_the_limit(buffer).await;
+    logs_are_a_part_of_the_topology(buffer).await;
     closes(buffer).await;
 }
 

@@ -28,10 +28,10 @@ local function take(id)
   return value
 end
 
--- Ends the epoch when nothing of it is left. One that somebody has deleted does not count as flushed; a step that is
+-- Ends the epoch when nothing of it is left, in the hash and in the log. One that somebody has deleted does not count as flushed; a step that is
 -- repeated finds its records gone too, but the epoch ended.
 local function finish(asked)
-  if redis.call('EXISTS', KEYS[1]) == 1 then return {0, taken} end
+  if redis.call('EXISTS', KEYS[1]) == 1 or redis.call('HEXISTS', KEYS[2], 'log') == 1 then return {0, taken} end
   if taken < asked and tonumber(redis.call('HGET', KEYS[2], 'flushed') or '0') < tonumber(ARGV[2]) then
     return {2, taken}
   end

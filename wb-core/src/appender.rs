@@ -1,0 +1,189 @@
+//! What the application holds of an append-only entity: it adds records, and waits for them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio::time::Instant;
+
+use crate::buffer::Lookup;
+use crate::entity::AppendOnly;
+use crate::error::CacheError;
+use crate::key::Id;
+use crate::lane::{LOOK_AGAIN, Lane};
+
+/// Adds records of the append-only entity `T`. Cheap to clone; from [`Engine::appender`](crate::Engine::appender).
+///
+/// Records wait in a list for each partition and reach the sink in the order in which they were added to it; with
+/// `#[wb(partition_by)]` those with one value of that field are in one partition. A record whose key the sink has already
+/// is ignored there, so appending again is safe. Nothing is kept of a record once the sink has it, and nothing is read
+/// back: read the database.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use wb_core::{AppendOnly, CodecError, Engine, Entity, Format, codec};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Comment { id: u64, post: u64, text: String }
+///
+/// // `#[derive(WriteBehind)]` with `#[wb(append)]` writes this:
+/// impl Entity for Comment {
+///     type Key = u64;
+///     const NAME: &'static str = "comment";
+///     const FORMAT: Format = Format::Json;
+///     const APPEND: bool = true;
+///     fn key(&self) -> u64 { self.id }
+///     fn encode(&self) -> Result<Vec<u8>, CodecError> { codec::encode(Self::FORMAT, self) }
+///     fn decode(payload: &[u8]) -> Result<Self, CodecError> { codec::decode(Self::FORMAT, payload) }
+/// }
+/// impl AppendOnly for Comment {}
+///
+/// async fn comment(engine: &Engine, comment: &Comment) -> Result<(), Box<dyn std::error::Error>> {
+///     let comments = engine.appender::<Comment>()?;
+///     let appended = comments.append(comment).await?;     // in the buffer
+///     appended.persisted().await?;                        // in the database
+///     Ok(())
+/// }
+/// ```
+pub struct Appender<T: AppendOnly> {
+    lane: Arc<Lane<T>>,
+}
+
+impl<T: AppendOnly> Clone for Appender<T> {
+    fn clone(&self) -> Self {
+        Self { lane: self.lane.clone() }
+    }
+}
+
+impl<T: AppendOnly> fmt::Debug for Appender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Appender").field("entity", &T::NAME).finish_non_exhaustive()
+    }
+}
+
+impl<T: AppendOnly> Appender<T> {
+    pub(crate) const fn new(lane: Arc<Lane<T>>) -> Self {
+        Self { lane }
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// [`CacheError::Key`], [`CacheError::Codec`], [`CacheError::TooLarge`], [`CacheError::Empty`]: nothing is stored.
+    /// [`CacheError::Buffer`]: its kind says whether the record may have been added; appending it again is safe, because
+    /// the sink ignores a key that it has. [`CacheError::Closed`] after shutdown.
+    pub async fn append(&self, value: &T) -> Result<Appended<T>, CacheError> {
+        self.append_many(std::iter::once(value)).await
+    }
+
+    /// Adds records, in this order and in one round trip. When one of them is not allowed, none is stored.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); after a [`CacheError::Buffer`] some may be stored.
+    pub async fn append_many<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Appended<T>, CacheError> {
+        let writes = values.into_iter().map(|value| self.lane.upsert(value)).collect::<Result<Vec<_>, _>>()?;
+        let places = writes.iter().map(|write| (write.partition, write.id.clone())).collect();
+        self.lane.put(writes).await?;
+        Ok(Appended { lane: self.lane.clone(), places })
+    }
+
+    /// Waits until everything acknowledged before this call is in the sink, from whatever process; asks this process's worker
+    /// to flush now. Records that the sink refuses do not hold it up. Waits as long as the sink is away: see
+    /// [`flush_within`](Self::flush_within).
+    ///
+    /// # Errors
+    /// [`CacheError::Buffer`]; [`CacheError::Closed`] when the engine is over before the sink has everything.
+    pub async fn flush(&self) -> Result<(), CacheError> {
+        self.lane.flush_all().await
+    }
+
+    /// [`flush`](Self::flush) with an end: `false` when it is not through after `limit`.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn flush_within(&self, limit: Duration) -> Result<bool, CacheError> {
+        match tokio::time::timeout(limit, self.flush()).await {
+            Ok(result) => result.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+/// Says that records are in the buffer; from [`Appender::append`]. Costs nothing unless it is asked.
+#[derive(Clone)]
+pub struct Appended<T: AppendOnly> {
+    lane: Arc<Lane<T>>,
+    places: Vec<(u16, Id)>,
+}
+
+impl<T: AppendOnly> fmt::Debug for Appended<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&Id> = self.places.iter().map(|(_, id)| id).collect();
+        f.debug_struct("Appended").field("entity", &T::NAME).field("ids", &ids).finish_non_exhaustive()
+    }
+}
+
+impl<T: AppendOnly> Appended<T> {
+    /// Waits until the sink has these records (or had their keys before). Works in a process that flushes nothing, too. Asks
+    /// this process's worker to flush now, and waits as long as the sink is away.
+    ///
+    /// # Errors
+    /// [`CacheError::DeadLettered`] for the first of them that the sink refuses for good; [`CacheError::Buffer`];
+    /// [`CacheError::Closed`] when the engine is over before the sink has them.
+    pub async fn persisted(&self) -> Result<(), CacheError> {
+        tokio::select! {
+            biased;
+            persisted = self.wait() => persisted,
+            reason = self.lane.gate.over() => Err(reason),
+        }
+    }
+
+    /// [`persisted`](Self::persisted) with an end.
+    ///
+    /// # Errors
+    /// As [`persisted`](Self::persisted); [`CacheError::NotPersisted`] when the sink does not have them after `limit`, which
+    /// names the first of them. They stay in the buffer and are flushed.
+    pub async fn persisted_within(&self, limit: Duration) -> Result<(), CacheError> {
+        let begun = Instant::now();
+        match tokio::time::timeout(limit, self.persisted()).await {
+            Ok(result) => result,
+            Err(_) => {
+                let id = self.places.first().map(|(_, id)| id.to_string()).unwrap_or_default();
+                Err(CacheError::NotPersisted { id, waited: begun.elapsed() })
+            }
+        }
+    }
+
+    async fn wait(&self) -> Result<(), CacheError> {
+        let partitions: BTreeSet<u16> = self.places.iter().map(|(partition, _)| *partition).collect();
+        let partitions: Vec<u16> = partitions.into_iter().collect();
+        let mut pause = LOOK_AGAIN.0;
+        loop {
+            // What was in the logs is in the sink then, or stands where refused records do.
+            self.lane.barrier(&partitions).await?;
+            let refused = try_join_all(partitions.iter().map(|&partition| self.refused(partition))).await?;
+            if !refused.contains(&true) {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN.1);
+        }
+    }
+
+    /// Whether records of this partition are to be tried again.
+    async fn refused(&self, partition: u16) -> Result<bool, CacheError> {
+        let ids: Vec<Id> =
+            self.places.iter().filter(|place| place.0 == partition).map(|place| place.1.clone()).collect();
+        let found = self.lane.space.get(partition, &ids).await?;
+        // The usual case costs no look at each letter: there are none.
+        let letters = self.lane.space.status(partition).await?.dead > 0;
+        for id in ids.iter().filter(|_| letters) {
+            if let Some(letter) = self.lane.space.letter(partition, id).await? {
+                return Err(CacheError::DeadLettered { id: id.to_string(), kind: letter.kind, reason: letter.error });
+            }
+        }
+        Ok(found.iter().any(|found| matches!(found, Lookup::Dirty(_))))
+    }
+}

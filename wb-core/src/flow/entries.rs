@@ -1,0 +1,291 @@
+//! Entries of append-only entities on their way into the sink: decoded, flushed in their order, trimmed off their logs.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt;
+use futures::future::{join_all, try_join_all};
+
+use super::claim::Claimed;
+use super::cycle::{Ended, Interrupted};
+use super::decode::{MISPLACED, UNDECODABLE, Unreadable, decode_payload};
+use super::flush::{Flushed, GivenUp};
+use super::log::{Logs, Run};
+use super::rotate::Epoch;
+use super::settle::Tally;
+use super::units::Ties;
+use crate::buffer::{Attempts, BufferError, Done, Settled, Step};
+use crate::codec::any_field;
+use crate::entity::Entity;
+use crate::error::chain;
+use crate::events;
+use crate::failpoint;
+use crate::hook::HOOK;
+use crate::key::Id;
+use crate::lane::Lane;
+use crate::lease;
+use crate::partition::partition_of;
+use crate::record::Record;
+use crate::sabotage::Mechanism;
+use crate::sink::{Batch, Scope, SinkError, Upsert};
+
+/// Why an entry is no row: kind and error.
+type Reason = (&'static str, String);
+
+/// An entry under its id, and why it is no row, if so.
+struct Entry {
+    claimed: Claimed,
+    reason: Option<Reason>,
+    /// It has fields that only a newer program knows, and is left to one: by way of `open`, like a record.
+    held: bool,
+}
+
+/// The entries of a run.
+struct Part {
+    epoch: Epoch,
+    number: u64,
+    entries: Vec<Entry>,
+}
+
+impl<E: Entity> Lane<E> {
+    /// Flushes the logs of these epochs, several partitions beside each other, the entries of each in their order.
+    pub(super) async fn flush_logs(&self, epochs: &[Epoch]) -> Result<Ended, Interrupted> {
+        let logs = Logs::open(self.space.clone(), epochs, self.max_rows(), self.options.max_batch_bytes).await?;
+        let failed = &AtomicBool::new(false);
+        // A failure ends the reading, never a batch that is on its way.
+        let parts = logs.split(self.options.flush_concurrency).into_iter().map(|logs| async move {
+            let flushed = AssertUnwindSafe(self.flush_some_logs(logs, failed)).catch_unwind().await;
+            let flushed = flushed.unwrap_or(Err(Interrupted::Panicked));
+            failed.fetch_or(flushed.is_err(), Ordering::Relaxed);
+            flushed
+        });
+        let mut ended = Ended::default();
+        let mut outcome = Ok(());
+        for part in join_all(parts).await {
+            match part {
+                Ok(part) => ended.add(part),
+                Err(interrupted) => outcome = outcome.and(Err(interrupted)),
+            }
+        }
+        outcome.map(|()| ended)
+    }
+
+    async fn flush_some_logs(&self, mut logs: Logs, failed: &AtomicBool) -> Result<Ended, Interrupted> {
+        let mut ended = Ended::default();
+        while !ended.is_given_up() && !failed.load(Ordering::Relaxed) && !self.passage.is_over() {
+            let runs = logs.next().await?;
+            if runs.is_empty() {
+                break;
+            }
+            ended.add(self.flush_runs(runs).await?);
+        }
+        Ok(ended)
+    }
+
+    async fn flush_runs(&self, runs: Vec<Run>) -> Result<Ended, Interrupted> {
+        let mut epochs: Vec<Epoch> = runs.iter().map(|run| run.epoch).collect();
+        epochs.sort_unstable_by_key(|epoch| epoch.partition);
+        let (mut parts, mut upserts) = read::<E>(&self.scope, runs);
+        self.hold_newer_entries(&mut parts, &mut upserts);
+        self.transform_entries(&mut parts, &mut upserts);
+        let reasons = parts.iter().flat_map(|part| &part.entries).filter_map(|entry| entry.reason.as_ref());
+        if reasons.into_iter().any(|(kind, _)| *kind == MISPLACED) {
+            // Perhaps it is this program that is out of place: see `flush_batch`.
+            lease::confirm(self).await?;
+        }
+        let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
+        let fences = epochs.iter().filter_map(|epoch| epoch.right.fence.filter(|_| fenced)).collect();
+        let batch = Batch::in_order(self.scope.clone(), fences, upserts);
+        let flushed = if batch.is_empty() {
+            Flushed::all(Vec::new())
+        } else {
+            match self.flush(batch, &epochs, &Ties::default()).await {
+                Ok(flushed) => flushed,
+                Err(GivenUp) => return Ok(Ended::given_up()),
+            }
+        };
+        let mut refused: HashMap<Id, SinkError> = flushed.refused.into_iter().collect();
+        let all: HashSet<Id> = refused.keys().cloned().collect();
+        let settled = parts.into_iter().map(|part| {
+            // The first entry of an id is the one that the sink was given.
+            let mut mine = HashMap::new();
+            for entry in part.entries.iter().filter(|entry| entry.reason.is_none()) {
+                if let Some((id, error)) = refused.remove_entry(&entry.claimed.id) {
+                    mine.insert(id, error);
+                }
+            }
+            self.settle_part(part, mine, &all)
+        });
+        // Collected first: each takes what is its own before the first one runs.
+        let settled: Vec<_> = settled.collect();
+        let mut ended = Ended::default();
+        for (epoch, over, missing) in try_join_all(settled).await?.into_iter().map(Tally::result) {
+            if missing > 0 {
+                self.counters.vanished.add(missing);
+                events::vanished(&self.scope, epoch.partition, epoch.number, missing);
+                return Err(Interrupted::Vanished);
+            }
+            if over {
+                ended.insert(epoch.partition);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Trims a run off its log. `refused`: those of its entries that the sink was given and refused; `all`: the same of the
+    /// whole batch.
+    async fn settle_part(
+        &self,
+        part: Part,
+        mut refused: HashMap<Id, SinkError>,
+        all: &HashSet<Id>,
+    ) -> Result<Tally, BufferError> {
+        let Part { epoch, number, entries } = part;
+        let (mut given, mut unreadable) = (Vec::new(), Vec::new());
+        for Entry { claimed, reason, .. } in &entries {
+            match reason {
+                Some((kind, error)) => {
+                    unreadable.push(Unreadable { claimed: claimed.clone(), kind, error: error.clone() });
+                }
+                None => given.extend(refused.remove(&claimed.id).map(|error| (claimed, error))),
+            }
+        }
+        let (again, dead) = self.judge(epoch, given, unreadable).await?;
+        let mut again: HashMap<Id, Attempts> = again.into_iter().collect();
+        let mut dead: HashMap<Id, _> = dead.into_iter().collect();
+        let mut written = 0;
+        let settled: Vec<Settled> = entries
+            .iter()
+            .map(|Entry { claimed: Claimed { id, record, .. }, reason, held }| {
+                if *held {
+                    return Settled::Again(id.clone(), Attempts { digest: record.digest(), ..Attempts::default() });
+                }
+                if let Some(letter) = dead.remove(id) {
+                    Settled::Dead(id.clone(), letter)
+                } else if let Some(attempts) = again.remove(id) {
+                    Settled::Again(id.clone(), attempts)
+                } else if reason.is_none() && all.contains(id) {
+                    // The sink has refused another entry of this id, and was not given this one.
+                    Settled::Again(id.clone(), Attempts { digest: record.digest(), ..Attempts::default() })
+                } else {
+                    written += 1;
+                    Settled::Written(id.clone())
+                }
+            })
+            .collect();
+        let step =
+            Step { partition: epoch.partition, owner: self.leases.owner(), epoch: epoch.number, stamp: epoch.stamp };
+        let moved = self.space.trim(&step, number, &settled).await?;
+        failpoint::pass("after_ack");
+        let mut tally = Tally::new(epoch);
+        self.check(&mut tally, moved, settled.len(), "trim");
+        if moved != Done::NotOwner {
+            for entry in &settled {
+                if let Settled::Dead(id, letter) = entry {
+                    events::dead_lettered(&self.scope, id, &letter.kind, &letter.error);
+                    self.counters.dead_letters.add(1);
+                }
+            }
+            self.counters.acked.add(moved.records.min(written));
+        }
+        Ok(tally)
+    }
+}
+
+impl<E: Entity> Lane<E> {
+    /// Leaves entries with fields that only newer programs know to those.
+    fn hold_newer_entries(&self, parts: &mut [Part], upserts: &mut Vec<Upsert<E>>) {
+        let newer = self.shapes.newer().filter(|newer| newer.adds() && !self.options.accept_unknown_fields);
+        let Some(newer) = newer else { return };
+        let mut ids = HashSet::new();
+        for entry in parts.iter_mut().flat_map(|part| &mut part.entries).filter(|entry| entry.reason.is_none()) {
+            entry.held = any_field(E::FORMAT, entry.claimed.record.as_bytes(), |name| newer.knows(name));
+            if entry.held {
+                ids.insert(entry.claimed.id.clone());
+            }
+        }
+        if ids.is_empty() {
+            return;
+        }
+        self.counters.held.add(ids.len() as u64);
+        if self.shapes.hold() {
+            events::held(&self.scope, ids.len());
+        }
+        upserts.retain(|upsert| !ids.contains(&upsert.id));
+    }
+
+    /// Rewrites the rows as the entity's hook says. One that is skipped counts as written.
+    fn transform_entries(&self, parts: &mut [Part], upserts: &mut Vec<Upsert<E>>) {
+        let Some(hook) = &self.hook else { return };
+        let (mut skipped, mut broken) = (0, HashMap::new());
+        for mut upsert in std::mem::take(upserts) {
+            match hook.run(&upsert.id, upsert.value) {
+                Ok(Some(value)) => {
+                    upsert.value = value;
+                    upserts.push(upsert);
+                }
+                Ok(None) => skipped += 1,
+                Err(error) => drop(broken.insert(upsert.id, error)),
+            }
+        }
+        self.counters.skipped.add(skipped);
+        for entry in parts.iter_mut().flat_map(|part| &mut part.entries).filter(|entry| entry.reason.is_none()) {
+            // The first entry of an id is the one that the hook has seen.
+            entry.reason = broken.remove(&entry.claimed.id).map(|error| (HOOK, error.to_owned()));
+        }
+    }
+}
+
+/// Decodes entries. The rows are in order, of each id only the first.
+fn read<E: Entity>(scope: &Scope, runs: Vec<Run>) -> (Vec<Part>, Vec<Upsert<E>>) {
+    let (mut parts, mut upserts, mut seen) = (Vec::with_capacity(runs.len()), Vec::new(), HashSet::new());
+    for Run { epoch, number, entries } in runs {
+        let mut part = Part { epoch, number, entries: Vec::with_capacity(entries.len()) };
+        for (number, record) in (number..).zip(entries) {
+            let (id, reason) = match row::<E>(scope, epoch.partition, &record) {
+                Row::Value(id, value) => {
+                    if seen.insert(id.clone()) {
+                        upserts.push(Upsert::new(id.clone(), value));
+                    }
+                    (id, None)
+                }
+                // Its own id, if it has one, may be another entry's too; as a letter it must be kept beside that.
+                Row::None(reason) => (Id::unreadable(record.digest(), number), Some(reason)),
+            };
+            let claimed = Claimed { epoch, id, record, unit: None };
+            part.entries.push(Entry { claimed, reason, held: false });
+        }
+        parts.push(part);
+    }
+    (parts, upserts)
+}
+
+/// What an entry is.
+enum Row<E> {
+    Value(Id, E),
+    None(Reason),
+}
+
+/// Runs the struct's own code: what panics there is told apart like what does not decode.
+fn row<E: Entity>(scope: &Scope, partition: u16, record: &Record) -> Row<E> {
+    let row = || {
+        let value = match decode_payload::<E>(record.as_bytes()) {
+            Ok(value) => value,
+            Err(error) => return Row::None((UNDECODABLE, chain(&error))),
+        };
+        let id = match Id::of(&value.key()) {
+            Ok(id) => id,
+            Err(error) => return Row::None((MISPLACED, chain(&error))),
+        };
+        match value.place().map(|place| partition_of(&place, scope.partitions)) {
+            Ok(home) if home != partition => {
+                Row::None((MISPLACED, format!("entry `{id}` belongs to partition {home}, not to {partition}")))
+            }
+            Ok(_) => Row::Value(id, value),
+            Err(error) => Row::None((MISPLACED, chain(&error))),
+        }
+    };
+    std::panic::catch_unwind(AssertUnwindSafe(row))
+        .unwrap_or_else(|_| Row::None((UNDECODABLE, "the entry makes the struct's own code panic".to_owned())))
+}
