@@ -49,26 +49,3 @@ pub(crate) struct Comment {
     pub(crate) text: String,
     pub(crate) created_at: DateTime<Utc>,
 }
-
-impl Post {
-    pub(crate) const VIEWS: write_behind::Counter<Self, i64> =
-        write_behind::Counter::new("views", |post| &mut post.views);
-}
-
-/// What of a post may change.
-#[derive(Default)]
-pub(crate) struct PostPatch {
-    pub(crate) title: Option<String>,
-    pub(crate) body: Option<String>,
-}
-
-impl write_behind::Patch<Post> for PostPatch {
-    fn apply(&self, post: &mut Post) {
-        if let Some(title) = &self.title {
-            post.title.clone_from(title);
-        }
-        if let Some(body) = &self.body {
-            post.body.clone_from(body);
-        }
-    }
-}
