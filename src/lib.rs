@@ -8,7 +8,7 @@ pub use wb_core::{
     Events, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode,
     NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries, RetryPolicy, Role,
     Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError, UnknownEntity, Upsert,
-    VersionField, Write, buffer, codec, metrics, partition_of,
+    VersionField, Write, buffer, codec, ids, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]
@@ -35,7 +35,7 @@ pub use wb_sea_orm::{
 #[cfg(feature = "mongo")]
 pub use wb_mongo as mongo;
 #[cfg(feature = "mongo")]
-pub use wb_mongo::{FieldRule, MappingError, MongoEntity, MongoSink, NativeBson};
+pub use wb_mongo::{Absent, FieldRule, MappingError, MongoEntity, MongoSink, NativeBson, StoredField};
 
 /// Paths that the derive's output names; not for use.
 #[doc(hidden)]

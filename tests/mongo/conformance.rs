@@ -30,6 +30,7 @@ async fn a_standalone_server() {
 #[tokio::test]
 async fn a_version_that_guards() {
     on_standalone(|database| async move { suite::all::<Versioned>(&MongoSink::new(database)).await }).await;
+    on_replica_set(|database| async move { suite::all::<Versioned>(&MongoSink::new(database)).await }).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
-//! P3 on a standalone server: there is no fence, but an older version never overwrites a newer one.
+//! P3 by versions: where there is no fence, and against what other programs write, an older version never overwrites a
+//! newer one.
 
 use std::slice::from_ref;
 
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use write_behind::mongo::MongoSink;
-use write_behind::{Scope, Sink};
+use write_behind::{Id, Scope, Sink};
 
 use crate::entities::{Player, Versioned};
 use crate::server::{batch, on_replica_set, on_standalone, opened};
@@ -85,7 +86,7 @@ async fn what_is_no_number_is_no_version_and_is_overwritten() {
 }
 
 #[tokio::test]
-async fn a_standalone_server_issues_no_fence_and_a_replica_set_needs_no_guard() {
+async fn a_standalone_server_issues_no_fence() {
     let fence = async |database: &Database| {
         let sink = opened::<Player>(database).await;
         Sink::<Player>::fence(&sink, &Scope::new("test", "players", 16), 0).await.unwrap()
@@ -97,11 +98,23 @@ async fn a_standalone_server_issues_no_fence_and_a_replica_set_needs_no_guard() 
     .await;
     on_replica_set(move |database| async move {
         assert!(fence(&database).await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_foreign_newer_row_stays_in_a_transaction_and_is_named() {
+    on_replica_set(|database| async move {
         let sink = opened::<Versioned>(&database).await;
-        write(&sink, &[Versioned::new(1, 2, "second")]).await;
-        let lower = Versioned::new(1, 1, "the last operation wins");
-        write(&sink, from_ref(&lower)).await;
-        assert_eq!(loaded(&sink, 1).await, Some(lower));
+        write(&sink, &[Versioned::new(1, 2, "second"), Versioned::new(2, 2, "second")]).await;
+        set_version(&database, doc! { "rowVersion": 9.5, "text": "foreign" }).await;
+        let report =
+            sink.write(&batch(&[Versioned::new(1, 9, "ours"), Versioned::new(2, 9, "ours")], &[])).await.unwrap();
+        assert_eq!(report.stale, [Id::of(&1_i64).unwrap()]);
+        assert_eq!(loaded(&sink, 2).await.map(|row| row.text), Some("ours".to_owned()));
+        let found =
+            database.collection::<Document>("versioned").find_one(doc! { "_id": 1_i64 }).await.unwrap().unwrap();
+        assert_eq!(found.get_str("text").unwrap(), "foreign");
     })
     .await;
 }

@@ -1,4 +1,7 @@
 //! The buffer in Redis keeps the contract of buffers.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod ids;
 
 use write_behind::RedisBuffer;
 use write_behind::testing::buffer as suite;

@@ -52,6 +52,36 @@ async fn a_composite_key(database: Database) {
     sink::all::<Composite>(&database.sink).await;
 }
 
+async fn a_version_that_guards(database: Database) {
+    create::<Versioned>(&database.sink).await;
+    sink::all::<Versioned>(&database.sink).await;
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, write_behind::WriteBehind)]
+#[wb(name = "conf_versioned", table = "conf_versioned")]
+struct Versioned {
+    #[wb(key)]
+    tenant: i64,
+    // In the middle, because MySQL sets columns one after the other.
+    #[wb(version)]
+    version: u32,
+    #[wb(key)]
+    slug: String,
+    text: Option<String>,
+    #[wb(insert_only)]
+    made: i64,
+}
+
+impl Specimen for Versioned {
+    fn specimen(n: u64) -> Self {
+        Self { tenant: i64::try_from(n % 7).unwrap(), version: 0, slug: format!("v{n}"), text: None, made: 7 }
+    }
+
+    fn revise(&self, round: u64) -> Self {
+        Self { version: u32::try_from(round).unwrap(), text: Some(format!("round {round}")), ..self.clone() }
+    }
+}
+
 async fn a_refused_record(database: Database) {
     create::<Refusing>(&database.sink).await;
     sink::refuses(&database.sink, Refusing { id: u64::MAX, ratio: f64::NAN }).await;
@@ -74,4 +104,4 @@ impl Specimen for Refusing {
     }
 }
 
-on_every_database!(a_single_key, a_composite_key, a_refused_record);
+on_every_database!(a_single_key, a_composite_key, a_version_that_guards, a_refused_record);

@@ -28,4 +28,5 @@ mod refusals;
 mod silent;
 mod speed;
 mod unmapped;
+mod versions;
 mod zoo;

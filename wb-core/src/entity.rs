@@ -129,7 +129,8 @@ pub trait AppendOnly: Entity {}
 /// The type of a `#[wb(version)]` field: an integer, or a newtype of yours that implements this.
 ///
 /// # Contract
-/// Every state of a record has a higher version than the one before it. `from_version(to_version(v))` equals `v`.
+/// Every state of a record has a higher version than the one before it, also than one that was deleted in between: a delete
+/// and the write after it may reach the sink as one. `from_version(to_version(v))` equals `v`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a version",
     label = "not an integer",

@@ -21,6 +21,7 @@ mod flow;
 mod gate;
 mod holds;
 mod hook;
+pub mod ids;
 mod key;
 mod kin;
 mod lane;

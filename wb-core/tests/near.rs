@@ -6,9 +6,13 @@ mod player;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::sleep;
 use wb_core::testing::ScriptedSink;
-use wb_core::{Cache, Engine, EntityOptions, EntityStats, Id, MemoryBuffer, NearCache, StartError};
+use wb_core::{
+    Batch, Cache, Engine, EntityOptions, EntityStats, Id, MemoryBuffer, NearCache, Report, Scope, Sink, SinkError,
+    StartError,
+};
 
 use self::player::Player;
 
@@ -102,6 +106,52 @@ async fn what_nobody_tells_is_seen_after_the_age() {
     assert_eq!(bench.get(1).await, Some(1));
     sleep(Duration::from_millis(1)).await;
     assert_eq!(bench.get(1).await, Some(2));
+}
+
+/// A sink whose loads take a second.
+struct Slow(ScriptedSink<Player>);
+
+#[async_trait]
+impl Sink<Player> for Slow {
+    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
+        self.0.open(scope).await
+    }
+
+    async fn write(&self, batch: &Batch<Player>) -> Result<Report, SinkError> {
+        self.0.write(batch).await
+    }
+
+    async fn load(&self, keys: &[u64]) -> Result<Vec<Player>, SinkError> {
+        let found = self.0.load(keys).await;
+        sleep(Duration::from_secs(1)).await;
+        found
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_a_write_is_not_kept_after_it() {
+    for shared in [false, true] {
+        let sink = ScriptedSink::new();
+        sink.set_row(Id::of(&1_u64).unwrap(), Player { id: 1, score: 1 });
+        let builder = Engine::builder(MemoryBuffer::new()).entity::<Player>(Slow(sink.clone()), options());
+        let engine = builder.start().await.unwrap();
+        let players: Cache<Player> = engine.cache().unwrap();
+        let reader = {
+            let players = players.clone();
+            tokio::spawn(async move {
+                if shared {
+                    players.get_shared(&1).await.unwrap().unwrap().score
+                } else {
+                    players.get(&1).await.unwrap().unwrap().score
+                }
+            })
+        };
+        sleep(Duration::from_millis(500)).await;
+        players.put(&Player { id: 1, score: 2 }).await.unwrap();
+        assert_eq!(reader.await.unwrap(), 1, "it read before the write");
+        assert_eq!(players.get(&1).await.unwrap().unwrap().score, 2);
+        assert_eq!(engine.stats().remove("player").unwrap().near_hits, 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,12 @@
 //! The scripted sink keeps the contract of sinks, and does what its script says.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod note;
 mod player;
 
 use std::sync::Arc;
 
+use note::Note;
 use player::Player;
 use wb_core::testing::{Outcome, ScriptedSink, Specimen, sink as suite};
 use wb_core::{Batch, Delete, Entity, ErrorKind, Fence, Id, Scope, Sink, Upsert};
@@ -32,6 +34,11 @@ async fn passes_the_suite() {
 async fn passes_the_suite_behind_a_trait_object() {
     let sink: Arc<dyn Sink<Player>> = Arc::new(ScriptedSink::new());
     suite::all(&*sink).await;
+}
+
+#[tokio::test]
+async fn passes_the_suite_with_a_version() {
+    suite::all(&ScriptedSink::<Note>::new()).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ pub(crate) struct SerdeStruct {
     pub(crate) rename_all: Option<Case>,
     /// The same of the names that are read.
     pub(crate) rename_all_when_read: Option<Case>,
+    /// Absent fields are those of a default of the struct.
+    pub(crate) default: bool,
     /// Another type is written in the struct's place (`into`), so its fields' names are unknown.
     pub(crate) other_type: Option<Span>,
 }
@@ -32,6 +34,8 @@ pub(crate) struct SerdeField {
     pub(crate) aliases: Vec<String>,
     /// The function of the user's choice that reads the field.
     pub(crate) read_with: Option<ExprPath>,
+    /// What an absent field is.
+    pub(crate) default: Option<Absent>,
     /// The field is not written at all.
     pub(crate) skip: Option<Span>,
     /// The field is not written, or not read back: its value does not survive.
@@ -40,6 +44,13 @@ pub(crate) struct SerdeField {
     pub(crate) flatten: Option<Span>,
     /// The field is written by functions of the user's choice.
     pub(crate) with: Option<Span>,
+}
+
+/// What `#[serde(default)]` on a field means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    OfType,
+    OfFunction,
 }
 
 /// What `#[sea_orm(...)]` says on a field.
@@ -61,6 +72,8 @@ impl SerdeStruct {
                 said.rename_all_when_read = name_when_read(&meta).as_deref().and_then(Case::from_word);
             } else if meta.path().is_ident("into") {
                 said.other_type = Some(meta.span());
+            } else if meta.path().is_ident("default") {
+                said.default = true;
             }
         }
         said
@@ -82,6 +95,8 @@ impl SerdeField {
                 said.lost = Some(path.span());
             } else if path.is_ident("skip_deserializing") {
                 said.lost = Some(path.span());
+            } else if path.is_ident("default") {
+                said.default = Some(if matches!(meta, Meta::Path(_)) { Absent::OfType } else { Absent::OfFunction });
             } else if path.is_ident("flatten") {
                 said.flatten = Some(path.span());
             } else if ["with", "serialize_with", "deserialize_with"].iter().any(|word| path.is_ident(word)) {

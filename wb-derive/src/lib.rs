@@ -61,6 +61,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `patch = "PostChanges"` | `PostPatch` for `Post` | name of the patch type (below) |
 /// | `native_bson` | serde's forms | every field whose type has a native BSON form is stored in it (below) |
 /// | `format = "json"` | `"json"` | how payloads are written: `"json"`, or `"msgpack"` (MessagePack with named fields) |
+/// | `client_keys` | the database must not make keys | the application makes the keys, although the database could (below) |
 /// | `crate = "path"` | `::write_behind` | where the framework is, if it is re-exported |
 ///
 /// The case rules are `lowercase`, `UPPERCASE`, `PascalCase`, `camelCase`, `snake_case`, `SCREAMING_SNAKE_CASE`,
@@ -88,10 +89,16 @@ use syn::{DeriveInput, parse_macro_input};
 /// whatever alias. A `json` field that serde writes as null is NULL, and its column is nullable if serde reads
 /// the type from null.
 ///
-/// **Version.** At most one field, an integer of up to 64 bits or a newtype of yours that implements `VersionField`. It
-/// is for sinks that cannot keep a stale worker out by other means (a MongoDB server without a replica set): there an
-/// older version never overwrites a newer one; the same version does. A delete carries no version and always deletes.
-/// Raise it with every change; what is stored of a state whose version went down depends on the sink.
+/// **Version.** At most one field, an integer of up to 64 bits or a newtype of yours that implements `VersionField` and is
+/// stored as the same integer. In the sink, an older version never overwrites a newer one, whoever wrote that; the same
+/// version does. What is left out that way counts as flushed and leaves no copy, so that readers load the newer state. A
+/// delete carries no version and always deletes. Raise it with every change, also over a delete: a delete and the write
+/// after it may reach the sink as one, and then it is the deleted row that is compared.
+///
+/// **Keys that the database makes.** A write is answered before the database has seen it, so it cannot wait for a key from
+/// there. An entity whose key column is an identity or has a sequence's default (PostgreSQL), is `AUTO_INCREMENT` (MySQL) or
+/// `AUTOINCREMENT` (SQLite), or whose `Model` is not `auto_increment = false`, is refused at start. Make keys with
+/// `write_behind::ids`, and say `client_keys` where the column cannot be changed.
 ///
 /// **Foreign keys.** `belongs_to` names the entity, by its path, that the field refers to; an `Option` field may refer
 /// to nothing, and a field may refer to its own entity (`"Self"`). Rows of this entity are written after those that they

@@ -52,10 +52,8 @@ pub(crate) struct Mongo<'a> {
     pub(crate) rules: Vec<Rule<'a>>,
     /// The fields of others in the document stay.
     pub(crate) merge: bool,
-    /// Names of the stored fields in serde's document.
-    pub(crate) fields: Vec<LitStr>,
-    /// Those that are written on insert only.
-    pub(crate) insert_only: Vec<LitStr>,
+    /// The stored fields and their names in serde's document.
+    pub(crate) fields: Vec<(LitStr, &'a Field<'a>)>,
     /// Name of the version field in serde's document.
     pub(crate) version: Option<LitStr>,
     /// Name and form of each key field, in the order of the keys.

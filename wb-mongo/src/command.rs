@@ -18,6 +18,8 @@ const ELEMENT_BYTES: usize = 10;
 pub(crate) struct Statement<'a> {
     pub(crate) id: &'a Id,
     pub(crate) raw: RawDocumentBuf,
+    /// Its key and version, where the document may stay as it is for being newer.
+    pub(crate) guarded: Option<(RawBson, i64)>,
 }
 
 /// A version that must not go down.
@@ -44,7 +46,8 @@ impl<'a> Statement<'a> {
         // BSON orders numbers before texts: what is no number is no version, and does not stay.
         let stays = rawdoc! { "$and": [{ "$gt": [&*stored, guard.version] }, { "$lt": [&*stored, ""] }] };
         let choice = rawdoc! { "$replaceWith": { "$cond": [stays, "$$ROOT", new] } };
-        Self::new(id, key, RawArrayBuf::from_iter([choice]))
+        let guarded = Some((key.clone(), guard.version));
+        Self { guarded, ..Self::new(id, key, RawArrayBuf::from_iter([choice])) }
     }
 
     fn new(id: &'a Id, key: &RawBson, update: impl BindRawBsonRef) -> Self {
@@ -54,7 +57,7 @@ impl<'a> Statement<'a> {
         raw.append(cstr!("q"), query);
         raw.append(cstr!("u"), update);
         raw.append(cstr!("upsert"), true);
-        Self { id, raw }
+        Self { id, raw, guarded: None }
     }
 }
 
@@ -117,7 +120,7 @@ fn append_write_concern(raw: &mut RawDocumentBuf, write_concern: Option<&RawDocu
 }
 
 /// Bytes of a value in a command, for the kinds that a key can have.
-fn bytes_of(value: &RawBson) -> usize {
+pub(crate) fn bytes_of(value: &RawBson) -> usize {
     match value {
         RawBson::String(text) => text.len() + 5,
         RawBson::Document(document) => document.as_bytes().len(),
@@ -128,7 +131,7 @@ fn bytes_of(value: &RawBson) -> usize {
 
 /// Cuts a list into runs of at most `max_count` elements and [`MAX_BYTES`]; an element longer than that is a run of
 /// its own, and it is the server that judges it.
-fn split<T>(list: &[T], max_count: usize, bytes: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+pub(crate) fn split<T>(list: &[T], max_count: usize, bytes: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
     let mut rest = list;
     std::iter::from_fn(move || {
         let mut sum = 0;

@@ -34,16 +34,11 @@ pub fn from_raw<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingErro
 
 /// A merged document may have the fields of others, and lacks what is null.
 fn from_fields<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingError> {
-    let error = match from_serde_form(document) {
-        Err(error) if E::MERGE => error,
-        outcome => return outcome,
-    };
-    for own in own_fields::<E>(document)? {
-        if let Ok(value) = from_serde_form(&own) {
-            return Ok(value);
-        }
+    match from_serde_form(document) {
+        // The first error is of the document as it is.
+        Err(error) if E::MERGE => from_serde_form(&own_fields::<E>(document)?).map_err(|_| error),
+        outcome => outcome,
     }
-    Err(error)
 }
 
 /// The `_id` of a key, ready for a command.

@@ -19,11 +19,8 @@ pub trait MongoEntity: Entity + serde::Serialize + serde::de::DeserializeOwned {
 
     /// Whether the stored document keeps the fields that the entity does not have (`#[wb(merge)]`).
     const MERGE: bool = false;
-    /// Names of the stored fields in the document, in the order of the struct.
-    const FIELDS: &'static [&'static str] = &[];
-    /// Those of the `#[wb(insert_only)]` fields. They are set when a document is inserted, and left alone when it is
-    /// updated; only [`MERGE`](Self::MERGE) can do that: a document that is replaced has them as the record has.
-    const INSERT_ONLY: &'static [&'static str] = &[];
+    /// The stored fields, in the order of the struct.
+    const FIELDS: &'static [StoredField] = &[];
 
     /// Fields whose stored form is not serde's.
     fn rules() -> &'static [FieldRule<Self>];
@@ -33,6 +30,51 @@ pub trait MongoEntity: Entity + serde::Serialize + serde::de::DeserializeOwned {
     /// # Errors
     /// When a part has no BSON form.
     fn id_of(key: &Self::Key) -> Result<Bson, MappingError>;
+}
+
+/// A field of the document.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct StoredField {
+    /// Its name in serde's document.
+    pub name: &'static str,
+    /// `#[wb(insert_only)]`: set when a document is inserted, and left alone when it is updated. Only
+    /// [`MERGE`](MongoEntity::MERGE) can do that: a document that is replaced has the field as the record has it.
+    pub insert_only: bool,
+    /// What serde makes of a document without it.
+    pub absent: Absent,
+}
+
+/// What serde makes of an absent field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Absent {
+    /// The same as of null, or an error.
+    Null,
+    /// The type's default, which is what null is.
+    Default,
+    /// A value of the struct's choice, which may be another one than null is.
+    Other,
+}
+
+impl StoredField {
+    /// A field that is none where it is absent.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, insert_only: false, absent: Absent::Null }
+    }
+
+    /// The field is set on insert only.
+    #[must_use]
+    pub const fn insert_only(self) -> Self {
+        Self { insert_only: true, ..self }
+    }
+
+    /// What serde makes of a document without the field.
+    #[must_use]
+    pub const fn absent(self, absent: Absent) -> Self {
+        Self { absent, ..self }
+    }
 }
 
 /// A field whose stored form is not serde's.

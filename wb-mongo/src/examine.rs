@@ -33,8 +33,9 @@ pub(crate) async fn examine<E: MongoEntity>(sink: &MongoSink, scope: &Scope) -> 
     } else {
         findings.extend(fences(sink, scope).await?);
     }
-    if !E::MERGE && !E::INSERT_ONLY.is_empty() {
-        findings.push(replaced(E::INSERT_ONLY, &entity));
+    let insert_only: Vec<_> = E::FIELDS.iter().filter(|field| field.insert_only).map(|field| field.name).collect();
+    if !E::MERGE && !insert_only.is_empty() {
+        findings.push(replaced(&insert_only, &entity));
     }
     findings.extend(collection(sink, E::COLLECTION, &entity).await?);
     Ok(findings)

@@ -16,6 +16,7 @@
 //! | `write` | one batch: what is written, what is refused; plain commands on a standalone server |
 //! | `transaction` | one batch as one transaction |
 //! | `fence`, `slots` | generations that keep stale owners out, and which of their documents a batch uses |
+//! | `stale` | which documents of a batch the server has newer versions of |
 //! | `examine` | what an operator should know of server, fences and collection |
 //! | `load` | keys → values |
 //! | `connect` | URL → client, deployment, collection |
@@ -38,6 +39,7 @@ mod orphan;
 mod reply;
 mod sink;
 mod slots;
+mod stale;
 mod transaction;
 mod write;
 
@@ -45,6 +47,6 @@ mod write;
 pub use bson;
 
 pub use document::{from_raw, to_raw};
-pub use entity::{FieldRule, MappingError, MongoEntity};
+pub use entity::{Absent, FieldRule, MappingError, MongoEntity, StoredField};
 pub use native::NativeBson;
 pub use sink::MongoSink;

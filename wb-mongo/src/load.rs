@@ -7,6 +7,7 @@ use wb_core::{ErrorKind, SinkError};
 
 use crate::document::{display_id, from_raw};
 use crate::entity::MongoEntity;
+use crate::reply::integer;
 use crate::sink::MongoSink;
 
 /// Keys in one `find`.
@@ -49,4 +50,21 @@ fn decode<E: MongoEntity>(document: &RawDocument) -> Result<E, SinkError> {
         let text = format!("document {} of collection `{}` is no `{}`", display_id(document), E::COLLECTION, E::NAME);
         SinkError::new(ErrorKind::Rejected, text).with_source(error)
     })
+}
+
+/// The highest `_id` that is an integer.
+pub(crate) async fn highest_key<E: MongoEntity>(sink: &MongoSink) -> Result<Option<i64>, SinkError> {
+    let what = format!("look for the highest `_id` of collection `{}`", E::COLLECTION);
+    let find = async {
+        let collection = sink.database().collection::<bson::Document>(E::COLLECTION);
+        let found = collection
+            // Only within one kind of type the order is that of the numbers.
+            .find_one(doc! { "_id": { "$type": ["int", "long"] } })
+            .sort(doc! { "_id": -1 })
+            .projection(doc! { "_id": 1 })
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        found.await
+    };
+    let found = sink.bounded(&what, find).await?;
+    Ok(found.and_then(|document| integer(&document, "_id")))
 }

@@ -1,9 +1,9 @@
 //! `#[wb(merge)]`: the entity's fields are set in the document, what else is in it stays.
 
-use bson::raw::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
+use bson::raw::{CStr, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 use bson::rawdoc;
 
-use crate::entity::{FieldRule, MappingError, MongoEntity};
+use crate::entity::{Absent, FieldRule, MappingError, MongoEntity, StoredField};
 
 /// What a document of the entity does to the one that is stored.
 pub(crate) struct Merge {
@@ -15,31 +15,29 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    /// The entity's document, field by field: what is null or absent is unset.
+    /// The entity's document, field by field: what is null or absent is unset, unless serde tells the two apart.
     pub(crate) fn of<E: MongoEntity>(document: &RawDocument) -> Result<Self, MappingError> {
-        Self::new(document, E::FIELDS, E::INSERT_ONLY)
+        Self::new(document, E::FIELDS)
     }
 
-    fn new(
-        document: &RawDocument,
-        fields: &'static [&'static str],
-        insert_only: &[&str],
-    ) -> Result<Self, MappingError> {
+    fn new(document: &RawDocument, fields: &'static [StoredField]) -> Result<Self, MappingError> {
         let (mut set, mut on_insert) = (RawDocumentBuf::new(), RawDocumentBuf::new());
-        let mut unset: Vec<_> = fields.iter().copied().filter(|name| !insert_only.contains(name)).collect();
+        let updated = fields.iter().filter(|field| !field.insert_only && field.name != "_id");
+        let mut unset: Vec<_> = updated.map(|field| field.name).collect();
         for element in document {
             let (name, value) = element?;
-            if name.as_str() == "_id" || value == RawBsonRef::Null {
+            let field = fields.iter().find(|field| field.name == name.as_str());
+            let keeps_null = field.is_some_and(|field| field.absent == Absent::Other);
+            if name.as_str() == "_id" || (value == RawBsonRef::Null && !keeps_null) {
                 continue;
             }
-            if insert_only.contains(&name.as_str()) {
+            if field.is_some_and(|field| field.insert_only) {
                 on_insert.append(name, value);
             } else {
                 unset.retain(|absent| *absent != name.as_str());
                 set.append(name, value);
             }
         }
-        unset.retain(|absent| *absent != "_id");
         Ok(Self { set, unset, on_insert })
     }
 
@@ -52,7 +50,7 @@ impl Merge {
         if !self.unset.is_empty() {
             let mut gone = RawDocumentBuf::new();
             for name in &self.unset {
-                gone.append(<&bson::raw::CStr>::try_from(*name)?, "");
+                gone.append(<&CStr>::try_from(*name)?, "");
             }
             update.append(cstr!("$unset"), gone);
         }
@@ -85,25 +83,27 @@ impl Merge {
     }
 }
 
-/// The same document as a struct may read it that does not know the fields of others: first without them, then also with
-/// null for each field that is absent, because null is stored as absent.
-pub(crate) fn own_fields<E: MongoEntity>(stored: &RawDocument) -> Result<[RawDocumentBuf; 2], MappingError> {
-    let skipped =
-        |name: &str| E::rules().iter().any(|rule| matches!(rule, FieldRule::Skip { name: own, .. } if *own == name));
+/// The document without the fields of others, which a strict struct does not read, and with null where a field is absent
+/// that was stored so.
+pub(crate) fn own_fields<E: MongoEntity>(stored: &RawDocument) -> Result<RawDocumentBuf, MappingError> {
+    let mut absent: Vec<_> = E::FIELDS.iter().filter(|field| field.absent == Absent::Null).collect();
     let mut own = RawDocumentBuf::new();
-    let mut absent = E::FIELDS.to_vec();
     for element in stored {
         let (name, value) = element?;
-        if E::FIELDS.contains(&name.as_str()) || skipped(name.as_str()) {
-            absent.retain(|field| *field != name.as_str());
+        if is_own::<E>(name.as_str()) {
+            absent.retain(|field| field.name != name.as_str());
             own.append(name, value);
         }
     }
-    let mut whole = own.clone();
-    for name in absent {
-        whole.append(<&bson::raw::CStr>::try_from(name)?, RawBson::Null);
+    for field in absent {
+        own.append(<&CStr>::try_from(field.name)?, RawBson::Null);
     }
-    Ok([own, whole])
+    Ok(own)
+}
+
+fn is_own<E: MongoEntity>(name: &str) -> bool {
+    let skipped = |rule: &FieldRule<E>| matches!(rule, FieldRule::Skip { name: own, .. } if *own == name);
+    E::FIELDS.iter().any(|field| field.name == name) || E::rules().iter().any(skipped)
 }
 
 #[cfg(test)]
@@ -114,11 +114,20 @@ mod tests {
 
     #[test]
     fn null_and_absent_are_unset_and_the_rest_is_set() -> Result<(), Box<dyn std::error::Error>> {
-        let document = rawdoc! { "_id": 1, "id": 1, "title": "t", "editor": null, "created": 5 };
-        let merge = Merge::new(&document, &["id", "title", "editor", "tags", "created", "by"], &["created", "by"])?;
+        const FIELDS: &[StoredField] = &[
+            StoredField::new("id"),
+            StoredField::new("title"),
+            StoredField::new("editor"),
+            StoredField::new("tags").absent(Absent::Default),
+            StoredField::new("stars").absent(Absent::Other),
+            StoredField::new("created").insert_only(),
+            StoredField::new("by").insert_only(),
+        ];
+        let document = rawdoc! { "_id": 1, "id": 1, "title": "t", "editor": null, "stars": null, "created": 5 };
+        let merge = Merge::new(&document, FIELDS)?;
         let update = bson::Document::try_from(merge.update(&RawBson::Int32(1))?)?;
         let expected = doc! {
-            "$set": { "id": 1, "title": "t" },
+            "$set": { "id": 1, "title": "t", "stars": null },
             "$unset": { "editor": "", "tags": "" },
             "$setOnInsert": { "created": 5 },
         };
@@ -128,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_update_of_nothing_replaces_nothing() -> Result<(), Box<dyn std::error::Error>> {
-        let merge = Merge::new(&rawdoc! { "_id": "k" }, &["_id"], &[])?;
+        let merge = Merge::new(&rawdoc! { "_id": "k" }, const { &[StoredField::new("_id")] })?;
         let update = bson::Document::try_from(merge.update(&RawBson::String("k".to_owned()))?)?;
         assert_eq!(update, doc! { "$setOnInsert": { "_id": "k" } });
         Ok(())

@@ -13,6 +13,8 @@ const MAX_DETAILS: usize = 400;
 pub(crate) struct Reply {
     /// Statements that failed: index and error, in order of the index.
     pub(crate) write_errors: Vec<(usize, SinkError)>,
+    /// Documents that were inserted, or are other ones than before.
+    pub(crate) changed: usize,
     /// The writes were made, but it is not known that they will stay.
     pub(crate) write_concern_error: Option<SinkError>,
 }
@@ -44,7 +46,9 @@ impl Reply {
             )
             .with_source(source)
         });
-        Self { write_errors, write_concern_error }
+        let modified = integer(reply, "nModified").and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+        let changed = modified + documents(reply, "upserted").count();
+        Self { write_errors, changed, write_concern_error }
     }
 
     /// The failure that stands for the whole command of `count` upserts: any that is not the fault of one of them.
@@ -99,7 +103,9 @@ mod tests {
 
     #[test]
     fn a_good_reply_has_no_failures() {
-        let mut reply = Reply::read(&doc! { "n": 3, "nModified": 0, "ok": 1.0 }, "c");
+        let upserted = [doc! { "index": 0, "_id": 1 }];
+        let mut reply = Reply::read(&doc! { "n": 3, "nModified": 1, "upserted": upserted, "ok": 1.0 }, "c");
+        assert_eq!(reply.changed, 2);
         assert!(reply.write_errors.is_empty());
         assert!(reply.take_common(3).is_none());
     }

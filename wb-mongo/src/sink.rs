@@ -35,6 +35,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// (validator, unique index, size), the transaction is rolled back and run again without that document, so that the
 /// others land together and [`Report::rejected`] names the refused ones.
 ///
+/// With `#[wb(version)]` on a field, every upsert is conditional: a document with a higher version stays as it is, and is
+/// named in [`Report::stale`]. The same version is replaced, and what is no number is no version. Deletes carry none.
+///
 /// A sharded collection must be sharded by `_id`.
 ///
 /// # Stale workers
@@ -61,9 +64,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// It has no transactions, so there are no fences. A batch is then unordered commands, and a crash can leave a part of
 /// it written (it is written again). That an older state never overwrites a newer one rests on leases alone: a worker
 /// that is stopped between its last look at the lease and its write can break it. [`examine`](Sink::examine) warns of
-/// that as `no-fencing`. With `#[wb(version)]` on a field, every write is conditional: an older version does not
-/// overwrite a newer one, the same version does. Deletes carry no version, so a late delete still deletes, and after a
-/// delete an older state can come back. A replica set of one member has none of these gaps; prefer it.
+/// that as `no-fencing`. `#[wb(version)]` closes that for upserts; a late delete still deletes, and after a delete an
+/// older state can come back. A batch that is all or nothing ([`Batch::whole`]) is refused. A replica set of one member
+/// has none of these gaps; prefer it.
 ///
 /// # Settings
 /// - Write concern: the database's own, or its client's; `majority` when neither has one. One that asks for no
@@ -201,6 +204,14 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
 
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
         write::batch(self, batch).await
+    }
+
+    async fn writes_whole(&self) -> Result<bool, SinkError> {
+        Ok(self.deployment().await?.transactions)
+    }
+
+    async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
+        load::highest_key::<E>(self).await
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {

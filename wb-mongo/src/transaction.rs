@@ -14,7 +14,7 @@ use crate::reply::{Reply, integer};
 use crate::sink::MongoSink;
 use crate::slots::Slot;
 use crate::write::{Work, delete_failure};
-use crate::{command, fence};
+use crate::{command, fence, stale};
 
 /// How often a commit is sent whose outcome is unknown. The driver sends each of them twice.
 const COMMITS: usize = 3;
@@ -29,23 +29,43 @@ const SEARCH_FROM: usize = 3;
 ///
 /// The first refused document ends the server's transaction, so it is taken out and the whole is run again. After
 /// some of them the rest is first searched for more, in transactions that are always rolled back: a batch of many bad
-/// records then costs about two batches, not one for each of them.
-pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError> {
+/// records then costs about two batches, not one for each of them. A batch that is all or nothing ends with the first
+/// refused document, which is named in the work, and nothing is written.
+pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) -> Result<u64, SinkError> {
     let mut transaction = Transaction::new(sink, work.scope).await?;
     let mut sent = 0;
     let mut from = 0;
     while !work.is_empty() {
         transaction.start().await?;
-        let refused = transaction.attempt(work, from, &mut sent).await?;
+        let Attempt { refused, changed } = transaction.attempt(work, from, &mut sent).await?;
         if refused.is_empty() && from == 0 {
+            if stale::suspects(&work.upserts, changed) {
+                let mut suspects = stale::Suspects::of(work);
+                for find in std::mem::take(&mut suspects.finds) {
+                    let reply = transaction.command("look for newer versions", find).await?;
+                    work.stale.extend(suspects.newer(&reply));
+                    sent += 1;
+                }
+            }
             transaction.commit().await?;
             break;
         }
         transaction.roll_back().await?;
         let behind = work.refuse(refused);
+        if whole {
+            break;
+        }
         from = if work.rejected.len() >= SEARCH_FROM && behind < work.upserts.len() { behind } else { 0 };
     }
     Ok(sent)
+}
+
+/// What became of the upserts of one try.
+struct Attempt {
+    /// What the server refused, by index.
+    refused: Vec<(usize, SinkError)>,
+    /// How many documents are other ones than before.
+    changed: usize,
 }
 
 /// A slot and the transaction that may be open in its session. Dropped while one is open, it is rolled back.
@@ -84,15 +104,10 @@ impl<'a> Transaction<'a> {
     }
 
     /// Runs the upserts from this one on, and the deletes if they are all. Returns what the server refused, by index.
-    async fn attempt(
-        &mut self,
-        work: &Work<'_>,
-        from: usize,
-        sent: &mut u64,
-    ) -> Result<Vec<(usize, SinkError)>, SinkError> {
+    async fn attempt(&mut self, work: &Work<'_>, from: usize, sent: &mut u64) -> Result<Attempt, SinkError> {
         self.check_fences(work, sent).await?;
         let upserts = work.upserts.get(from..).unwrap_or_default();
-        let mut first = from;
+        let (mut first, mut changed) = (from, 0);
         for command in command::updates(work.collection, upserts, work.max_statements, None) {
             let mut reply = self.send(work.collection, command.raw).await?;
             *sent += 1;
@@ -101,8 +116,10 @@ impl<'a> Transaction<'a> {
             }
             // Before the commit, which would only say that the transaction is gone, and for ever.
             if !reply.write_errors.is_empty() {
-                return Ok(reply.write_errors.into_iter().map(|(index, error)| (first + index, error)).collect());
+                let refused = reply.write_errors.into_iter().map(|(index, error)| (first + index, error)).collect();
+                return Ok(Attempt { refused, changed });
             }
+            changed += reply.changed;
             first += command.count;
         }
         if from == 0 {
@@ -111,7 +128,7 @@ impl<'a> Transaction<'a> {
                 delete_failure(self.send(work.collection, command).await?)?;
             }
         }
-        Ok(Vec::new())
+        Ok(Attempt { refused: Vec::new(), changed })
     }
 
     /// The first thing in every transaction: checks and locks the generations of the batch's partitions, so that a

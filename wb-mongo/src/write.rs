@@ -11,20 +11,31 @@ use crate::entity::{MappingError, MongoEntity};
 use crate::merge::Merge;
 use crate::reply::Reply;
 use crate::sink::MongoSink;
-use crate::transaction;
+use crate::{stale, transaction};
 
 /// Writes a batch: map, write, report.
 pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) -> Result<Report, SinkError> {
     let deployment = sink.deployment().await?;
     let mut work = Work::of(batch, deployment);
+    if batch.whole {
+        if !deployment.transactions {
+            let text =
+                format!("{} has no transactions, so no batch is written as a whole; use a replica set", sink.label());
+            return Err(SinkError::new(ErrorKind::Misconfigured, text));
+        }
+        work.check_whole(E::NAME)?;
+    }
     let statements = if work.is_empty() {
         0
     } else if deployment.transactions {
-        transaction::write(sink, &mut work).await?
+        transaction::write(sink, &mut work, batch.whole).await?
     } else {
         plainly(sink, &mut work).await?
     };
-    Ok(Report::written(statements).with_rejected(work.rejected))
+    if batch.whole {
+        work.check_whole(E::NAME)?;
+    }
+    Ok(Report::written(statements).with_rejected(work.rejected).with_stale(work.stale))
 }
 
 /// What is left to write of a batch, and what was refused of it.
@@ -37,6 +48,10 @@ pub(crate) struct Work<'a> {
     pub(crate) upserts: Vec<Statement<'a>>,
     pub(crate) deletes: Vec<RawBson>,
     pub(crate) rejected: Vec<(Id, SinkError)>,
+    /// Name of the version in the documents.
+    pub(crate) version: Option<&'static str>,
+    /// What was left out, because the server has newer versions.
+    pub(crate) stale: Vec<Id>,
 }
 
 impl<'a> Work<'a> {
@@ -46,7 +61,7 @@ impl<'a> Work<'a> {
         let mut refuse = |id: &Id, error| rejected.push((id.clone(), error));
         let mut upserts = Vec::with_capacity(batch.upserts.len());
         for upsert in &batch.upserts {
-            match statement(&upsert.id, &upsert.value, deployment) {
+            match statement(&upsert.id, &upsert.value, deployment.max_document) {
                 Ok(statement) => upserts.push(statement),
                 Err(error) => refuse(&upsert.id, error),
             }
@@ -69,7 +84,19 @@ impl<'a> Work<'a> {
             upserts,
             deletes,
             rejected,
+            version: E::VERSION,
+            stale: Vec::new(),
         }
+    }
+
+    /// What was refused first, as the error of a batch that is all or nothing.
+    fn check_whole(&mut self, entity: &str) -> Result<(), SinkError> {
+        if self.rejected.is_empty() {
+            return Ok(());
+        }
+        let (id, error) = self.rejected.swap_remove(0);
+        let text = format!("record `{id}` of entity `{entity}` is refused, and its batch with it");
+        Err(SinkError::new(error.kind(), text).with_source(error))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -87,16 +114,16 @@ impl<'a> Work<'a> {
     }
 }
 
-fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, deployment: &Deployment) -> Result<Statement<'a>, SinkError> {
+fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, max_document: usize) -> Result<Statement<'a>, SinkError> {
     let key = id_of::<E>(&value.key()).map_err(unmapped)?;
     let document = with_id(value, &key).map_err(unmapped)?;
     let length = document.as_bytes().len();
-    if length > deployment.max_document {
-        let text = format!("the document has {length} bytes, the server takes {}", deployment.max_document);
+    if length > max_document {
+        let text = format!("the document has {length} bytes, the server takes {max_document}");
         return Err(SinkError::new(ErrorKind::Rejected, text));
     }
     let merge = if E::MERGE { Some(Merge::of::<E>(&document).map_err(unmapped)?) } else { None };
-    Ok(match (guard(value, deployment), merge) {
+    Ok(match (guard(value), merge) {
         (None, None) => Statement::upsert(id, &key, &document),
         (None, Some(merge)) => Statement::upsert(id, &key, &merge.update(&key).map_err(unmapped)?),
         // As a literal: nothing in the document is an expression.
@@ -105,11 +132,9 @@ fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, deployment: &Deployment)
     })
 }
 
-/// The version that guards a document where no fence does.
-fn guard<E: MongoEntity>(value: &E, deployment: &Deployment) -> Option<Guard<'static>> {
-    if deployment.transactions {
-        return None;
-    }
+/// The version that guards a document: from stale workers where no fence does, and from what is newer than the buffer's
+/// data everywhere.
+fn guard<E: MongoEntity>(value: &E) -> Option<Guard<'static>> {
     Some(Guard { field: E::VERSION?, version: value.version()? })
 }
 
@@ -122,13 +147,14 @@ async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError
     let concern = raw_write_concern(sink)?;
     let mut sent = 0;
     let mut refused = Vec::new();
-    let mut first = 0;
+    let (mut first, mut changed) = (0, 0);
     for command in command::updates(work.collection, &work.upserts, work.max_statements, Some(&concern)) {
         let mut reply = sink.send(work.collection, command.raw).await?;
         sent += 1;
         if let Some(error) = reply.take_common(command.count) {
             return Err(error);
         }
+        changed += reply.changed;
         refused.extend(reply.write_errors.into_iter().map(|(index, error)| (first + index, error)));
         first += command.count;
     }
@@ -137,6 +163,15 @@ async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError
         delete_failure(sink.send(work.collection, command).await?)?;
     }
     work.refuse(refused);
+    if stale::suspects(&work.upserts, changed) {
+        let mut suspects = stale::Suspects::of(work);
+        for find in std::mem::take(&mut suspects.finds) {
+            let what = format!("read collection `{}`", work.collection);
+            let reply = sink.bounded(&what, async { sink.database().run_raw_command(find).await }).await?;
+            work.stale.extend(suspects.newer(&reply));
+            sent += 1;
+        }
+    }
     Ok(sent)
 }
 

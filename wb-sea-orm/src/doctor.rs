@@ -7,6 +7,7 @@ use crate::entity::{Column, Table};
 use crate::fence;
 use crate::inspect::{fold, is_key, place, server};
 use crate::live::{self, Live, LiveColumn};
+use crate::plan::is_integer;
 use crate::tx::Pool;
 
 mod family;
@@ -47,6 +48,9 @@ fn compare(backend: DbBackend, subject: &str, table: &Table, live: &Live) -> Vec
     let mut findings = Vec::new();
     for mapped in &table.columns {
         match live.columns.iter().find(|found| same(mapped, found)) {
+            Some(found) if makes_key(table, mapped, found) => {
+                findings.push(Finding::fatal("generated-key", subject, generated_key(&place, mapped)));
+            }
             None => findings.push(Finding::fatal(
                 "missing-column",
                 subject,
@@ -81,6 +85,22 @@ fn compare(backend: DbBackend, subject: &str, table: &Table, live: &Live) -> Vec
         findings.push(Finding::note("secondary-unique", subject, text));
     }
     findings
+}
+
+/// Whether the database is meant to fill in a column of the key, and nobody has said that it does not.
+fn makes_key(table: &Table, mapped: &Column, found: &LiveColumn) -> bool {
+    // Of a key that is no integer SeaORM says `auto_increment` when nothing is said, but no database makes one.
+    mapped.key && !table.client_keys && (found.makes || (table.auto_increment && is_integer(mapped)))
+}
+
+fn generated_key(place: &str, mapped: &Column) -> String {
+    format!(
+        "column `{}` of table `{place}` is part of the key, and the database is meant to make it, but a write is answered \
+         before the database has seen it: make keys that are UUIDs (`ids::uuid_v7`), ULIDs (`ids::ulid`) or integers \
+         from a block (`Engine::ids`); if the application makes them already, say `#[wb(client_keys)]` on the struct, or \
+         take the default (a sequence, an identity, AUTO_INCREMENT) off the column",
+        mapped.name
+    )
 }
 
 fn compare_column(

@@ -14,6 +14,7 @@
 //! | `bind`, `tx` | arguments and transactions of the drivers |
 //! | `fence` | generations of owners: issued, checked and locked |
 //! | `load`, `read` | values by their keys; a column of a row |
+//! | `highest` | the highest key, above which ids are made |
 //! | `doctor`, `live` | what is wrong between a mapping and the live table |
 //! | `classify` | what an error means, by its code |
 //! | `schema` | tables for tests and examples |
@@ -31,6 +32,7 @@ mod dialect;
 mod doctor;
 mod entity;
 mod fence;
+mod highest;
 mod inspect;
 mod isolate;
 mod live;

@@ -35,6 +35,8 @@ pub(crate) struct LiveColumn {
     pub(crate) generated: bool,
     /// The server numbers new rows by it when it is zero (MySQL).
     pub(crate) numbers: bool,
+    /// The database is meant to number new rows by it: an identity, a sequence, AUTO_INCREMENT, AUTOINCREMENT.
+    pub(crate) makes: bool,
 }
 
 /// Asks the database; `None` when there is no such table.
@@ -79,8 +81,9 @@ async fn on_postgres(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkErr
     let query = "SELECT a.attname::text AS c, NOT a.attnotnull AS n, \
                  (CASE b.typtype WHEN 'e' THEN 'enum' ELSE b.typname END)::text AS t, \
                  (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS f, \
-                 (a.attgenerated <> '' OR a.attidentity = 'a') AS g \
-                 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                 (a.attgenerated <> '' OR a.attidentity = 'a') AS g, \
+                 (a.attidentity <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid), '') LIKE 'nextval(%') AS m \
+                 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum JOIN pg_type t ON t.oid = a.atttypid \
                  JOIN pg_type b ON b.oid = COALESCE(NULLIF(t.typbasetype, 0), t.oid) \
                  WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     let columns = ask(pool, query, name(), |row| {
@@ -91,6 +94,7 @@ async fn on_postgres(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkErr
             fills: row.try_get_by("f")?,
             generated: row.try_get_by("g")?,
             numbers: false,
+            makes: row.try_get_by("m")?,
         })
     });
     let columns = columns.await?;
@@ -132,6 +136,7 @@ async fn on_mysql(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError>
             // Of a default that is an expression, MySQL says `DEFAULT_GENERATED`.
             generated: extra.contains("virtual") || extra.contains("stored") || extra.contains("persistent"),
             numbers,
+            makes: numbers,
         })
     });
     let columns = columns.await?;
@@ -152,6 +157,11 @@ async fn on_mysql(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError>
     Ok(Some(Live { columns, unique, prepared }))
 }
 
+/// Whether a `CREATE TABLE` has the keyword.
+fn autoincrements(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case("autoincrement"))
+}
+
 async fn on_sqlite(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
     let schema = table.schema.as_deref().unwrap_or("main");
     let name = || vec![Value::from(&*table.name), Value::from(schema)];
@@ -169,12 +179,21 @@ async fn on_sqlite(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError
             // 1 is a hidden column of a virtual table.
             generated: number("h")? > 1,
             numbers: false,
+            makes: false,
         };
         Ok((column, key > 0))
     });
-    let columns = columns.await?;
+    let mut columns = columns.await?;
     if columns.is_empty() {
         return Ok(None);
+    }
+    // The keyword can stand at the one key column only. A key of one integer without it is the row's number, and as often
+    // as not it is the application that gives it.
+    let query = "SELECT sql AS s FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE";
+    let made = ask(pool, query, vec![Value::from(&*table.name)], |row| row.try_get_by::<Option<String>, _>("s"));
+    let makes = made.await?.into_iter().flatten().any(|text| autoincrements(&text));
+    for (column, key) in &mut columns {
+        column.makes = makes && *key;
     }
     let query = "SELECT l.name AS i, x.name AS c FROM pragma_index_list(?, ?) l, pragma_index_info(l.name) x \
                  WHERE l.\"unique\" = 1 AND l.partial = 0 AND x.name IS NOT NULL";

@@ -221,7 +221,7 @@ fn postgres_forms(_: &Table, _: &SqlOptions) -> (Form, Form, Form, Form) {
 }
 
 /// Whether the database orders the column's values as numbers.
-fn is_integer(column: &Column) -> bool {
+pub(crate) fn is_integer(column: &Column) -> bool {
     use sea_orm::sea_query::ArrayType;
     matches!(
         column.array_type,

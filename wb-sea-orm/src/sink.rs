@@ -16,7 +16,7 @@ use crate::load::load;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
 use crate::tx::Pool;
-use crate::{doctor, fence, write};
+use crate::{doctor, fence, highest, write};
 
 /// Writes records to PostgreSQL, MySQL, MariaDB or SQLite.
 ///
@@ -32,6 +32,12 @@ use crate::{doctor, fence, write};
 ///   [`Rejected`](ErrorKind::Rejected), on MySQL too.
 /// - A value that the database cannot hold (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
 ///   PostgreSQL, NaN on MySQL and SQLite, ...) is named in [`Report::rejected`]; the rest of its batch lands.
+/// - With `#[wb(version)]` on a field, a row with a higher version is left alone and named in [`Report::stale`]. The same
+///   version is replaced, and a row without one (NULL) is older than all. Deletes carry none. On MySQL this costs one more
+///   query a batch.
+/// - A batch that is all or nothing ([`Batch::whole`]) is rolled back when a row of it is refused; the error names the row.
+/// - A key column that the database is meant to fill in (an identity, a sequence, `AUTO_INCREMENT`) is a fatal finding of
+///   [`examine`](Sink::examine), unless the entity says `#[wb(client_keys)]`.
 /// - A foreign key's missing parent is [`Deferred`](ErrorKind::Deferred). Where the entity says what it refers to
 ///   ([`SqlEntity::references`]), one statement finds all such rows of a batch.
 ///
@@ -151,6 +157,12 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         let plan = self.plan::<E>(&pool).await?;
         let _turn = self.turn(&pool).await;
         write::batch(&pool, &plan, batch).await
+    }
+
+    async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
+        let pool = self.pool()?;
+        let plan = self.plan::<E>(&pool).await?;
+        highest::key::<E>(&pool, &plan).await
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {

@@ -27,7 +27,8 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
     let mut stale = Vec::new();
     match (straight(pool, plan, batch, rows, &rejected, &mut statements).await, only) {
         (Ok(found), _) => stale = found,
-        (Err(error), Some(id)) if refuses(&error) && !batch.whole => rejected.push((id.clone(), error)),
+        (Err(error), Some(id)) if refuses(&error) && batch.whole => return Err(named::<E>(id, error)),
+        (Err(error), Some(id)) if refuses(&error) => rejected.push((id.clone(), error)),
         (Err(error), None) if refuses(&error) => {
             tracing::debug!(entity = E::NAME, records = batch.len(), error = %error.chain(), "isolating refused rows");
             let rows = Rows::of(plan, batch)?;
@@ -46,6 +47,11 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
     }
     tracing::trace!(entity = E::NAME, records = batch.len(), statements, "batch written");
     Ok(Report::written(statements).with_rejected(rejected).with_stale(stale))
+}
+
+/// The refusal of the only row of a batch, with its name.
+fn named<E: SqlEntity>(id: &Id, error: SinkError) -> SinkError {
+    SinkError::new(error.kind(), format!("record `{id}` of entity `{}` is refused", E::NAME)).with_source(error)
 }
 
 /// Why a batch is refused as a whole: what is wrong in itself goes before what waits for others, perhaps for that.

@@ -158,6 +158,14 @@ pub trait Space: Send + Sync + 'static {
     /// and epochs are the caller's. One answer per part.
     async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError>;
 
+    /// Counts the entity's ids up by `count`, which is above zero, and returns the last of them: they are the caller's, and
+    /// nobody else's. From a `floor` on at least: the counter is there afterwards, and above it. Without one `None`, and
+    /// nothing done, when there is no counter. Repeated, it reserves others.
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when the counter would pass [`i64::MAX`].
+    async fn reserve_ids(&self, count: i64, floor: Option<i64>) -> Result<Option<i64>, BufferError>;
+
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
 

@@ -130,7 +130,7 @@ impl<T: Entity> Cache<T> {
     /// dirty, or a refused one stands, which is returned then.
     ///
     /// ```
-    /// # use wb_core::{Cache, CacheError, Entity, State};
+    /// # use wb_core::{Cache, CacheError, Entity};
     /// # async fn run<Post: Entity<Key = u64>>(posts: Cache<Post>) -> Result<(), CacheError> {
     /// // Somebody has changed row 7 with an SQL client.
     /// let post = posts.refresh(&7).await?;

@@ -26,6 +26,7 @@ use crate::error::UnknownEntity;
 use crate::event::{Events, Stage};
 use crate::events;
 use crate::hook::Hooks;
+use crate::ids::Ids;
 use crate::lane::{AnyLane, Lane, NEVER, Phase};
 use crate::options::Role;
 use crate::stats::EntityStats;
@@ -110,6 +111,16 @@ impl Engine {
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn dead_letters<T: Entity>(&self) -> Result<DeadLetters<T>, UnknownEntity> {
         self.lane().map(DeadLetters::new)
+    }
+
+    /// Ids for new records of entity `T`: integers from a counter in the buffer, reserved in blocks of `block` (a zero
+    /// counts as one). Each call has a block of its own, so keep the value and clone it. Larger blocks cost fewer round trips,
+    /// and leave larger gaps: 100 to 1 000 is usual.
+    ///
+    /// # Errors
+    /// [`UnknownEntity`] when the builder was not given `T`.
+    pub fn ids<T: Entity>(&self, block: u32) -> Result<Ids<T>, UnknownEntity> {
+        self.lane().map(|lane| Ids::new(lane, block))
     }
 
     fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {

@@ -31,6 +31,7 @@
 
 pub mod buffer;
 pub mod fences;
+mod guards;
 pub mod history;
 mod scripted;
 pub mod sink;

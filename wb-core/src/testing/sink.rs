@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::Specimen;
+pub use super::guards::{keeps_newer_versions, refuses_whole};
 use crate::key::Id;
 use crate::sink::{Batch, Delete, ErrorKind, Report, Scope, Sink, SinkError, Upsert};
 
@@ -35,6 +36,7 @@ pub async fn all<E: Specimen>(sink: &(impl Sink<E> + ?Sized)) {
     takes_a_large_batch(sink).await;
     leaves_absent_keys_out(sink).await;
     takes_concurrent_batches(sink).await;
+    keeps_newer_versions(sink).await;
     sink.close().await;
 }
 
@@ -193,7 +195,7 @@ pub async fn takes_concurrent_batches<E: Specimen>(sink: &(impl Sink<E> + ?Sized
 
 /// A record that the sink must refuse is named, and its neighbours land; a sink that cannot name records refuses the
 /// whole batch. `refused` must have a key of its own, outside the specimens. For sinks whose schema can refuse
-/// anything; not part of [`all`].
+/// anything; not part of [`all`]. Then the same with batches that are all or nothing ([`refuses_whole`]).
 ///
 /// # Panics
 /// When the record is accepted, another one is named, or a neighbour is missing.
@@ -202,7 +204,7 @@ pub async fn refuses<E: Specimen>(sink: &(impl Sink<E> + ?Sized), refused: E) {
     let good = specimens::<E>(9, 20);
     let bad = id(&refused);
     let mut rows = good.clone();
-    rows.push(refused);
+    rows.push(refused.clone());
     match sink.write(&batch(&rows, &[])).await {
         Ok(report) => {
             let named: Vec<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
@@ -215,6 +217,7 @@ pub async fn refuses<E: Specimen>(sink: &(impl Sink<E> + ?Sized), refused: E) {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Rejected, "{}: {check}: {}", E::NAME, error.chain()),
     }
     lacks(sink, check, rows.get(good.len()..).unwrap_or_default()).await;
+    refuses_whole(sink, refused).await;
 }
 
 /// The scope of all checks.
@@ -223,16 +226,16 @@ fn scope<E: Specimen>() -> Scope {
 }
 
 /// The first `count` specimens of a check's own range.
-fn specimens<E: Specimen>(check: u64, count: u64) -> Vec<E> {
+pub(super) fn specimens<E: Specimen>(check: u64, count: u64) -> Vec<E> {
     (0..count).map(|n| E::specimen(check * RANGE + n)).collect()
 }
 
-fn id<E: Specimen>(row: &E) -> Id {
+pub(super) fn id<E: Specimen>(row: &E) -> Id {
     Id::of(&row.key()).unwrap_or_else(|error| panic!("{}: a specimen has no key: {error}", E::NAME))
 }
 
 /// A batch that sets the states of `upserts` and deletes the keys of `deletes`.
-fn batch<E: Specimen>(upserts: &[E], deletes: &[E]) -> Batch<E> {
+pub(super) fn batch<E: Specimen>(upserts: &[E], deletes: &[E]) -> Batch<E> {
     Batch::new(
         Arc::new(scope::<E>()),
         Vec::new(),
@@ -241,7 +244,7 @@ fn batch<E: Specimen>(upserts: &[E], deletes: &[E]) -> Batch<E> {
     )
 }
 
-fn done<E: Specimen, T>(check: &str, result: Result<T, SinkError>) -> T {
+pub(super) fn done<E: Specimen, T>(check: &str, result: Result<T, SinkError>) -> T {
     result.unwrap_or_else(|error| panic!("{}: {check}: {}", E::NAME, error.chain()))
 }
 
@@ -257,7 +260,7 @@ fn accepted<E: Specimen>(check: &str, batch: &Batch<E>, report: &Report) {
     );
 }
 
-async fn write<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, upserts: &[E], deletes: &[E]) {
+pub(super) async fn write<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, upserts: &[E], deletes: &[E]) {
     let batch = batch(upserts, deletes);
     let report = done::<E, _>(check, sink.write(&batch).await);
     accepted(check, &batch, &report);
@@ -277,7 +280,7 @@ async fn write_patiently<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &st
     accepted(check, &batch, &report);
 }
 
-async fn load<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &[E]) -> BTreeMap<Id, E> {
+pub(super) async fn load<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &[E]) -> BTreeMap<Id, E> {
     let keys: Vec<E::Key> = rows.iter().map(crate::entity::Entity::key).collect();
     let loaded = done::<E, _>(check, sink.load(&keys).await);
     let count = loaded.len();
@@ -286,7 +289,7 @@ async fn load<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &[
     by_id
 }
 
-async fn holds<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &[E]) {
+pub(super) async fn holds<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &[E]) {
     let loaded = load(sink, check, rows).await;
     for row in rows {
         let id = id(row);
@@ -296,7 +299,7 @@ async fn holds<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &
     assert_eq!(loaded.len(), rows.len(), "{}: {check}: rows were loaded that nobody asked for", E::NAME);
 }
 
-async fn lacks<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &[E]) {
+pub(super) async fn lacks<E: Specimen>(sink: &(impl Sink<E> + ?Sized), check: &str, rows: &[E]) {
     let loaded = load(sink, check, rows).await;
     if let Some(id) = loaded.keys().next() {
         panic!("{}: {check}: row {id} should not be there", E::NAME);

@@ -30,11 +30,9 @@ pub(super) fn check<'a>(input: &'a Input<'a>, keys: &[&'a Field<'a>], mistakes: 
     let id = keys.iter().map(|key| (document_name(input, key), key.ty, form(input, key))).collect();
     let version = input.versions().next().map(|(field, _)| document_name(input, field));
     let stored = input.fields.iter().filter(|field| is_stored(field));
-    let fields = stored.clone().map(|field| document_name(input, field)).collect();
-    let insert_only = stored.filter(|field| field.words.insert_only.is_some());
-    let insert_only = insert_only.map(|field| document_name(input, field)).collect();
+    let fields = stored.map(|field| (document_name(input, field), field)).collect();
     let merge = input.words.merge.is_some();
-    Some(Mongo { collection: literal(collection), rules, merge, fields, insert_only, version, id })
+    Some(Mongo { collection: literal(collection), rules, merge, fields, version, id })
 }
 
 /// Whether the field is in the document under a name of its own.

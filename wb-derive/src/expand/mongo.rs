@@ -2,9 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::LitStr;
 use syn::spanned::Spanned;
 
 use super::{bounds, key_parts};
+use crate::ast::{Field, Input};
+use crate::foreign::Absent;
 use crate::plan::{Form, Mongo, Plan, Rule, RuleKind};
 
 pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
@@ -31,17 +34,12 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
         let text = quote!(&'static ::core::primitive::str);
         quote!(const VERSION: ::core::option::Option<#text> = ::core::option::Option::Some(#name);)
     });
-    let names = quote!(&'static [&'static ::core::primitive::str]);
     let merge = mongo.merge.then(|| {
         quote!(
             const MERGE: ::core::primitive::bool = true;
         )
     });
-    let fields = &mongo.fields;
-    let insert_only = (!mongo.insert_only.is_empty()).then(|| {
-        let insert_only = &mongo.insert_only;
-        quote!(const INSERT_ONLY: #names = &[#(#insert_only),*];)
-    });
+    let fields = mongo.fields.iter().map(|(name, field)| stored(input, name, field, &path));
     let id = id(plan, mongo, &path);
     quote! {
         #[automatically_derived]
@@ -49,8 +47,7 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
             const COLLECTION: &'static ::core::primitive::str = #collection;
             #version
             #merge
-            const FIELDS: #names = &[#(#fields),*];
-            #insert_only
+            const FIELDS: &'static [#path::StoredField] = &[#(#fields),*];
 
             fn rules() -> &'static [#path::FieldRule<Self>] {
                 #rules
@@ -61,6 +58,17 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
             }
         }
     }
+}
+
+fn stored(input: &Input<'_>, name: &LitStr, field: &Field<'_>, path: &TokenStream) -> TokenStream {
+    let insert_only = field.words.insert_only.is_some().then(|| quote!(.insert_only()));
+    let absent = match field.serde.default {
+        Some(Absent::OfType) => Some(quote!(.absent(#path::Absent::Default))),
+        Some(Absent::OfFunction) => Some(quote!(.absent(#path::Absent::Other))),
+        None if input.serde.default => Some(quote!(.absent(#path::Absent::Other))),
+        None => None,
+    };
+    quote!(#path::StoredField::new(#name) #insert_only #absent)
 }
 
 fn needs(rule: &Rule<'_>, path: &TokenStream) -> Option<TokenStream> {

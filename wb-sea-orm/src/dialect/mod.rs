@@ -47,6 +47,9 @@ pub(crate) fn updated(table: &Table) -> impl Iterator<Item = &Column> {
 /// The name of the version in what [`versions`](postgres::versions) and its siblings select.
 pub(crate) const VERSION: &str = "wb_version";
 
+/// The name of the highest key in what [`highest`](postgres::highest) and its siblings select.
+pub(crate) const HIGHEST: &str = "wb_highest";
+
 /// `(?, ?), (?, ?)` with the placeholders of one row made by `row`.
 fn rows(count: usize, row: impl FnMut(usize) -> String) -> String {
     (0..count).map(row).collect::<Vec<_>>().join(", ")

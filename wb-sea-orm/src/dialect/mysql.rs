@@ -7,7 +7,7 @@
 
 use sea_orm::sea_query::ArrayType;
 
-use super::{VERSION, keys, list, marks, quoted, rows, table_name, updated};
+use super::{HIGHEST, VERSION, keys, list, marks, quoted, rows, table_name, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -136,6 +136,17 @@ pub(crate) fn parents(parent: &Table, count: usize) -> String {
     let key = list(keys(parent).take(1), |c| name(&c.name));
     let table = table(parent);
     format!("SELECT {}", list(0..count, |i| format!("EXISTS (SELECT 1 FROM {table} WHERE {key} = ?) AS e{i}")))
+}
+
+/// Select of the highest value of a key column.
+pub(crate) fn highest(entity: &Table, key: &Column) -> String {
+    format!(
+        "SELECT CAST(LEAST(MAX({}), {}) AS SIGNED) AS {} FROM {}",
+        name(&key.name),
+        i64::MAX,
+        name(HIGHEST),
+        table(entity)
+    )
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use sea_orm::sea_query::{ArrayType, ColumnType};
 
-use super::{VERSION, keys, list, quoted, rows, table_name, updated};
+use super::{HIGHEST, VERSION, keys, list, quoted, rows, table_name, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -190,6 +190,11 @@ fn selected(column: &Column) -> String {
         _ => return format!("t.{plain}"),
     };
     format!("t.{plain}{cast} AS {plain}")
+}
+
+/// Select of the highest value of a key column.
+pub(crate) fn highest(entity: &Table, key: &Column) -> String {
+    format!("SELECT MAX({})::int8 AS {} FROM {}", name(&key.name), name(HIGHEST), table(entity))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! SQLite: lists of rows in a few fixed sizes.
 
-use super::{VERSION, keys, list, marks, quoted, rows, table_name, updated};
-use crate::entity::Table;
+use super::{HIGHEST, VERSION, keys, list, marks, quoted, rows, table_name, updated};
+use crate::entity::{Column, Table};
 
 /// `SQLITE_MAX_VARIABLE_NUMBER`.
 pub(crate) const MAX_BINDS: usize = 32_766;
@@ -80,6 +80,11 @@ pub(crate) fn parents(parent: &Table, count: usize) -> String {
     let key = list(keys(parent).take(1), |c| name(&c.name));
     let table = table(parent);
     format!("SELECT {}", list(0..count, |i| format!("EXISTS (SELECT 1 FROM {table} WHERE {key} = ?) AS e{i}")))
+}
+
+/// Select of the highest value of a key column.
+pub(crate) fn highest(entity: &Table, key: &Column) -> String {
+    format!("SELECT MAX({}) AS {} FROM {}", name(&key.name), name(HIGHEST), table(entity))
 }
 
 #[cfg(test)]

@@ -51,13 +51,27 @@ struct Shelf {
     door: Arc<Mutex<()>>,
     shapes: Arc<Mutex<Vec<SeenShape>>>,
     ears: Ears,
+    ids: Counter,
 }
+
+/// The last id that was reserved.
+type Counter = Arc<Mutex<Option<i64>>>;
 
 impl MemoryBuffer {
     /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Forgets the counters of ids.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn lose_ids(&self) {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        for shelf in shelves.values() {
+            *shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Forgets every epoch that is being flushed, as a server does whose data is deleted under its workers.
@@ -86,6 +100,7 @@ impl Buffer for MemoryBuffer {
                 door: Arc::default(),
                 shapes: Arc::default(),
                 ears: Ears::default(),
+                ids: Counter::default(),
             }
         };
         let key = (scope.namespace.clone(), scope.entity);
@@ -95,7 +110,7 @@ impl Buffer for MemoryBuffer {
             if dirty > 0 {
                 return Err(super::topology_mismatch(scope, &shelf.topology.to_string(), &asked, dirty));
             }
-            *shelf = fresh(asked);
+            *shelf = Shelf { ids: shelf.ids.clone(), ..fresh(asked) };
         }
         Ok(Arc::new(MemorySpace {
             partitions: shelf.partitions.clone(),
@@ -110,6 +125,7 @@ impl Buffer for MemoryBuffer {
             shapes: shelf.shapes.clone(),
             ear: shelf.ears.listen(&registration),
             ears: shelf.ears.clone(),
+            ids: shelf.ids.clone(),
         }))
     }
 

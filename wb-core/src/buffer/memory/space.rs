@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
-use super::{Shelves, Workers};
+use super::{Counter, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, Letters, LogPage, Look,
     Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status, Step,
@@ -39,6 +39,7 @@ pub(super) struct MemorySpace {
     pub(super) ears: Ears,
     #[expect(dead_code, reason = "keeps it listening")]
     pub(super) ear: Arc<Listener>,
+    pub(super) ids: Counter,
 }
 
 impl MemorySpace {
@@ -327,6 +328,14 @@ impl Space for MemorySpace {
     async fn nudge(&self) -> Result<(), BufferError> {
         self.ears.nudge();
         Ok(())
+    }
+
+    async fn reserve_ids(&self, count: i64, floor: Option<i64>) -> Result<Option<i64>, BufferError> {
+        let mut counter = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = (*counter).max(floor.map(|floor| floor.max(0))) else { return Ok(None) };
+        let end = || BufferError::new(BufferErrorKind::Misconfigured, "the counter of ids is at its end");
+        *counter = Some(from.checked_add(count).ok_or_else(end)?);
+        Ok(*counter)
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

@@ -83,6 +83,11 @@ pub(super) fn written(scope: &Scope) -> String {
     format!("{}:{{{}}}:written", scope.namespace, scope.entity)
 }
 
+/// Key of the counter of an entity's ids, whatever its partitions.
+pub(super) fn ids(scope: &Scope) -> String {
+    format!("{}:{{{}}}:ids", scope.namespace, scope.entity)
+}
+
 /// Pattern of all clean copies of an entity, for `SCAN`: it lets some other keys through.
 pub(super) fn copies_pattern(scope: &Scope) -> String {
     // Namespace and entity are checked words; none of their characters is special in a pattern.
@@ -122,6 +127,7 @@ mod tests {
         assert_eq!(keys.open, "blog:{post:07}:open");
         assert_eq!(keys.copy(&Id::of(&42_u64)?), b"blog:{post:07}:r:42");
         assert_eq!(PartitionKeys::new(&scope, 7, 1).lease, "blog:{post:07}:lease");
+        assert_eq!(ids(&scope), "blog:{post}:ids");
         assert_eq!(PartitionKeys::new(&scope, 7, 101).open, "blog:{post:007}:open");
         Ok(())
     }

@@ -44,6 +44,7 @@ pub(super) struct Scripts {
     pub(super) look: Script,
     pub(super) swap: Script,
     pub(super) shapes: Script,
+    pub(super) ids: Script,
 }
 
 impl Scripts {
@@ -80,6 +81,7 @@ impl Scripts {
             look: Script::new(include_str!("lua/look.lua")),
             swap: Script::new(swap::TEXT),
             shapes: Script::new(include_str!("lua/shapes.lua")),
+            ids: Script::new(include_str!("lua/ids.lua")),
         }
     }
 }

@@ -431,6 +431,16 @@ impl Space for RedisSpace {
         self.bury_together(parts).await
     }
 
+    async fn reserve_ids(&self, count: i64, floor: Option<i64>) -> Result<Option<i64>, BufferError> {
+        let mut call = self.scripts.ids.prepare_invoke();
+        // Numbers travel as text: scripts count in floats.
+        call.key(keys::ids(&self.scope))
+            .arg(count)
+            .arg(floor.map(|floor| floor.max(0).to_string()).unwrap_or_default());
+        let last: Option<String> = self.run("cannot reserve ids", &call).await?;
+        last.map(|last| last.parse().map_err(|_| corrupt("a counter of ids"))).transpose()
+    }
+
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {
         let keys = self.shelf.keys(partition)?;
         let mut call = self.scripts.status.prepare_invoke();

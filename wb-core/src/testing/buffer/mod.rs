@@ -9,6 +9,7 @@
 
 mod changes;
 mod epochs;
+mod ids;
 mod leases;
 mod letters;
 mod limits;
@@ -40,6 +41,7 @@ pub use self::epochs::{
     counts_where_it_stands, p4_a_write_after_rotation_survives_the_ack, p4_steps_of_an_earlier_rotation_do_nothing,
     p13_pages_are_the_cut, refuses_strangers, rotates_for_the_owner_only, rotates_once_until_flushed,
 };
+pub use self::ids::reserves_ids;
 pub use self::leases::{
     heartbeats_list_the_living, heartbeats_renew, leases_end, leases_exclude, topology_changes_are_noticed,
 };
@@ -85,6 +87,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     takes_many_writes_in_one_call(buffer).await;
     counts_keys_that_become_dirty(buffer).await;
     keeps_spaces_apart(buffer).await;
+    reserves_ids(buffer).await;
     rotates_for_the_owner_only(buffer).await;
     rotates_once_until_flushed(buffer).await;
     p4_a_write_after_rotation_survives_the_ack(buffer).await;
