@@ -12,10 +12,14 @@ pub use wb_core::{
 };
 
 #[cfg(feature = "redis")]
-pub use wb_core::{Durability, Mechanism, NearCache, RedisBuffer, RedisOptions, Sabotage, testing};
+pub use wb_core::{Durability, RedisBuffer, RedisOptions};
 
 #[cfg(feature = "near-cache")]
+pub use wb_core::NearCache;
+
 #[cfg(feature = "testing")]
+pub use wb_core::{Mechanism, Sabotage, testing};
+
 #[cfg(feature = "derive")]
 pub use wb_derive::WriteBehind;
 

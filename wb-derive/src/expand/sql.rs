@@ -69,7 +69,8 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
             fn key_of_row(
                 row: &#sql::sea_orm::QueryResult,
             ) -> ::core::result::Result<Self::Key, #sql::sea_orm::DbErr> {
-                ::core::result::Result::Ok(#key)
+                let key = #key;
+                ::core::result::Result::Ok(key)
             }
 
             fn from_row(
