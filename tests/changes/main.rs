@@ -1,5 +1,5 @@
 //! Changes that depend on the state they meet, and receipts, on Redis and real databases, between processes.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and prints its figures")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod counted;
 mod counters;

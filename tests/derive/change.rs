@@ -105,14 +105,15 @@ pub struct Poor {
 /// Nothing of it changes, so there is no patch: this name is free.
 #[derive(Clone, Serialize, Deserialize, WriteBehind)]
 #[wb(name = "member")]
-struct Member {
+#[expect(dead_code, reason = "only what the derive makes of it matters")]
+pub struct Member {
     #[wb(key)]
     team: u64,
     #[wb(key)]
     person: u64,
 }
 
-struct MemberPatch;
+pub struct MemberPatch;
 
 mod account {
     use sea_orm::entity::prelude::*;

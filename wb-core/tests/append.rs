@@ -61,7 +61,7 @@ fn landed(sink: &ScriptedSink<Comment>, post: u64) -> Vec<u64> {
     for entry in sink.log() {
         let Outcome::Written { refused, .. } = &entry.outcome else { continue };
         for id in &entry.order {
-            let value = entry.records[id].as_ref().unwrap();
+            let value = entry.records.get(id).unwrap().as_ref().unwrap();
             if value.post == post && !refused.contains(id) {
                 ids.push(value.id);
             }

@@ -225,7 +225,10 @@ async fn play(bytes: &[(u8, u8)], cache: bool, options: EntityOptions) {
     }
 }
 
-fn histories(cases: u32, options: &EntityOptions) -> Result<(), TestError<(Vec<(u8, u8)>, bool)>> {
+/// What a history is made of: its steps, and whether there are clean copies.
+type Given = (Vec<(u8, u8)>, bool);
+
+fn histories(cases: u32, options: &EntityOptions) -> Result<(), TestError<Given>> {
     let given = std::env::var("WB_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0));
     eprintln!("WB_SEED={seed}");
@@ -237,7 +240,7 @@ fn histories(cases: u32, options: &EntityOptions) -> Result<(), TestError<(Vec<(
     })
 }
 
-fn told(failure: TestError<(Vec<(u8, u8)>, bool)>) {
+fn told(failure: TestError<Given>) {
     match failure {
         TestError::Fail(reason, (bytes, cache)) => {
             panic!("{reason}: cache {cache}, {:?}", bytes.into_iter().map(step).collect::<Vec<_>>())
@@ -249,13 +252,13 @@ fn told(failure: TestError<(Vec<(u8, u8)>, bool)>) {
 #[test]
 fn p13_gold_is_conserved_at_every_commit() {
     let result = histories(400, &EntityOptions::new().partitions(5).transactions(true));
-    result.unwrap_or_else(|failure| told(failure));
+    result.unwrap_or_else(told);
 }
 
 #[test]
 fn p13_gold_is_conserved_in_one_partition() {
     let result = histories(200, &EntityOptions::new().partitions(1));
-    result.unwrap_or_else(|failure| told(failure));
+    result.unwrap_or_else(told);
 }
 
 #[test]
