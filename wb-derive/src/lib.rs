@@ -58,6 +58,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `collection = "posts"` | no MongoDB mapping | the collection |
 /// | `native_bson` | serde's forms | every field whose type has a native BSON form is stored in it (below) |
 /// | `format = "json"` | `"json"` | how payloads are written: `"json"`, or `"msgpack"` (MessagePack with named fields) |
+/// | `append` | states are replaced | records are only ever added (below) |
 /// | `crate = "path"` | `::write_behind` | where the framework is, if it is re-exported |
 ///
 /// The case rules are `lowercase`, `UPPERCASE`, `PascalCase`, `camelCase`, `snake_case`, `SCREAMING_SNAKE_CASE`,
@@ -74,6 +75,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `version` | number of the state, which never goes down (below) | `key`, `skip`, `json`, `insert_only` |
 /// | `skip` | in the buffer, but not stored; `Default::default()` when loaded from the sink | all others |
 /// | `native_bson` | stored in BSON's own type (below) | `skip` |
+/// | `partition_by` | its value decides the partition, instead of the whole key (below) | |
 ///
 /// **Keys.** One field, or up to six; the key of several is a tuple of them in declaration order. A key is an integer,
 /// `bool`, `String`, `Vec<u8>`, `Uuid`, or a newtype of yours that implements `KeyPart`.
@@ -87,6 +89,28 @@ use syn::{DeriveInput, parse_macro_input};
 /// is for sinks that cannot keep a stale worker out by other means (a MongoDB server without a replica set): there an
 /// older version never overwrites a newer one; the same version does. A delete carries no version and always deletes.
 /// Raise it with every change; what is stored of a state whose version went down depends on the sink.
+///
+/// **Append.** `append` on the struct is for records that never change: comments, events, lines of an audit. The derive
+/// also writes `AppendOnly`, and the engine gives an `Appender` instead of a `Cache`. Records wait in a list and are
+/// inserted in the order in which they were added; a key that the sink has already is ignored, whatever the record says,
+/// so no field can be a `version` or a `counter`, and neither `merge` nor `patch` makes sense.
+///
+/// **Partitions.** A record is in the partition that its key's text decides. `partition_by` on one field makes that
+/// field's value decide, so that records with the same value stay together and in order. The field's type is one that
+/// could be a key. It must be a part of the key, because a record is looked for by its key; in an `append` struct, whose
+/// records nobody looks for, it may be any field.
+///
+/// ```rust,ignore
+/// #[derive(Clone, Debug, Serialize, Deserialize, WriteBehind)]
+/// #[wb(name = "comment", table = "comments", collection = "comments", append)]
+/// pub struct Comment {
+///     #[wb(key)]
+///     pub id: Uuid,
+///     #[wb(partition_by)]
+///     pub post_id: Uuid,
+///     pub text: String,
+/// }
+/// ```
 ///
 /// # serde's attributes
 ///

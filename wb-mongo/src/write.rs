@@ -93,6 +93,9 @@ fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, deployment: &Deployment)
         let text = format!("the document has {length} bytes, the server takes {}", deployment.max_document);
         return Err(SinkError::new(ErrorKind::Rejected, text));
     }
+    if E::APPEND {
+        return Statement::append(id, &key, &document).map_err(|error| unmapped(error.into()));
+    }
     Ok(match guard(value, deployment) {
         Some(guard) => Statement::guarded(id, &key, &document, guard),
         None => Statement::upsert(id, &key, &document),
