@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::ast::Input;
-use crate::expand::{bounds, key_type};
+use crate::expand::{bounds, key_type, place};
 use crate::foreign::SeaStruct;
 
 pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
@@ -20,12 +20,14 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
     };
     let bounds = self::bounds(input, &krate, &[]);
     let core = quote!(#krate::__private::wb_core);
+    let (append, append_only) = (place::append(input), place::append_only(input));
     let entity = quote! {
         #[automatically_derived]
         impl #impl_generics #core::Entity for #ident #ty_generics #bounds {
             type Key = #key;
             const NAME: &'static ::core::primitive::str = "";
             const FORMAT: #core::Format = #core::Format::Json;
+            #append
             fn key(&self) -> #key { ::core::unreachable!() }
             fn encode(&self) -> ::core::result::Result<::std::vec::Vec<::core::primitive::u8>, #core::CodecError> {
                 ::core::unreachable!()
@@ -74,5 +76,5 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
             }
         }
     });
-    quote!(#entity #sql #mongo)
+    quote!(#entity #append_only #sql #mongo)
 }

@@ -62,6 +62,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `native_bson` | serde's forms | every field whose type has a native BSON form is stored in it (below) |
 /// | `format = "json"` | `"json"` | how payloads are written: `"json"`, or `"msgpack"` (MessagePack with named fields) |
 /// | `client_keys` | the database must not make keys | the application makes the keys, although the database could (below) |
+/// | `append` | states are replaced | records are only ever added (below) |
 /// | `crate = "path"` | `::write_behind` | where the framework is, if it is re-exported |
 ///
 /// The case rules are `lowercase`, `UPPERCASE`, `PascalCase`, `camelCase`, `snake_case`, `SCREAMING_SNAKE_CASE`,
@@ -80,6 +81,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `belongs_to = "Post"` | the field is a foreign key to the key of this entity (below) | `json`, `skip` |
 /// | `skip` | in the buffer, but not stored; `Default::default()` when loaded from the sink | all others |
 /// | `native_bson` | stored in BSON's own type (below) | `skip` |
+/// | `partition_by` | its value decides the partition, instead of the whole key (below) | |
 ///
 /// **Keys.** One field, or up to six; the key of several is a tuple of them in declaration order. A key is an integer,
 /// `bool`, `String`, `Vec<u8>`, `Uuid`, or a newtype of yours that implements `KeyPart`.
@@ -163,6 +165,28 @@ use syn::{DeriveInput, parse_macro_input};
 /// only when the document is inserted (`$setOnInsert`); everything else in the document stays until the record is deleted.
 /// Fields are replaced as a whole, also those that are documents. A struct that denies unknown fields is loaded without those
 /// of others. `merge` needs the names of all fields, so it goes with neither serde's `flatten` nor `into`.
+///
+/// **Append.** `append` on the struct is for records that never change: comments, events, lines of an audit. The derive
+/// also writes `AppendOnly`, and the engine gives an `Appender` instead of a `Cache`. Records wait in a list and are
+/// inserted in the order in which they were added; a key that the sink has already is ignored, whatever the record says,
+/// so no field can be a `version` or a `counter`, and neither `merge` nor `patch` makes sense.
+///
+/// **Partitions.** A record is in the partition that its key's text decides. `partition_by` on one field makes that
+/// field's value decide, so that records with the same value stay together and in order. The field's type is one that
+/// could be a key. It must be a part of the key, because a record is looked for by its key; in an `append` struct, whose
+/// records nobody looks for, it may be any field.
+///
+/// ```rust,ignore
+/// #[derive(Clone, Debug, Serialize, Deserialize, WriteBehind)]
+/// #[wb(name = "comment", table = "comments", collection = "comments", append)]
+/// pub struct Comment {
+///     #[wb(key)]
+///     pub id: Uuid,
+///     #[wb(partition_by)]
+///     pub post_id: Uuid,
+///     pub text: String,
+/// }
+/// ```
 ///
 /// # serde's attributes
 ///

@@ -13,6 +13,8 @@ pub(crate) struct Plan<'a> {
     /// One to six.
     pub(crate) keys: Vec<&'a Field<'a>>,
     pub(crate) version: Option<&'a Field<'a>>,
+    /// What decides the partition instead of the whole key.
+    pub(crate) place: Option<&'a Field<'a>>,
     pub(crate) sql: Option<Sql<'a>>,
     pub(crate) mongo: Option<Mongo<'a>>,
 }

@@ -50,6 +50,26 @@ impl<'a> Statement<'a> {
         Self { guarded, ..Self::new(id, key, RawArrayBuf::from_iter([choice])) }
     }
 
+    /// Inserts the document of this key, or leaves what is there as it is.
+    pub(crate) fn append(id: &'a Id, key: &RawBson, document: &RawDocument) -> Result<Self, bson::error::Error> {
+        let (mut fields, mut plain) = (RawDocumentBuf::new(), true);
+        for element in document {
+            let (name, field) = element?;
+            if name.as_str() != "_id" {
+                plain &= !name.as_str().starts_with('$') && !name.as_str().contains('.');
+                fields.append(name, field);
+            }
+        }
+        if plain && !fields.is_empty() {
+            return Ok(Self::new(id, key, rawdoc! { "$setOnInsert": fields }));
+        }
+        // `$setOnInsert` takes such names for paths, and is not empty. A document that is being inserted has only its
+        // `_id` yet.
+        let fresh = rawdoc! { "$eq": ["$$ROOT", { "_id": { "$literal": key.clone() } }] };
+        let choice = rawdoc! { "$cond": [fresh, { "$literal": document.to_owned() }, "$$ROOT"] };
+        Ok(Self::new(id, key, RawArrayBuf::from_iter([rawdoc! { "$replaceWith": choice }])))
+    }
+
     fn new(id: &'a Id, key: &RawBson, update: impl BindRawBsonRef) -> Self {
         let mut query = RawDocumentBuf::new();
         query.append(cstr!("_id"), key);

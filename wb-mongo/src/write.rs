@@ -122,6 +122,9 @@ fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, max_document: usize) -> 
         let text = format!("the document has {length} bytes, the server takes {max_document}");
         return Err(SinkError::new(ErrorKind::Rejected, text));
     }
+    if E::APPEND {
+        return Statement::append(id, &key, &document).map_err(|error| unmapped(error.into()));
+    }
     let merge = if E::MERGE { Some(Merge::of::<E>(&document).map_err(unmapped)?) } else { None };
     Ok(match (guard(value), merge) {
         (None, None) => Statement::upsert(id, &key, &document),

@@ -110,7 +110,11 @@ impl SqlSink {
 
     /// Looks at an entity's table and plans for it.
     async fn study<E: SqlEntity>(&self, pool: &Pool) -> Result<Arc<Plan>, SinkError> {
-        let table = E::table();
+        let mut table = E::table();
+        if E::APPEND {
+            // A key that the table has already is ignored: nothing is left that an update would set.
+            table.columns.iter_mut().filter(|column| !column.key).for_each(|column| column.insert_only = true);
+        }
         let facts = inspect(pool, E::NAME, &table).await?;
         tracing::debug!(entity = E::NAME, table = %table.name, ?facts, "table inspected");
         let plan = Plan::new(pool.backend(), table, facts, &self.shared.options)?;

@@ -1,5 +1,6 @@
 //! What can be wrong with a struct that parses. Every mistake is noted at the smallest token that shows it.
 
+mod append;
 mod change;
 mod model;
 mod mongo;
@@ -31,6 +32,8 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, mistakes: &mut Mistakes) -> Option
     }
     let version = version::check(input, mistakes);
     change::check(input, mistakes);
+    append::check(input, mistakes);
+    let place = append::place(input, &keys, mistakes);
     without_sink(input, mistakes);
     let sql = match input.sea {
         SeaStruct::Model => {
@@ -41,7 +44,7 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, mistakes: &mut Mistakes) -> Option
     };
     let mongo = mongo::check(input, &keys, mistakes);
     let format = input.words.format.as_ref().map(|said| said.value).unwrap_or_default();
-    Some(Plan { input, name: name?, format, keys, version, sql, mongo })
+    Some(Plan { input, name: name?, format, keys, version, place, sql, mongo })
 }
 
 fn no_fields(input: &Input<'_>, mistakes: &mut Mistakes) {

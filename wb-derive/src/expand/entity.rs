@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
-use super::{bounds, cast, key_type};
+use super::{bounds, cast, key_type, place};
 use crate::attr::Format;
 use crate::plan::Plan;
 
@@ -61,6 +61,7 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         });
         quote!(const PARENTS: &'static [#text] = &[#(#names),*];)
     });
+    let (append, place) = (place::append(input), place::place(plan));
     // At the struct's name: there serde's derives are missing when they are.
     let payload = quote_spanned!(ident.span()=> <Self as #core::codec::Payload>);
     quote! {
@@ -71,10 +72,13 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             const FORMAT: #core::Format = #format;
             #versioned
             #parents
+            #append
 
             fn key(&self) -> Self::Key {
                 #key
             }
+
+            #place
 
             #version
 

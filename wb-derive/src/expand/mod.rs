@@ -6,6 +6,7 @@ mod entity;
 mod model;
 mod mongo;
 mod patch;
+pub(crate) mod place;
 mod sql;
 
 use proc_macro2::TokenStream;
@@ -60,7 +61,8 @@ fn implementations(plan: &Plan<'_>) -> TokenStream {
         let body = mongo::expand(plan, mongo);
         quote!(#krate::__private::if_mongo! { #body })
     });
-    quote!(#entity #sql #mongo)
+    let append_only = place::append_only(plan.input);
+    quote!(#entity #append_only #sql #mongo)
 }
 
 /// The key's type: the field's, or a tuple of theirs.
