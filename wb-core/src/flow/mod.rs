@@ -11,6 +11,7 @@ mod cycle;
 mod decode;
 mod flush;
 mod get;
+mod get_together;
 mod load;
 mod put;
 mod rotate;
