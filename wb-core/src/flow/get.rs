@@ -79,6 +79,9 @@ impl<E: Entity> Lane<E> {
     /// The states of many keys, in their order: one lookup a partition, one load for all misses.
     pub(crate) async fn get_many(&self, keys: &[E::Key]) -> Result<Vec<Option<E>>, CacheError> {
         self.gate.open()?;
+        if self.options.transactions {
+            return self.get_together(keys).await;
+        }
         let ids: Vec<Id> = keys.iter().map(Id::of).collect::<Result<_, _>>()?;
         let mut by_partition: HashMap<u16, Vec<Id>> = HashMap::new();
         let mut states: HashMap<Id, Record> = HashMap::new();

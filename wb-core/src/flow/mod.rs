@@ -15,6 +15,7 @@ mod flush;
 mod get;
 mod hold;
 mod invalidate;
+mod get_together;
 mod load;
 mod log;
 mod order;

@@ -1,0 +1,125 @@
+//! get, of many keys at one instant: where transactions write over partitions, a reader sees all of one or nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::decode::decode_payload;
+use crate::buffer::Lookup;
+use crate::entity::Entity;
+use crate::error::CacheError;
+use crate::key::Id;
+use crate::lane::Lane;
+use crate::record::Record;
+
+/// How often the states are looked up while what is loaded beside them changes again.
+const LOOKS: u32 = 20;
+
+/// What the buffer has of each id.
+type Seen = BTreeMap<Id, Lookup>;
+
+impl<E: Entity> Lane<E> {
+    /// The states that these keys had at one instant, in their order. What the buffer does not have is loaded, and counts
+    /// only when nothing has changed meanwhile.
+    pub(super) async fn get_together(&self, keys: &[E::Key]) -> Result<Vec<Option<E>>, CacheError> {
+        let mut by_id: BTreeMap<Id, &E::Key> = BTreeMap::new();
+        let mut by_partition: BTreeMap<u16, BTreeSet<Id>> = BTreeMap::new();
+        let ids: Vec<Id> = keys.iter().map(Id::of).collect::<Result<_, _>>()?;
+        for (id, key) in ids.iter().zip(keys) {
+            by_id.insert(id.clone(), key);
+            by_partition.entry(self.partition_of(id, key)?).or_default().insert(id.clone());
+        }
+        let places: Vec<(u16, Vec<Id>)> =
+            by_partition.into_iter().map(|(partition, ids)| (partition, ids.into_iter().collect())).collect();
+        let mut seen = self.see(&places).await?;
+        for _ in 0..LOOKS {
+            let missing = by_id.iter().filter(|(id, _)| seen.get(*id).and_then(record).is_none());
+            let missing: HashMap<&Id, &E::Key> = missing.map(|(id, key)| (id, *key)).collect();
+            if missing.is_empty() {
+                return self.values(&ids, keys, &seen, &HashMap::new()).await;
+            }
+            let loaded = self.load_many(missing).await?;
+            let again = self.see(&places).await?;
+            if stands(&seen, &loaded, &again) {
+                return self.values(&ids, keys, &seen, &loaded).await;
+            }
+            seen = again;
+        }
+        let id = ids.first().map_or_else(String::new, Id::to_string);
+        Err(CacheError::Contended { id, tries: LOOKS })
+    }
+
+    async fn see(&self, places: &[(u16, Vec<Id>)]) -> Result<Seen, CacheError> {
+        let found = self.space.get_together(places).await?;
+        let found = places.iter().zip(found).flat_map(|((_, ids), found)| ids.iter().cloned().zip(found));
+        Ok(found.collect())
+    }
+
+    async fn values(
+        &self,
+        ids: &[Id],
+        keys: &[E::Key],
+        seen: &Seen,
+        loaded: &HashMap<Id, Record>,
+    ) -> Result<Vec<Option<E>>, CacheError> {
+        let mut values = Vec::with_capacity(ids.len());
+        for (id, key) in ids.iter().zip(keys) {
+            let record = seen.get(id).and_then(record).or_else(|| loaded.get(id));
+            values.push(match record.and_then(Record::payload) {
+                None => None,
+                Some(payload) => match decode_payload(payload) {
+                    Ok(value) => Some(value),
+                    // Rare: the single read knows what to do with a copy of another struct version.
+                    Err(_) => self.get(key.clone()).await?,
+                },
+            });
+        }
+        Ok(values)
+    }
+}
+
+const fn record(lookup: &Lookup) -> Option<&Record> {
+    match lookup {
+        Lookup::Dirty(record) | Lookup::Clean(record) => Some(record),
+        Lookup::Loading(_) | Lookup::Absent => None,
+    }
+}
+
+/// Whether what was seen and what was loaded after it are the states of one instant: nothing that was seen has changed or gone
+/// since, and nothing that was loaded was written meanwhile.
+fn stands(seen: &Seen, loaded: &HashMap<Id, Record>, again: &Seen) -> bool {
+    seen.iter().all(|(id, before)| {
+        let now = again.get(id);
+        match record(before) {
+            Some(before) => now.and_then(record) == Some(before),
+            None => match now {
+                Some(Lookup::Dirty(_)) => false,
+                Some(Lookup::Clean(now)) => loaded.get(id) == Some(now),
+                _ => true,
+            },
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_meanwhile_does_not_stand() {
+        let state = |text: &'static str| Record::from_bytes(text);
+        let (dirty, clean) = (|text| Lookup::Dirty(state(text)), |text| Lookup::Clean(state(text)));
+        let id = |n: u64| Id::of(&n).expect("a number is a key");
+        let all = |one: Lookup, other: Lookup| Seen::from([(id(1), one), (id(2), other)]);
+        let loaded = HashMap::from([(id(2), state("b"))]);
+        for (again, expected) in [
+            (all(dirty("a"), Lookup::Absent), true),
+            (all(clean("a"), clean("b")), true),
+            (all(dirty("a2"), Lookup::Absent), false),
+            (all(dirty("a"), dirty("b")), false),
+            (all(dirty("a"), clean("b2")), false),
+            // Flushed, perhaps as another state, and its copy is gone.
+            (all(Lookup::Absent, Lookup::Absent), false),
+        ] {
+            assert_eq!(stands(&all(dirty("a"), Lookup::Absent), &loaded, &again), expected, "{again:?}");
+        }
+    }
+}
