@@ -106,7 +106,7 @@ pub trait Space: Send + Sync + 'static {
     /// Attempts that were counted for these ids.
     async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError>;
 
-    /// The deletes of these partitions that are [held](Attempts::is_held): they went [`back`](Self::back) without having
+    /// The records of these partitions that are [held](Attempts::is_held): they went [`back`](Self::back) without having
     /// been refused, and neither they nor newer states of their keys are in the sink. Each that is held during the whole
     /// call is there.
     async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError>;

@@ -142,10 +142,11 @@ impl Attempts {
         Self { count: 0, first_ms, deferrals: 0, digest: Record::TOMBSTONE_DIGEST }
     }
 
-    /// Whether this stands for such a delete.
+    /// Whether this stands for a record that was not refused: a delete that waits for other entities, what only a newer
+    /// program can flush, what belongs together with a record that waits.
     #[must_use]
     pub const fn is_held(&self) -> bool {
-        self.count == 0 && self.deferrals == 0 && self.digest == Record::TOMBSTONE_DIGEST
+        self.count == 0 && self.deferrals == 0
     }
 
     /// Reads what [`Display`](fmt::Display) writes: `count first_ms deferrals digest`.
@@ -165,14 +166,14 @@ impl fmt::Display for Attempts {
     }
 }
 
-/// A delete that went back to `open` without having been refused: it waits until other entities are flushed.
+/// A record that went back to `open` without having been refused: it waits for other records, or for another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Its partition.
     pub partition: u16,
     /// Its id.
     pub id: Id,
-    /// What stands for it among the attempts; goes when the delete, or a newer state, is in the sink.
+    /// What stands for it among the attempts; goes when it, or a newer state, is in the sink.
     pub attempts: Attempts,
 }
 

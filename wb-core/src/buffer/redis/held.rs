@@ -1,4 +1,4 @@
-//! Deletes that wait for other entities, found among the attempts.
+//! Records that wait without having been refused, found among the attempts.
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -44,5 +44,5 @@ async fn in_partition(space: &RedisSpace, partition: u16) -> Result<Vec<Held>, B
 
 async fn run<T: redis::FromRedisValue>(space: &RedisSpace, command: &redis::Cmd) -> Result<T, BufferError> {
     let answer = command.query_async(&mut space.connection.clone()).await;
-    answer.map_err(|error| classify("cannot look for held deletes", error))
+    answer.map_err(|error| classify("cannot look for what is held", error))
 }

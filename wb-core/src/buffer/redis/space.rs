@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::try_join_all;
 use redis::aio::ConnectionManager;
 use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf, Verb};
 use super::lineage::Watch;
-use super::scripts::{MAX_LEASES, MAX_RECORDS, Scripts};
+use super::scripts::{MAX_RECORDS, Scripts};
 use super::transaction::rotation;
-use super::{held, keys, letters, log, signals, swap, topology};
+use super::{held, keys, leases, letters, log, reads, signals, steps, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, Holder, Letters, Lineage, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Sight, Space, Stamp,
-    Status, Step, Swap, Token, Topology, Transacted, no_logs,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, Letters, Lineage, LogPage, Look,
+    Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status, Step,
+    Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -177,45 +176,11 @@ impl Space for RedisSpace {
     }
 
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        if self.sabotage.lacks(Mechanism::ReadOrder) {
-            return self.get_sabotaged(keys, ids).await;
-        }
-        let mut pipeline = Pipeline::with_capacity(3);
-        // In the order in which records move, so that none is missed on its way.
-        for hash in [&keys.open, &keys.flushing] {
-            pipeline.cmd("HMGET").arg(hash);
-            for id in ids {
-                pipeline.arg(id.as_bytes());
-            }
-        }
-        pipeline.cmd("MGET");
-        for id in ids {
-            pipeline.arg(keys.copy(id));
-        }
-        type Values = Vec<Option<Bytes>>;
-        let (open, flushing, copies): (Values, Values, Values) = self.query("cannot get records", &pipeline).await?;
-        let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
-            open.or(flushing)
-                .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
-                .or_else(|| copy.map(Token::or_record))
-                .unwrap_or(Lookup::Absent)
-        });
-        Ok(found.collect())
+        reads::get(self, partition, ids).await
     }
 
     async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut command = redis::cmd("SET");
-        command.arg(keys.copy(id)).arg(token.as_bytes()).arg("NX").arg("PX").arg(millis(ttl));
-        let set: Option<String> = command
-            .query_async(&mut self.connection.clone())
-            .await
-            .map_err(|error| classify("cannot leave a load token", error))?;
-        Ok(set.is_some())
+        reads::token(self, partition, id, token, ttl).await
     }
 
     async fn fill(
@@ -226,49 +191,19 @@ impl Space for RedisSpace {
         record: &Record,
         ttl: Duration,
     ) -> Result<bool, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut call = self.scripts.fill.prepare_invoke();
-        call.key(keys.copy(id)).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
-        self.run("cannot fill in a loaded record", &call).await
+        reads::fill(self, partition, id, token, record, ttl).await
     }
 
     async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
-        try_join_all(partitions.iter().map(|&partition| async move {
-            let keys = self.shelf.keys(partition)?;
-            let mut call = self.scripts.take.prepare_invoke();
-            call.key(&keys.lease).arg(owner).arg(millis(ttl));
-            self.run("cannot take a lease", &call).await
-        }))
-        .await
+        leases::take(self, partitions, owner, ttl).await
     }
 
     async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
-        let mut call = self.scripts.heartbeat.prepare_invoke();
-        call.key(keys::workers(&self.scope.namespace)).arg(self.scope.entity).arg(millis(ttl)).arg(worker);
-        let mut workers: Vec<String> = self.run("cannot send a heartbeat", &call).await?;
-        workers.sort_unstable();
-        let alive = &workers;
-        let leases = try_join_all(self.shelf.partitions.chunks(MAX_LEASES).map(|partitions| async move {
-            let mut call = self.scripts.renew.prepare_invoke();
-            call.arg(worker).arg(millis(ttl)).arg(alive);
-            for keys in partitions {
-                call.key(&keys.lease);
-            }
-            self.run::<Vec<i64>>("cannot renew leases", &call).await
-        }))
-        .await?;
-        let leases = leases.into_iter().flatten().map(|state| match state {
-            1 => Holder::Caller,
-            0 => Holder::Nobody,
-            _ => Holder::Other,
-        });
-        Ok(Roll { leases: leases.collect(), workers })
+        leases::heartbeat(self, worker, ttl).await
     }
 
     async fn retire(&self, worker: &str) -> Result<(), BufferError> {
-        let mut call = self.scripts.retire.prepare_invoke();
-        call.key(keys::workers(&self.scope.namespace)).arg(self.scope.entity).arg(worker);
-        self.run("cannot take a worker off the list", &call).await
+        leases::retire(self, worker).await
     }
 
     async fn confirm(&self) -> Result<(), BufferError> {
@@ -276,14 +211,7 @@ impl Space for RedisSpace {
     }
 
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
-        try_join_all(partitions.iter().map(|&partition| async move {
-            let keys = self.shelf.keys(partition)?;
-            let mut call = self.scripts.release.prepare_invoke();
-            call.key(&keys.lease).arg(owner);
-            self.run::<i64>("cannot give a lease up", &call).await
-        }))
-        .await
-        .map(|_| ())
+        leases::release(self, partitions, owner).await
     }
 
     async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
@@ -321,52 +249,15 @@ impl Space for RedisSpace {
     }
 
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
-        let keys = self.shelf.keys(step.partition)?;
-        let mut moved = NOTHING;
-        for ids in ids.chunks(MAX_RECORDS) {
-            let mut call = self.finish(&self.scripts.ack, step, |keys| &keys.dead)?;
-            call.arg(millis(clean.ttl)).arg(millis(clean.negative_ttl));
-            for id in ids {
-                call.key(keys.copy(id)).arg(id.as_bytes());
-            }
-            if self.step("cannot acknowledge records", &call, &mut moved).await? == Done::NotOwner {
-                break;
-            }
-        }
-        Ok(moved)
+        steps::ack(self, step, ids, clean).await
     }
 
     async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
-        let keys = self.shelf.keys(step.partition)?;
-        let mut moved = NOTHING;
-        for records in records.chunks(MAX_RECORDS) {
-            let mut call = self.finish(&self.scripts.back, step, |keys| &keys.open)?;
-            for (id, attempts) in records {
-                call.key(keys.copy(id)).arg(id.as_bytes()).arg(attempts.to_string());
-            }
-            if self.step("cannot put records back", &call, &mut moved).await? == Done::NotOwner {
-                break;
-            }
-        }
-        Ok(moved)
+        steps::back(self, step, records).await
     }
 
     async fn bury(&self, step: &Step<'_>, letters: &[(Id, DeadLetter)]) -> Result<Moved, BufferError> {
-        let keys = self.shelf.keys(step.partition)?;
-        let mut moved = NOTHING;
-        for letters in letters.chunks(MAX_RECORDS) {
-            let mut call = self.finish(&self.scripts.bury, step, |keys| &keys.dead)?;
-            for (id, letter) in letters {
-                let text = serde_json::to_string(letter).map_err(|source| {
-                    BufferError::new(BufferErrorKind::Misconfigured, "cannot write a dead letter").with_source(source)
-                })?;
-                call.key(keys.copy(id)).arg(id.as_bytes()).arg(text);
-            }
-            if self.step("cannot keep dead letters", &call, &mut moved).await? == Done::NotOwner {
-                break;
-            }
-        }
-        Ok(moved)
+        steps::bury(self, step, letters).await
     }
 
     async fn attempts(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Attempts>>, BufferError> {
@@ -454,21 +345,7 @@ impl Space for RedisSpace {
     }
 
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut look = Look::default();
-        // Once without any id too: the epochs are asked for.
-        for ids in ids.chunks(MAX_RECORDS).chain(ids.is_empty().then_some(ids)) {
-            let mut call = self.scripts.look.prepare_invoke();
-            call.key(&keys.open).key(&keys.flushing).key(&keys.attempts).key(&keys.dead).key(&keys.meta);
-            for id in ids {
-                call.arg(id.as_bytes());
-            }
-            let found: Vec<u64> = self.run("cannot look where records stand", &call).await?;
-            let mut found = found.into_iter();
-            (look.open_epoch, look.flushed_epoch) = (found.next().unwrap_or(1), found.next().unwrap_or(0));
-            look.sights.extend(found.map(Sight::from_bits));
-        }
-        Ok(look)
+        reads::look(self, partition, ids).await
     }
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
@@ -489,19 +366,7 @@ impl Space for RedisSpace {
     }
 
     async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut dropped = 0;
-        for ids in ids.chunks(MAX_RECORDS) {
-            // The same script that drops copies after a loss: none without a TTL.
-            let mut call = self.scripts.forget.prepare_invoke();
-            for id in ids {
-                call.key(keys.copy(id));
-            }
-            let some = self.run::<u64>("cannot drop clean copies", &call).await;
-            self.tell(ids).await;
-            dropped += some?;
-        }
-        Ok(dropped)
+        reads::invalidate(self, partition, ids).await
     }
 
     async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {

@@ -1,0 +1,110 @@
+//! What readers do: look a record up, leave a mark, fill a copy in, take it away.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Pipeline;
+
+use super::classify::classify;
+use super::scripts::MAX_RECORDS;
+use super::space::{RedisSpace, millis};
+use crate::buffer::{BufferError, Look, Lookup, Sight, Token};
+use crate::key::Id;
+use crate::record::Record;
+use crate::sabotage::Mechanism;
+
+pub(super) async fn get(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
+    let keys = space.shelf.keys(partition)?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    if space.sabotage.lacks(Mechanism::ReadOrder) {
+        return space.get_sabotaged(keys, ids).await;
+    }
+    let mut pipeline = Pipeline::with_capacity(3);
+    // In the order in which records move, so that none is missed on its way.
+    for hash in [&keys.open, &keys.flushing] {
+        pipeline.cmd("HMGET").arg(hash);
+        for id in ids {
+            pipeline.arg(id.as_bytes());
+        }
+    }
+    pipeline.cmd("MGET");
+    for id in ids {
+        pipeline.arg(keys.copy(id));
+    }
+    type Values = Vec<Option<Bytes>>;
+    let (open, flushing, copies): (Values, Values, Values) = space.query("cannot get records", &pipeline).await?;
+    let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
+        open.or(flushing)
+            .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
+            .or_else(|| copy.map(Token::or_record))
+            .unwrap_or(Lookup::Absent)
+    });
+    Ok(found.collect())
+}
+
+pub(super) async fn token(
+    space: &RedisSpace,
+    partition: u16,
+    id: &Id,
+    token: &Token,
+    ttl: Duration,
+) -> Result<bool, BufferError> {
+    let keys = space.shelf.keys(partition)?;
+    let mut command = redis::cmd("SET");
+    command.arg(keys.copy(id)).arg(token.as_bytes()).arg("NX").arg("PX").arg(millis(ttl));
+    let set: Option<String> = command
+        .query_async(&mut space.connection.clone())
+        .await
+        .map_err(|error| classify("cannot leave a load token", error))?;
+    Ok(set.is_some())
+}
+
+pub(super) async fn fill(
+    space: &RedisSpace,
+    partition: u16,
+    id: &Id,
+    token: &Token,
+    record: &Record,
+    ttl: Duration,
+) -> Result<bool, BufferError> {
+    let keys = space.shelf.keys(partition)?;
+    let mut call = space.scripts.fill.prepare_invoke();
+    call.key(keys.copy(id)).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
+    space.run("cannot fill in a loaded record", &call).await
+}
+
+pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
+    let keys = space.shelf.keys(partition)?;
+    let mut look = Look::default();
+    // Once without any id too: the epochs are asked for.
+    for ids in ids.chunks(MAX_RECORDS).chain(ids.is_empty().then_some(ids)) {
+        let mut call = space.scripts.look.prepare_invoke();
+        call.key(&keys.open).key(&keys.flushing).key(&keys.attempts).key(&keys.dead).key(&keys.meta);
+        for id in ids {
+            call.arg(id.as_bytes());
+        }
+        let found: Vec<u64> = space.run("cannot look where records stand", &call).await?;
+        let mut found = found.into_iter();
+        (look.open_epoch, look.flushed_epoch) = (found.next().unwrap_or(1), found.next().unwrap_or(0));
+        look.sights.extend(found.map(Sight::from_bits));
+    }
+    Ok(look)
+}
+
+pub(super) async fn invalidate(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+    let keys = space.shelf.keys(partition)?;
+    let mut dropped = 0;
+    for ids in ids.chunks(MAX_RECORDS) {
+        // The same script that drops copies after a loss: none without a TTL.
+        let mut call = space.scripts.forget.prepare_invoke();
+        for id in ids {
+            call.key(keys.copy(id));
+        }
+        let some = space.run::<u64>("cannot drop clean copies", &call).await;
+        space.tell(ids).await;
+        dropped += some?;
+    }
+    Ok(dropped)
+}

@@ -1,0 +1,63 @@
+//! The steps that finish records of an epoch.
+
+use super::scripts::MAX_RECORDS;
+use super::space::{NOTHING, RedisSpace, millis};
+use crate::buffer::{Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Moved, Step};
+use crate::key::Id;
+
+pub(super) async fn ack(space: &RedisSpace, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
+    let keys = space.shelf.keys(step.partition)?;
+    let mut moved = NOTHING;
+    for ids in ids.chunks(MAX_RECORDS) {
+        let mut call = space.finish(&space.scripts.ack, step, |keys| &keys.dead)?;
+        call.arg(millis(clean.ttl)).arg(millis(clean.negative_ttl));
+        for id in ids {
+            call.key(keys.copy(id)).arg(id.as_bytes());
+        }
+        if space.step("cannot acknowledge records", &call, &mut moved).await? == Done::NotOwner {
+            break;
+        }
+    }
+    Ok(moved)
+}
+
+pub(super) async fn back(
+    space: &RedisSpace,
+    step: &Step<'_>,
+    records: &[(Id, Attempts)],
+) -> Result<Moved, BufferError> {
+    let keys = space.shelf.keys(step.partition)?;
+    let mut moved = NOTHING;
+    for records in records.chunks(MAX_RECORDS) {
+        let mut call = space.finish(&space.scripts.back, step, |keys| &keys.open)?;
+        for (id, attempts) in records {
+            call.key(keys.copy(id)).arg(id.as_bytes()).arg(attempts.to_string());
+        }
+        if space.step("cannot put records back", &call, &mut moved).await? == Done::NotOwner {
+            break;
+        }
+    }
+    Ok(moved)
+}
+
+pub(super) async fn bury(
+    space: &RedisSpace,
+    step: &Step<'_>,
+    letters: &[(Id, DeadLetter)],
+) -> Result<Moved, BufferError> {
+    let keys = space.shelf.keys(step.partition)?;
+    let mut moved = NOTHING;
+    for letters in letters.chunks(MAX_RECORDS) {
+        let mut call = space.finish(&space.scripts.bury, step, |keys| &keys.dead)?;
+        for (id, letter) in letters {
+            let text = serde_json::to_string(letter).map_err(|source| {
+                BufferError::new(BufferErrorKind::Misconfigured, "cannot write a dead letter").with_source(source)
+            })?;
+            call.key(keys.copy(id)).arg(id.as_bytes()).arg(text);
+        }
+        if space.step("cannot keep dead letters", &call, &mut moved).await? == Done::NotOwner {
+            break;
+        }
+    }
+    Ok(moved)
+}
