@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use write_behind::{Cache, Drained, Engine, EntityOptions, EntityStats, Events, MemoryBuffer, RedisBuffer, SqlSink};
+use write_behind::{
+    Appender, Cache, Drained, Engine, EntityOptions, EntityStats, Events, MemoryBuffer, RedisBuffer, SqlSink,
+};
 
 use crate::database::Database;
 use crate::entities::{Author, Comment, Post};
@@ -21,7 +23,7 @@ pub(crate) const DEFAULT_URL: &str =
 pub(crate) struct Store {
     pub(crate) authors: Cache<Author>,
     pub(crate) posts: Cache<Post>,
-    pub(crate) comments: Cache<Comment>,
+    pub(crate) comments: Appender<Comment>,
     pub(crate) fresh: Fresh,
     database: Database,
     buffer: &'static str,
@@ -50,7 +52,7 @@ impl Store {
         Ok(Self {
             authors: engine.cache()?,
             posts: engine.cache()?,
-            comments: engine.cache()?,
+            comments: engine.appender()?,
             fresh: Fresh::default(),
             database: Database::new(sink.db().clone()),
             buffer,

@@ -45,7 +45,7 @@ pub(crate) async fn create(
         // Were it deleted right after this, the comment would become a dead letter: nobody waits for the database.
         return Err(Failure::NotFound("post"));
     }
-    store.comments.put(&comment).await?;
+    store.comments.append(&comment).await?;
     store.fresh.comment(comment.id, post_id);
     Ok((StatusCode::ACCEPTED, Json(comment)))
 }
