@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backlog::Backlog;
-use crate::buffer::{BufferError, BufferErrorKind, Pending, Space};
+use crate::buffer::{BufferError, BufferErrorKind, Held, Pending, Space};
 use crate::changes::Changes;
 use crate::desk::Desk;
 use crate::entity::Entity;
@@ -30,6 +30,7 @@ use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::record::Record;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -137,6 +138,18 @@ impl<E: Entity> Lane<E> {
     /// # Errors
     /// [`BufferErrorKind::Lost`] when the buffer lost data meanwhile: nobody can say that it reached the sink.
     pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
+        let epochs = self.outlast_epochs(partitions).await?;
+        self.outlast_holds(epochs, |_| true).await
+    }
+
+    /// The barrier for who is about to end: what only a newer program can flush is left to that.
+    async fn barrier_at_the_end(&self, partitions: &[u16]) -> Result<(), BufferError> {
+        let epochs = self.outlast_epochs(partitions).await?;
+        self.outlast_holds(epochs, |held| held.attempts.digest == Record::TOMBSTONE_DIGEST).await
+    }
+
+    /// Waits until the epochs are flushed that are dirty now; returns them.
+    async fn outlast_epochs(&self, partitions: &[u16]) -> Result<Vec<EpochOf>, BufferError> {
         let mut waiting = self.dirty_epochs(partitions).await?;
         let epochs = waiting.clone();
         let mut cycles = self.cycles.subscribe();
@@ -157,13 +170,14 @@ impl<E: Entity> Lane<E> {
                 pause = (pause * 2).min(LOOK_AGAIN.1);
             }
         }
-        self.outlast_holds(epochs).await
+        Ok(epochs)
     }
 
     /// Waits for what came out of these epochs, which are flushed, because it is held. What is refused is not waited for.
-    async fn outlast_holds(&self, epochs: Vec<EpochOf>) -> Result<(), BufferError> {
+    async fn outlast_holds(&self, epochs: Vec<EpochOf>, counts: fn(&Held) -> bool) -> Result<(), BufferError> {
         let partitions: Vec<u16> = epochs.iter().map(|(partition, _)| *partition).collect();
         let mut held = self.space.held(&partitions).await?;
+        held.retain(counts);
         let mut cycles = self.cycles.subscribe();
         let mut pause = LOOK_AGAIN.0;
         while !held.is_empty() {
@@ -291,7 +305,7 @@ impl<E: Entity> AnyLane for Lane<E> {
         let all = async {
             self.gate.quiet().await;
             // A buffer that fails now may be back before the deadline.
-            while self.barrier(&owned).await.is_err() {
+            while self.barrier_at_the_end(&owned).await.is_err() {
                 tokio::time::sleep(LOOK_AGAIN.1).await;
             }
         };

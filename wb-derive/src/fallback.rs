@@ -48,6 +48,11 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
                         ::core::unreachable!()
                     }
                     fn bind_key(_: &Self::Key) -> #sql::mapping::Values { ::core::unreachable!() }
+                    fn key_of_row(
+                        _: &#sql::sea_orm::QueryResult,
+                    ) -> ::core::result::Result<Self::Key, #sql::sea_orm::DbErr> {
+                        ::core::unreachable!()
+                    }
                     fn from_row(
                         _: &#sql::sea_orm::QueryResult,
                     ) -> ::core::result::Result<Self, #sql::sea_orm::DbErr> {
