@@ -222,7 +222,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`TransactionError`]. After a [`BufferErrorKind::Unknown`](crate::BufferErrorKind::Unknown) all of it may be stored, or
-    /// nothing; repeating it is safe.
+    /// nothing; repeating it is safe. (Where versions count, a repetition of what was stored is a conflict with itself.)
     pub async fn transaction<R>(
         &self,
         fill: impl FnOnce(&mut Transaction<'_>) -> Result<R, TransactionError>,
