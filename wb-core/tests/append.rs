@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wb_core::testing::{Outcome, ScriptedSink};
 use wb_core::{
-    AppendOnly, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Format, Id, KeyError, MemoryBuffer,
-    Overflow, Replay, RetryPolicy, codec,
+    AppendOnly, BeforeFlush, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Format, Id, KeyError,
+    MemoryBuffer, Overflow, Replay, RetryPolicy, codec,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -216,4 +216,30 @@ async fn a_key_twice_in_a_batch_is_one_row_and_the_first_counts() {
     assert_eq!(sink.row(&id(1)), Some(comment(1, 1)));
     assert_eq!(engine.stats()["comment"].flushed, 3);
     engine.shutdown(Duration::from_secs(3)).await.unwrap();
+}
+
+/// The second entry of a key must not be taken for written, and settle the letter of the first.
+#[tokio::test(start_paused = true)]
+async fn what_the_hook_refuses_stays_a_letter_when_its_key_comes_twice() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::new());
+    let options = EntityOptions::new().flush_every(Duration::from_secs(1));
+    let engine = Engine::builder(buffer.clone())
+        .entity::<Comment>(sink.clone(), options)
+        .before_flush::<Comment>(|comment| match comment.id {
+            2 => BeforeFlush::Write(Comment { id: 3, ..comment }),
+            4 => BeforeFlush::Skip,
+            _ => BeforeFlush::Write(comment),
+        })
+        .start()
+        .await
+        .unwrap();
+    let comments = engine.appender::<Comment>().unwrap();
+    comments.append_many(&[comment(1, 7), comment(2, 7), comment(2, 7), comment(4, 7)]).await.unwrap();
+    comments.flush().await.unwrap();
+    let letters = engine.dead_letters::<Comment>().unwrap();
+    assert_eq!(letters.count().await.unwrap(), 1);
+    let kinds: Vec<String> =
+        letters.page(None, 10).await.unwrap().letters.into_iter().map(|letter| letter.letter.kind).collect();
+    assert_eq!(kinds, ["hook"]);
+    assert_eq!(sink.rows().into_values().map(|comment| comment.id).collect::<Vec<_>>(), [1]);
 }

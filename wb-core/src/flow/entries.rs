@@ -161,7 +161,9 @@ impl<E: Entity> Lane<E> {
                 if *held {
                     return Settled::Again(id.clone(), Attempts { digest: record.digest(), ..Attempts::default() });
                 }
-                if let Some(letter) = dead.remove(id) {
+                // Of a key that is no row each entry is dead: one that counted as written would settle the other's letter.
+                let letter = if reason.is_some() { dead.get(id).cloned() } else { dead.remove(id) };
+                if let Some(letter) = letter {
                     Settled::Dead(id.clone(), letter)
                 } else if let Some(attempts) = again.remove(id) {
                     Settled::Again(id.clone(), attempts)
@@ -208,6 +210,10 @@ impl<E: Entity> Lane<E> {
         if ids.is_empty() {
             return;
         }
+        // Another entry of such an id would be taken for written, and the sink is not given it.
+        for entry in parts.iter_mut().flat_map(|part| &mut part.entries).filter(|entry| entry.reason.is_none()) {
+            entry.held |= ids.contains(&entry.claimed.id);
+        }
         self.counters.held.add(ids.len() as u64);
         if self.shapes.hold() {
             events::held(&self.scope, ids.len());
@@ -231,8 +237,8 @@ impl<E: Entity> Lane<E> {
         }
         self.counters.skipped.add(skipped);
         for entry in parts.iter_mut().flat_map(|part| &mut part.entries).filter(|entry| entry.reason.is_none()) {
-            // The first entry of an id is the one that the hook has seen.
-            entry.reason = broken.remove(&entry.claimed.id).map(|error| (HOOK, error.to_owned()));
+            // Of an id the hook has seen the first entry; another one would be taken for written, and settle its letter.
+            entry.reason = broken.get(&entry.claimed.id).map(|&error| (HOOK, error.to_owned()));
         }
     }
 }
