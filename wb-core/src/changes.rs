@@ -58,16 +58,18 @@ pub(crate) struct State<'a> {
 }
 
 /// A change by a function that returns the new state and what the caller gets.
-pub(crate) struct By<F, R> {
+struct By<F, R> {
     function: F,
     result: Option<R>,
+    /// What the function panicked with.
+    panic: Option<Box<dyn Any + Send>>,
     done: oneshot::Sender<Outcome<R>>,
 }
 
 /// What a caller gets; a panic of its own function is its own.
 type Outcome<R> = Result<Result<R, CacheError>, Box<dyn Any + Send>>;
 
-impl<E, F, R> Change<E> for Caught<F, R>
+impl<E, F, R> Change<E> for By<F, R>
 where
     E: Entity,
     F: FnMut(&Lane<E>, &Target<E::Key>, &State<'_>) -> Result<(Option<Record>, R), CacheError> + Send,
@@ -82,13 +84,13 @@ where
         if self.panic.is_some() {
             return Ok(None);
         }
-        let By { function, result, .. } = &mut self.by;
-        *result = None;
+        let function = &mut self.function;
+        self.result = None;
         let applied = std::panic::catch_unwind(AssertUnwindSafe(|| function(lane, target, state)));
         match applied {
             Ok(applied) => {
                 let (record, value) = applied?;
-                *result = Some(value);
+                self.result = Some(value);
                 Ok(record)
             }
             Err(panic) => {
@@ -99,7 +101,7 @@ where
     }
 
     fn settle(self: Box<Self>, outcome: Result<(), CacheError>) {
-        let Self { by: By { result, done, .. }, panic } = *self;
+        let Self { result, panic, done, .. } = *self;
         let answer = match (panic, outcome, result) {
             (Some(panic), ..) => Err(panic),
             (None, Err(error), _) => Ok(Err(error)),
@@ -112,14 +114,8 @@ where
     }
 
     fn is_wanted(&self) -> bool {
-        !self.by.done.is_closed()
+        !self.done.is_closed()
     }
-}
-
-/// A change, and what its function panicked with.
-struct Caught<F, R> {
-    by: By<F, R>,
-    panic: Option<Box<dyn Any + Send>>,
 }
 
 type Queue<E> = Vec<Box<dyn Change<E>>>;
@@ -213,7 +209,7 @@ impl<E: Entity> Lane<E> {
     {
         let _place = self.gate.enter()?;
         let (done, answer) = oneshot::channel();
-        let change = Caught { by: By { function, result: None, done }, panic: None };
+        let change = By { function, result: None, panic: None, done };
         self.changes.add(target, Box::new(change));
         let answer = tokio::select! {
             biased;
