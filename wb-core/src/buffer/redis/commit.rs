@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use redis::aio::ConnectionManager;
 use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use tokio::sync::{Notify, oneshot};
 
 use super::classify::classify;
+use super::connect::Connection;
 use super::durability::Wait;
 use super::group::{Group, Way};
 use super::keys::PartitionKeys;
@@ -97,7 +97,7 @@ pub(super) struct Committer {
 
 impl Committer {
     /// Writes leave by this connection; where there is something to wait for, nobody else should use it.
-    pub(super) fn new(connection: ConnectionManager, wait: Option<Wait>) -> Self {
+    pub(super) fn new(connection: Connection, wait: Option<Wait>) -> Self {
         let way = Way { connection, limit: Script::new(limit::TEXT), append: Script::new(append::TEXT), wait };
         Self { queue: Mutex::default(), wake: Notify::new(), way }
     }

@@ -10,6 +10,9 @@ use url::Url;
 use super::durability::Durability;
 use crate::buffer::{BufferError, BufferErrorKind};
 
+/// A connection to Redis that requests of many tasks share.
+pub(super) type Connection = ConnectionManager;
+
 /// What can be set about the connection to Redis.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -73,7 +76,7 @@ impl RedisOptions {
 }
 
 /// A connection for the writes of a buffer that waits: the server answers nothing else on it meanwhile.
-pub(super) async fn connect_for_waits(url: &str, options: &RedisOptions) -> Result<ConnectionManager, BufferError> {
+pub(super) async fn connect_for_waits(url: &str, options: &RedisOptions) -> Result<Connection, BufferError> {
     // Two groups are under way at most, and the second waits for the first.
     let waits = options.durability_timeout.saturating_mul(2);
     let options = options.clone().response_timeout(options.response_timeout.saturating_add(waits));
@@ -92,7 +95,7 @@ pub(super) fn client(url: &str, options: &RedisOptions) -> Result<Client, Buffer
 }
 
 /// Connects within the connect timeout. The manager reconnects by itself after a cut.
-pub(super) async fn connect(url: &str, options: &RedisOptions) -> Result<ConnectionManager, BufferError> {
+pub(super) async fn connect(url: &str, options: &RedisOptions) -> Result<Connection, BufferError> {
     let shown = redacted(url);
     let client = client(url, options)?;
     let config = ConnectionManagerConfig::new()

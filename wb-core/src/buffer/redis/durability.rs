@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use redis::aio::ConnectionManager;
 use redis::{Pipeline, RedisResult, Value};
 
 use super::classify::classify;
+use super::connect::Connection;
 use super::server::{self, Facts, Version};
 use super::space::millis;
 use crate::buffer::{BufferError, BufferErrorKind};
@@ -47,7 +47,7 @@ impl Wait {
     }
 
     /// Whether this server can do it; the error names what it lacks.
-    pub(super) async fn check(&self, connection: &ConnectionManager) -> Result<(), BufferError> {
+    pub(super) async fn check(&self, connection: &Connection) -> Result<(), BufferError> {
         match self.durability {
             Durability::Fsync => fsync_needs(&server::ask(connection).await?),
             // How many replicas there are changes, and each write says.

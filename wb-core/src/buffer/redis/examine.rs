@@ -1,7 +1,6 @@
 //! What an operator should know about a Redis, and what an engine must not start on.
 
-use redis::aio::ConnectionManager;
-
+use super::connect::Connection;
 use super::server::{self, Facts, Version};
 use crate::buffer::{BufferError, BufferErrorKind};
 use crate::doctor::Finding;
@@ -12,7 +11,7 @@ const OLDEST: Version = Version(6, 2);
 const SUBJECT: &str = "redis";
 
 /// Asks the server and judges.
-pub(super) async fn examine(connection: &ConnectionManager) -> Result<Vec<Finding>, BufferError> {
+pub(super) async fn examine(connection: &Connection) -> Result<Vec<Finding>, BufferError> {
     let facts = match server::ask(connection).await {
         Ok(facts) => facts,
         Err(error) if error.kind() == BufferErrorKind::Misconfigured => {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use redis::aio::ConnectionManager;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Script, Value};
 
 use super::append::{self, Logs};
 use super::classify::classify;
 use super::commit::{Shelf, Verb};
+use super::connect::Connection;
 use super::durability::Wait;
 use super::limit::{self, Call};
 use super::signals;
@@ -43,7 +43,7 @@ pub(super) enum Caller {
 
 /// How groups go out.
 pub(super) struct Way {
-    pub(super) connection: ConnectionManager,
+    pub(super) connection: Connection,
     pub(super) limit: Script,
     pub(super) append: Script,
     pub(super) wait: Option<Wait>,

@@ -7,9 +7,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use redis::RedisError;
-use redis::aio::ConnectionManager;
 
 use super::classify::classify;
+use super::connect::Connection;
 use super::forget::{Copies, forget};
 use super::scripts::Scripts;
 use super::server;
@@ -93,7 +93,7 @@ impl Watch {
     /// The first look, before anything is served.
     pub(super) async fn begin(
         &self,
-        connection: &ConnectionManager,
+        connection: &Connection,
         scripts: &Scripts,
         scope: &Scope,
         meta: &str,
@@ -106,7 +106,7 @@ impl Watch {
     /// What became of the data since the last look.
     pub(super) async fn look(
         &self,
-        connection: &ConnectionManager,
+        connection: &Connection,
         scripts: &Scripts,
         scope: &Scope,
         meta: &str,
@@ -128,7 +128,7 @@ impl Watch {
 
     async fn look_at(
         &self,
-        connection: &ConnectionManager,
+        connection: &Connection,
         scripts: &Scripts,
         scope: &Scope,
         meta: &str,
@@ -186,7 +186,7 @@ impl Watch {
     /// Writes down that this server has the data now; who comes second remembers what the first one wrote.
     async fn adopt(
         &self,
-        connection: &ConnectionManager,
+        connection: &Connection,
         scripts: &Scripts,
         meta: &str,
         stored: Option<Mark>,

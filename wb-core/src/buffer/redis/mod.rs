@@ -31,13 +31,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use redis::aio::ConnectionManager;
 use tokio::task::JoinHandle;
 
 pub use self::connect::RedisOptions;
 pub use self::durability::Durability;
 
 use self::commit::{Committer, Shelf};
+use self::connect::Connection;
 use self::durability::Wait;
 use self::keys::PartitionKeys;
 use self::lineage::Watch;
@@ -53,7 +53,7 @@ use crate::doctor::Finding;
 /// wait for their [`Durability`]. What other processes signal comes by one more connection, for all entities. One buffer
 /// belongs to one engine.
 pub struct RedisBuffer {
-    connection: ConnectionManager,
+    connection: Connection,
     committer: Arc<Committer>,
     task: Mutex<Option<JoinHandle<()>>>,
     scripts: Arc<Scripts>,

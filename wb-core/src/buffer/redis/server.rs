@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use redis::aio::ConnectionManager;
-
 use super::classify::classify;
+use super::connect::Connection;
 use crate::buffer::BufferError;
 
 /// Major and minor version.
@@ -45,7 +44,7 @@ impl Facts {
 }
 
 /// Asks for everything that `INFO` says by default.
-pub(super) async fn ask(connection: &ConnectionManager) -> Result<Facts, BufferError> {
+pub(super) async fn ask(connection: &Connection) -> Result<Facts, BufferError> {
     let text: String = redis::cmd("INFO")
         .query_async(&mut connection.clone())
         .await
@@ -54,7 +53,7 @@ pub(super) async fn ask(connection: &ConnectionManager) -> Result<Facts, BufferE
 }
 
 /// A setting; `None` where `CONFIG` is forbidden or renamed.
-pub(super) async fn setting(connection: &ConnectionManager, name: &str) -> Option<String> {
+pub(super) async fn setting(connection: &Connection, name: &str) -> Option<String> {
     let found: Vec<String> =
         redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut connection.clone()).await.ok()?;
     found.into_iter().nth(1)

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::aio::ConnectionManager;
 use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf, Verb};
+use super::connect::Connection;
 use super::lineage::Watch;
 use super::scripts::{MAX_RECORDS, Scripts};
 use super::transaction::rotation;
@@ -27,7 +27,7 @@ use crate::sink::Scope;
 pub(super) struct RedisSpace {
     pub(super) shelf: Arc<Shelf>,
     pub(super) committer: Arc<Committer>,
-    pub(super) connection: ConnectionManager,
+    pub(super) connection: Connection,
     pub(super) scripts: Arc<Scripts>,
     pub(super) scope: Arc<Scope>,
     pub(super) topology: Topology,

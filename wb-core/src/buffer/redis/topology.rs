@@ -1,9 +1,9 @@
 //! The topology of an entity is fixed while anything of it is dirty.
 
 use redis::RedisResult;
-use redis::aio::ConnectionManager;
 
 use super::classify::classify;
+use super::connect::Connection;
 use super::forget::{Copies, forget};
 use super::keys::{self, PartitionKeys};
 use super::scripts::Scripts;
@@ -15,7 +15,7 @@ const MAX_PARTITIONS: u16 = 4096;
 
 /// Agrees with Redis on the topology, or says who asks for what.
 pub(super) async fn register(
-    connection: &ConnectionManager,
+    connection: &Connection,
     scripts: &Scripts,
     registration: &Registration,
 ) -> Result<(), BufferError> {
@@ -63,7 +63,7 @@ pub(super) async fn register(
 /// Whether the topology is still the one that a space was opened with. Where none is stored Redis has lost its data, and
 /// with them all reason to refuse this one: it is fixed anew, by whoever comes first.
 pub(super) async fn confirm(
-    connection: &ConnectionManager,
+    connection: &Connection,
     scripts: &Scripts,
     scope: &Scope,
     own: &Topology,
@@ -85,7 +85,7 @@ pub(super) async fn confirm(
     if stored == own_text { Ok(()) } else { Err(buffer::topology_changed(scope, &stored, own)) }
 }
 
-async fn dirty(connection: &ConnectionManager, partitions: &[PartitionKeys]) -> RedisResult<u64> {
+async fn dirty(connection: &Connection, partitions: &[PartitionKeys]) -> RedisResult<u64> {
     let mut dirty = 0;
     for keys in partitions {
         for hash in [&keys.open, &keys.flushing] {
