@@ -24,12 +24,12 @@ async fn p1_partitions_of_a_dead_worker_are_taken_although_the_clock_of_redis_we
     let dead = "player:10000:dead";
     redis::cmd("ZADD").arg(&workers).arg(seconds * 1_000 + hour).arg(dead).exec_async(&mut redis).await.unwrap();
     for partition in 0..4 {
-        let key = format!("{namespace}:{{player:{partition:02}}}:lease");
-        let mut set = redis::cmd("SET");
-        set.arg(key).arg("dead");
+        let key = format!("{namespace}:{{player:{partition:02}}}:meta");
+        let mut set = redis::cmd("HSET");
+        set.arg(key).arg("owner").arg("dead");
         // One without an end, too, as somebody's hand may leave it.
         if partition > 0 {
-            set.arg("PX").arg(hour);
+            set.arg("until_ms").arg(seconds * 1_000 + hour);
         }
         set.exec_async(&mut redis).await.unwrap();
     }
@@ -55,13 +55,13 @@ async fn p1_leases_that_all_end_at_once_are_taken_anew() {
     let engines = [place.start().await, place.start().await];
     let even = async || (engines.iter().all(|engine| owned(engine).len() == 2)).then_some(());
     eventually("even", PATIENCE, even).await;
-    let mut gone = redis::cmd("DEL");
-    gone.arg(format!("{namespace}:workers"));
+    let mut gone = redis::pipe();
+    gone.atomic().cmd("DEL").arg(format!("{namespace}:workers"));
     for partition in 0..4 {
-        gone.arg(format!("{namespace}:{{player:{partition:02}}}:lease"));
+        gone.cmd("HSET").arg(format!("{namespace}:{{player:{partition:02}}}:meta")).arg("until_ms").arg(1);
     }
-    let removed: u64 = gone.query_async(&mut redis).await.unwrap();
-    assert_eq!(removed, 5);
+    let removed: Vec<u64> = gone.query_async(&mut redis).await.unwrap();
+    assert_eq!(removed, [1, 0, 0, 0, 0], "each lease was there");
     let players = engines[0].cache().unwrap();
     for id in 0..100 {
         players.put(&crate::player::Player { id, score: 1 }).await.unwrap();

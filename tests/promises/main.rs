@@ -91,6 +91,7 @@ promises!(postgres, Postgres:
     p09::p9_a_record_that_moves_is_read,
     p10::p10_dirty_never_expires,
     p10::p10_an_evicting_redis_is_refused,
+    p10::p10_a_full_redis_is_drained_whatever_it_evicts,
     p11::p11_what_remains_is_counted_and_flushed_by_the_next,
     p11::p11_a_healthy_shutdown_leaves_nothing,
     p12::p12_bad_input_is_refused_before_it_is_stored,

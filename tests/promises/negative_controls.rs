@@ -51,6 +51,8 @@ controls! {
         AckCheck breaks p01::p1_a_late_ack_removes_nothing as Lost on Postgres;
     negative_control_p10_dirty_with_a_ttl:
         NoTtl breaks p10::p10_dirty_never_expires as Expires on Postgres;
+    negative_control_p10_leases_with_a_ttl:
+        LeaseWithoutTtl breaks p10::p10_a_full_redis_is_drained_whatever_it_evicts as Overdue on Postgres;
     negative_control_p3_back_overwrites:
         BackIfAbsent breaks p03::p3_a_refused_state_never_replaces_a_newer_one as WentBack on Postgres;
     negative_control_p9_readers_look_the_other_way_round:

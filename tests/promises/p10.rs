@@ -1,11 +1,10 @@
 //! P10: dirty is never evicted.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
 use write_behind::testing::ScriptedSink;
-use write_behind::{Engine, EntityOptions, RedisBuffer, StartError};
+use write_behind::{BufferErrorKind, CacheError, Engine, EntityOptions, RedisBuffer, StartError};
+use write_behind_tests::OwnRedis;
 
 use crate::account::{Account, BAD};
 use crate::gate::{Gate, Place};
@@ -82,14 +81,9 @@ pub(crate) async fn p10_an_evicting_redis_is_refused(_: &House) -> Kept {
     for (policy, allowed) in
         [("noeviction", true), ("volatile-lru", true), ("allkeys-lru", false), ("allkeys-random", false)]
     {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.args(["--maxmemory", "100mb", "--maxmemory-policy", policy]);
-        let _server =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
-        let url = format!("redis://127.0.0.1:{port}/");
-        until("the server answers", async || Ok(RedisBuffer::connect(&url).await.is_ok())).await?;
+        let settings = ["--save", "", "--appendonly", "no", "--maxmemory", "100mb", "--maxmemory-policy", policy];
+        let Some(server) = OwnRedis::start(&settings).await else { return Ok(()) };
+        let url = server.url();
         let engine = Engine::builder(RedisBuffer::connect(&url).await?)
             .entity::<Account>(ScriptedSink::new(), EntityOptions::new());
         match engine.start().await {
@@ -105,6 +99,46 @@ pub(crate) async fn p10_an_evicting_redis_is_refused(_: &House) -> Kept {
                 ensure(explains, Sort::Untrue, || format!("does not name the policy: {text}"))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Acknowledged before the server was full.
+const ACCOUNTS: i64 = 2_000;
+
+/// A Redis at its limit keeps what workers need, whatever it may evict: one that comes new drains it.
+pub(crate) async fn p10_a_full_redis_is_drained_whatever_it_evicts(house: &House) -> Kept {
+    for policy in ["noeviction", "volatile-lru", "volatile-lfu", "volatile-ttl", "volatile-random"] {
+        let settings = ["--save", "", "--appendonly", "no", "--maxmemory-policy", policy];
+        let Some(server) = OwnRedis::start(&settings).await else { return Ok(()) };
+        let state = i64::from(server.port);
+        let writer = house.writer().redis(&server.url()).start().await?;
+        let accounts: Vec<Account> = (0..ACCOUNTS).map(|id| Account::new(id, state)).collect();
+        writer.accounts.put_many(&accounts).await?;
+        // Less than the server needs for itself: from now on each command evicts all that it may.
+        server.run(&["CONFIG", "SET", "maxmemory", "500kb"]).await;
+        let full =
+            |error: &CacheError| matches!(error, CacheError::Buffer(error) if error.kind() == BufferErrorKind::Full);
+        let refused = writer.put(ACCOUNTS, state).await;
+        ensure(refused.as_ref().is_err_and(full), Sort::Trouble, || format!("{policy}: not full: {refused:?}"))?;
+        let worker = house.worker().redis(&server.url()).start().await?;
+        let mut redis = server.plain().await;
+        until("a full Redis is drained", async || {
+            let mut dirty = 0;
+            for partition in 0..PARTITIONS {
+                for what in ["open", "flushing"] {
+                    let mut count = redis::cmd("HLEN");
+                    dirty += count.arg(house.key(partition, what)).query_async::<u64>(&mut redis).await?;
+                }
+            }
+            Ok(dirty == 0)
+        })
+        .await
+        .map_err(|violation| Violation::new(violation.sort, format!("{policy}: {}", violation.text)))?;
+        let expected: Vec<_> = (0..ACCOUNTS).map(|id| (id, Some(state))).collect();
+        house.holds(Sort::Lost, &expected).await?;
+        worker.engine.shutdown(Duration::from_secs(10)).await?;
+        writer.engine.shutdown(Duration::from_secs(10)).await?;
     }
     Ok(())
 }

@@ -197,8 +197,7 @@ async fn an_entity_that_is_deleted_under_its_worker_ends_the_flush_and_not_the_w
     sink.waiting(1).await;
     let mut other = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
     for partition in 0..16 {
-        let keys =
-            ["open", "flushing", "meta", "lease"].map(|what| format!("{namespace}:{{specimen:{partition:02}}}:{what}"));
+        let keys = ["open", "flushing", "meta"].map(|what| format!("{namespace}:{{specimen:{partition:02}}}:{what}"));
         redis::cmd("DEL").arg(&keys).exec_async(&mut other).await.unwrap();
     }
     sink.release();

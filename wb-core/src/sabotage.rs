@@ -21,6 +21,8 @@ pub enum Mechanism {
     ReadOrder,
     /// Parents are written before their children, and deleted after them. Without it, nobody waits for anybody.
     Order,
+    /// A lease has no TTL. Without it, a full Redis may evict it.
+    LeaseWithoutTtl,
     /// What transactions have written carries their marks, and batches are never split in the middle of them. Without it,
     /// the marks are not looked at.
     Marks,

@@ -81,7 +81,8 @@ async fn p11_what_remains_is_counted_although_the_leases_are_lost() {
     let lose = async {
         // As after a pause of Redis that was longer than they are.
         for partition in 0..4 {
-            server.run(&["DEL", &format!("wb:{{player:{partition:02}}}:lease")]).await;
+            let meta = format!("wb:{{player:{partition:02}}}:meta");
+            server.run(&["HDEL", &meta, "owner", "until_ms"]).await;
         }
     };
     let (drained, ()) = tokio::join!(engine.shutdown(LEASE * 3), lose);
@@ -98,6 +99,8 @@ async fn p1_a_closed_epoch_without_its_number_is_flushed() {
     space.take(&[0], "a", PATIENCE).await.unwrap();
     assert_eq!(space.rotate(0, "a", Stamp::fresh()).await.unwrap(), Rotation::Epoch(1));
     server.run(&["DEL", "wb:{player:00}:meta"]).await;
+    assert_eq!(space.rotate(0, "a", Stamp::fresh()).await.unwrap(), Rotation::NotOwner, "the lease went with it");
+    space.take(&[0], "a", PATIENCE).await.unwrap();
     assert_eq!(space.rotate(0, "a", Stamp::fresh()).await.unwrap(), Rotation::Epoch(1));
     assert_eq!(space.status(0).await.unwrap().open_epoch, 2);
     buffer.close().await;

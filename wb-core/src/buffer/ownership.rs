@@ -1,5 +1,7 @@
 //! What a buffer says about workers, and about itself.
 
+use super::BufferError;
+
 /// Whether a buffer still has the data that it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,12 +28,14 @@ pub enum Lineage {
 }
 
 /// What a worker hears when it says that it is alive.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Roll {
     /// The workers of the entity that are alive, the caller included, sorted.
     pub workers: Vec<String>,
     /// Who holds the lease of each partition, by number.
     pub leases: Vec<Holder>,
+    /// Partitions whose lease cannot be read, and why.
+    pub failed: Vec<(u16, BufferError)>,
 }
 
 /// Who holds a lease.
@@ -43,4 +47,6 @@ pub enum Holder {
     Caller,
     /// Another worker.
     Other,
+    /// Not known: what the buffer holds there cannot be read. Nobody can take it, or renew it.
+    Unknown,
 }

@@ -227,7 +227,7 @@ impl Leases {
                     }
                 }
                 Holder::Nobody => renewed.held.free.push(partition),
-                Holder::Other => {}
+                Holder::Other | Holder::Unknown => {}
             }
             if *holder != Holder::Caller && taken.partitions.remove(&partition).is_some() {
                 renewed.lost.push(partition);

@@ -167,7 +167,7 @@ impl Space for MemorySpace {
         workers.retain(|_, until| until.is_none_or(|until| until > now));
         workers.insert(worker.to_owned(), end(now, ttl));
         let leases: Vec<Holder> = self.partitions.iter().map(|p| lock(p).renew(worker, ttl, now)).collect();
-        Ok(Roll { workers: workers.keys().cloned().collect(), leases })
+        Ok(Roll { workers: workers.keys().cloned().collect(), leases, failed: Vec::new() })
     }
 
     async fn retire(&self, worker: &str) -> Result<(), BufferError> {

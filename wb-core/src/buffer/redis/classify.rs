@@ -14,6 +14,20 @@ pub(super) fn refused(doing: &str, code: &str) -> BufferError {
     BufferError::new(code_kind(Some(code)), format!("{doing}: Redis says {code}"))
 }
 
+/// The buffer's error for a key of a partition that cannot be used, by the code that Redis refuses it with.
+pub(super) fn broken_key(partition: u16, key: &str, code: &str) -> BufferError {
+    BufferError::new(
+        code_kind(Some(code)),
+        format!("partition {partition} cannot be used: for `{key}` Redis says {code}"),
+    )
+}
+
+/// Whether a key holds a value that is not of the framework's type.
+pub(super) fn is_wrong_type(error: &BufferError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<RedisError>());
+    source.and_then(RedisError::code) == Some("WRONGTYPE")
+}
+
 fn kind(error: &RedisError) -> BufferErrorKind {
     match error.kind() {
         // Refused at connect: the request never left.

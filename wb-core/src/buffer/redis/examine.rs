@@ -86,7 +86,7 @@ fn kind(facts: &Facts) -> Vec<Finding> {
 fn eviction(facts: &Facts) -> Option<Finding> {
     let policy = facts.get("maxmemory_policy").filter(|policy| policy.starts_with("allkeys"))?;
     let cure = "set `maxmemory-policy` to `noeviction`, or to a `volatile-*` policy, which evicts only what has a TTL: \
-                clean copies have one, and what is dirty has none";
+                clean copies have one, and neither what is dirty nor what workers need has any";
     Some(match facts.number("maxmemory") {
         Some(0) => Finding::warning(
             "eviction-policy",

@@ -9,7 +9,6 @@ pub(super) struct PartitionKeys {
     pub(super) open: String,
     pub(super) flushing: String,
     pub(super) meta: String,
-    pub(super) lease: String,
     pub(super) attempts: String,
     pub(super) dead: String,
     /// Marks of what transactions have written since the last rotation, and in the epoch that is being flushed.
@@ -31,7 +30,6 @@ impl PartitionKeys {
             open: format!("{prefix}:open"),
             flushing: format!("{prefix}:flushing"),
             meta: format!("{prefix}:meta"),
-            lease: format!("{prefix}:lease"),
             attempts: format!("{prefix}:attempts"),
             dead: format!("{prefix}:dead"),
             groups: format!("{prefix}:groups"),
@@ -126,7 +124,7 @@ mod tests {
         let keys = PartitionKeys::new(&scope, 7, 16);
         assert_eq!(keys.open, "blog:{post:07}:open");
         assert_eq!(keys.copy(&Id::of(&42_u64)?), b"blog:{post:07}:r:42");
-        assert_eq!(PartitionKeys::new(&scope, 7, 1).lease, "blog:{post:07}:lease");
+        assert_eq!(PartitionKeys::new(&scope, 7, 1).meta, "blog:{post:07}:meta");
         assert_eq!(ids(&scope), "blog:{post}:ids");
         assert_eq!(PartitionKeys::new(&scope, 7, 101).open, "blog:{post:007}:open");
         Ok(())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 
+use super::classify::{broken_key, is_wrong_type};
 use super::keys;
 use super::scripts::MAX_LEASES;
 use super::space::{RedisSpace, millis};
@@ -18,8 +19,12 @@ pub(super) async fn take(
     try_join_all(partitions.iter().map(|&partition| async move {
         let keys = space.shelf.keys(partition)?;
         let mut call = space.scripts.take.prepare_invoke();
-        call.key(&keys.lease).arg(owner).arg(millis(ttl));
-        space.run("cannot take a lease", &call).await
+        call.key(&keys.meta).arg(owner).arg(millis(ttl));
+        match space.run("cannot take a lease", &call).await {
+            // A key of a wrong type costs its own partition, and no other; the heartbeat tells of it.
+            Err(error) if is_wrong_type(&error) => Ok(false),
+            taken => taken,
+        }
     }))
     .await
 }
@@ -30,21 +35,29 @@ pub(super) async fn heartbeat(space: &RedisSpace, worker: &str, ttl: Duration) -
     let mut workers: Vec<String> = space.run("cannot send a heartbeat", &call).await?;
     workers.sort_unstable();
     let alive = &workers;
-    let leases = try_join_all(space.shelf.partitions.chunks(MAX_LEASES).map(|partitions| async move {
+    let renewed = try_join_all(space.shelf.partitions.chunks(MAX_LEASES).map(|partitions| async move {
         let mut call = space.scripts.renew.prepare_invoke();
         call.arg(worker).arg(millis(ttl)).arg(alive);
         for keys in partitions {
-            call.key(&keys.lease);
+            call.key(&keys.meta);
         }
-        space.run::<Vec<i64>>("cannot renew leases", &call).await
+        space.run::<(Vec<i64>, Vec<(u16, String)>)>("cannot renew leases", &call).await
     }))
     .await?;
-    let leases = leases.into_iter().flatten().map(|state| match state {
-        1 => Holder::Caller,
-        0 => Holder::Nobody,
-        _ => Holder::Other,
-    });
-    Ok(Roll { leases: leases.collect(), workers })
+    let (mut leases, mut failed) = (Vec::with_capacity(space.shelf.partitions.len()), Vec::new());
+    for ((states, broken), first) in renewed.into_iter().zip((0_u16..).step_by(MAX_LEASES)) {
+        leases.extend(states.into_iter().map(|state| match state {
+            1 => Holder::Caller,
+            0 => Holder::Nobody,
+            -2 => Holder::Unknown,
+            _ => Holder::Other,
+        }));
+        for (position, code) in broken {
+            let partition = first + position;
+            failed.push((partition, broken_key(partition, &space.shelf.keys(partition)?.meta, &code)));
+        }
+    }
+    Ok(Roll { leases, workers, failed })
 }
 
 pub(super) async fn retire(space: &RedisSpace, worker: &str) -> Result<(), BufferError> {
@@ -57,8 +70,12 @@ pub(super) async fn release(space: &RedisSpace, partitions: &[u16], owner: &str)
     try_join_all(partitions.iter().map(|&partition| async move {
         let keys = space.shelf.keys(partition)?;
         let mut call = space.scripts.release.prepare_invoke();
-        call.key(&keys.lease).arg(owner);
-        space.run::<i64>("cannot give a lease up", &call).await
+        call.key(&keys.meta).arg(owner);
+        match space.run::<i64>("cannot give a lease up", &call).await {
+            // Nobody's any more.
+            Err(error) if is_wrong_type(&error) => Ok(()),
+            released => released.map(drop),
+        }
     }))
     .await
     .map(|_| ())

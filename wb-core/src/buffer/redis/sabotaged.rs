@@ -27,13 +27,25 @@ return redis.call('HSET', home, ARGV[1], ARGV[2])
 /// Stands between what the finishing scripts share and each of them: the check of lease and epoch says yes.
 const HOLDS_ANYTHING: &str = "local function holds() return true end\n";
 
+/// Stands between what the scripts on leases share and each of them: a lease is evictable.
+const MORTAL_LEASE: &str = "
+local keep = hold
+local function hold(meta, owner, ends)
+  keep(meta, owner, ends)
+  redis.call('PEXPIRE', meta, 60000)
+end
+";
+
 impl Scripts {
     /// The same scripts without what `sabotage` takes out.
     pub(super) fn without(self: Arc<Self>, sabotage: Sabotage) -> Arc<Self> {
         if sabotage == Sabotage::none() {
             return self;
         }
-        let step = include_str!("lua/step.lua");
+        let lease = include_str!("lua/lease.lua");
+        let step = concat!(include_str!("lua/lease.lua"), include_str!("lua/step.lua"));
+        let mortal = if sabotage.lacks(Mechanism::LeaseWithoutTtl) { MORTAL_LEASE } else { "" };
+        let holding = |verb: &str| Script::new(&format!("{lease}{mortal}{verb}"));
         let check = if sabotage.lacks(Mechanism::AckCheck) { HOLDS_ANYTHING } else { "" };
         let finishing = |verb: &str| Script::new(&format!("{step}{check}{verb}"));
         let back = include_str!("lua/back.lua");
@@ -45,6 +57,8 @@ impl Scripts {
             back: finishing(if sabotage.lacks(Mechanism::BackIfAbsent) { &overwrites } else { back }),
             bury: finishing(include_str!("lua/bury.lua")),
             trim: finishing(if sabotage.lacks(Mechanism::AckCheck) { &trims_anything } else { trim }),
+            take: holding(include_str!("lua/take.lua")),
+            renew: holding(include_str!("lua/renew.lua")),
             ..Self::new()
         })
     }

@@ -57,11 +57,11 @@ impl RedisSpace {
         &self,
         script: &'s Script,
         step: &Step<'_>,
-        fifth: fn(&super::keys::PartitionKeys) -> &String,
+        fourth: fn(&super::keys::PartitionKeys) -> &String,
     ) -> Result<ScriptInvocation<'s>, BufferError> {
         let keys = self.shelf.keys(step.partition)?;
         let mut call = script.prepare_invoke();
-        call.key(&keys.flushing).key(&keys.meta).key(&keys.lease).key(&keys.attempts).key(fifth(keys));
+        call.key(&keys.flushing).key(&keys.meta).key(&keys.attempts).key(fourth(keys));
         call.arg(step.owner).arg(step.epoch).arg(step.stamp.to_string());
         Ok(call)
     }
@@ -235,7 +235,7 @@ impl Space for RedisSpace {
     async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {
         let keys = self.shelf.keys(partition)?;
         let mut call = self.scripts.rotate.prepare_invoke();
-        call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease);
+        call.key(&keys.open).key(&keys.flushing).key(&keys.meta);
         call.key(&keys.groups).key(&keys.groups_flushing).arg(owner).arg(stamp.to_string());
         if self.shelf.append {
             call.key(&keys.log).key(&keys.closed_log);

@@ -111,7 +111,7 @@ impl RedisSpace {
     pub(super) async fn rotate_partitions(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
         let mut call = self.scripts.rotate_all.prepare_invoke();
         for keys in &self.shelf.partitions {
-            call.key(&keys.open).key(&keys.flushing).key(&keys.meta).key(&keys.lease);
+            call.key(&keys.open).key(&keys.flushing).key(&keys.meta);
             call.key(&keys.groups).key(&keys.groups_flushing);
         }
         call.arg(owner).arg(stamp.to_string());
@@ -169,7 +169,7 @@ impl RedisSpace {
         call.arg(parts.len()).arg(mark);
         for (step, records) in parts {
             let keys = self.shelf.keys(step.partition)?;
-            call.key(&keys.flushing).key(&keys.meta).key(&keys.lease).key(&keys.attempts);
+            call.key(&keys.flushing).key(&keys.meta).key(&keys.attempts);
             call.key(&keys.open).key(&keys.dead).key(&keys.groups);
             call.arg(step.owner).arg(step.epoch).arg(step.stamp.to_string()).arg(records.len());
         }

@@ -1,10 +1,10 @@
--- Records are in the sink. KEYS 4, 5: attempts, dead. ARGV: owner, epoch, stamp, copy TTL in ms (0: no copies), negative TTL in
+-- Records are in the sink. KEYS 3, 4: attempts, dead. ARGV: owner, epoch, stamp, copy TTL in ms (0: no copies), negative TTL in
 -- ms, then the ids.
 if not holds() then return {-1, 0} end
 local ttl, negative = tonumber(ARGV[4]), tonumber(ARGV[5])
-local refused = redis.call('EXISTS', KEYS[4], KEYS[5]) > 0
+local refused = redis.call('EXISTS', KEYS[3], KEYS[4]) > 0
 for i = 6, #ARGV do
-  local copy = KEYS[i]
+  local copy = KEYS[i - 1]
   local value = take(ARGV[i])
   if value then
     local keep = ttl
@@ -16,8 +16,8 @@ for i = 6, #ARGV do
     end
     if refused then
       -- A state that the sink has taken settles what was refused before.
+      redis.call('HDEL', KEYS[3], ARGV[i])
       redis.call('HDEL', KEYS[4], ARGV[i])
-      redis.call('HDEL', KEYS[5], ARGV[i])
     end
   end
 end

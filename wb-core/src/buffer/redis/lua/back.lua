@@ -1,4 +1,4 @@
--- Records must be tried again. KEYS 4, 5: attempts, open. ARGV: owner, epoch, stamp, then id and attempts in turn.
+-- Records must be tried again. KEYS 3, 4: attempts, open. ARGV: owner, epoch, stamp, then id and attempts in turn.
 if not holds() then return {-1, 0} end
 for i = 4, #ARGV, 2 do
   local id = ARGV[i]
@@ -6,10 +6,10 @@ for i = 4, #ARGV, 2 do
   if value then
     -- This moves against the readers' order: one that has looked into open already finds the copy. No TTL until it is
     -- flushed or superseded.
-    redis.call('SET', KEYS[5 + (i - 2) / 2], value)
-    redis.call('HSETNX', KEYS[5], id, value)
+    redis.call('SET', KEYS[4 + (i - 2) / 2], value)
+    redis.call('HSETNX', KEYS[4], id, value)
     -- Also where a newer state is there: until that is settled, the key's last outcome is a refusal.
-    redis.call('HSET', KEYS[4], id, ARGV[i + 1])
+    redis.call('HSET', KEYS[3], id, ARGV[i + 1])
   end
 end
 return finish((#ARGV - 3) / 2)

@@ -1,3 +1,4 @@
--- Gives a lease up. KEYS: lease. ARGV: owner.
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
+-- Gives a lease up. KEYS: meta. ARGV: owner.
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[1], 'owner', 'until_ms')
+return 1

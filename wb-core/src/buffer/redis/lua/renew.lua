@@ -1,23 +1,29 @@
--- Renews the leases that a worker holds. KEYS: leases. ARGV: owner, TTL in ms, then the workers that are alive.
--- Returns for each lease 1 when it is the owner's, 0 when it is free, -1 when it is another's. Needs no memory, so that
--- the workers of a full Redis keep their leases.
+-- Renews the leases that a worker holds. KEYS: meta of each partition. ARGV: owner, TTL in ms, then the workers that are
+-- alive. Returns two lists: for each lease 1 when it is the owner's, 0 when it is free, -1 when it is another's, -2 when its
+-- `meta` cannot be read; and of each that cannot be its position from 0 and the code of the error.
+local now, ttl = clock(), tonumber(ARGV[2])
 local alive = {}
 for i = 3, #ARGV do alive[ARGV[i]] = true end
-local states = {}
-for i, holder in ipairs(redis.call('MGET', unpack(KEYS))) do
-  if not holder then
-    states[i] = 0
-  elseif holder == ARGV[1] then
-    redis.call('PEXPIRE', KEYS[i], ARGV[2])
-    states[i] = 1
+local states, broken = {}, {}
+for i, meta in ipairs(KEYS) do
+  -- A key of a wrong type costs its own partition, and no other.
+  local size = redis.pcall('HLEN', meta)
+  if type(size) == 'table' then
+    states[i] = -2
+    broken[#broken + 1] = { i - 1, string.match(size.err, '^%-?(%S+)') }
   else
-    -- A dead worker's lease that lasts longer than leases do: the server's clock went back, and nobody must wait until
-    -- it has caught up. A worker that is alive after all renews it in time.
-    if not alive[holder] then
-      local left = redis.call('PTTL', KEYS[i])
-      if left > tonumber(ARGV[2]) or left == -1 then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+    local owner, ends = holder(meta, now)
+    if not owner then
+      states[i] = 0
+    elseif owner == ARGV[1] then
+      hold(meta, owner, now + ttl)
+      states[i] = 1
+    else
+      -- A dead worker's lease that lasts longer than leases do: the server's clock went back, and nobody must wait until
+      -- it has caught up. A worker that is alive after all renews it in time.
+      if not alive[owner] and ends - now > ttl then hold(meta, owner, now + ttl) end
+      states[i] = -1
     end
-    states[i] = -1
   end
 end
-return states
+return { states, broken }

@@ -1,38 +1,37 @@
--- Closes the open epoch. KEYS: open, flushing, meta, lease, groups, groups_flushing; of an append-only entity also log, closed
--- log. ARGV: owner, stamp.
+-- Closes the open epoch. KEYS: open, flushing, meta, groups, groups_flushing; of an append-only entity also log, closed log.
+-- ARGV: owner, stamp.
 -- Returns the number of the closed epoch, 0 when nothing is dirty, -1 when the caller does not hold the lease; and 1 when
 -- transactions have written in that epoch, else 0.
-if redis.call('GET', KEYS[4]) ~= ARGV[1] then return { -1, 0 } end
+local now = clock()
+if holder(KEYS[3], now) ~= ARGV[1] then return { -1, 0 } end
 local function exists(key) return key and redis.call('EXISTS', key) == 1 end
 local open_epoch = tonumber(redis.call('HGET', KEYS[3], 'open') or '1')
 -- A closed epoch that is not flushed yet comes first: order is kept by finishing it.
-if exists(KEYS[2]) or exists(KEYS[8]) then
+if exists(KEYS[2]) or exists(KEYS[7]) then
   -- A removal comes first: a full Redis refuses a script whose first write needs memory, and needs workers most.
   redis.call('HDEL', KEYS[3], 'stamp', 'log')
   redis.call('HSET', KEYS[3], 'stamp', ARGV[2])
   -- A closed log is a part of the epoch: it does not end without it.
-  if exists(KEYS[8]) then redis.call('HSET', KEYS[3], 'log', 1) end
+  if exists(KEYS[7]) then redis.call('HSET', KEYS[3], 'log', 1) end
   if open_epoch < 2 then
     -- Its number is lost, and must not be taken for "nothing is dirty".
     open_epoch = 2
     redis.call('HSET', KEYS[3], 'open', open_epoch)
   end
-  return { open_epoch - 1, redis.call('EXISTS', KEYS[6]) }
+  return { open_epoch - 1, redis.call('EXISTS', KEYS[5]) }
 end
-local log = exists(KEYS[7])
+local log = exists(KEYS[6])
 if not log and not exists(KEYS[1]) then return { 0, 0 } end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Not known before the first rotation.
 local opened_at = redis.call('HGET', KEYS[3], 'opened_at') or now
-local marked = redis.call('EXISTS', KEYS[5], KEYS[6])
+local marked = redis.call('EXISTS', KEYS[4], KEYS[5])
 if exists(KEYS[1]) then redis.call('RENAME', KEYS[1], KEYS[2]) end
-if log then redis.call('RENAME', KEYS[7], KEYS[8]) end
+if log then redis.call('RENAME', KEYS[6], KEYS[7]) end
 if marked > 0 then
   -- The marks travel with the records; those of an epoch that has ended say nothing of this one.
-  redis.call('DEL', KEYS[6])
-  marked = redis.call('EXISTS', KEYS[5])
-  if marked == 1 then redis.call('RENAME', KEYS[5], KEYS[6]) end
+  redis.call('DEL', KEYS[5])
+  marked = redis.call('EXISTS', KEYS[4])
+  if marked == 1 then redis.call('RENAME', KEYS[4], KEYS[5]) end
 end
 redis.call('HDEL', KEYS[3], 'log')
 redis.call('HSET', KEYS[3], 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2])

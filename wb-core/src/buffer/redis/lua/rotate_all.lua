@@ -1,25 +1,22 @@
--- Closes the open epochs of all partitions at one instant. KEYS: open, flushing, meta, lease, groups, groups_flushing of each
--- partition in turn. ARGV: owner, stamp. Returns for each partition in turn what rotate.lua returns. Nothing is done unless
+-- Closes the open epochs of all partitions at one instant. KEYS: open, flushing, meta, groups, groups_flushing of each partition
+-- in turn. ARGV: owner, stamp. Returns for each partition in turn what rotate.lua returns. Nothing is done unless
 -- the caller holds all leases; where epochs were left behind, those come first, and nothing is closed.
-local leases, left, replies = {}, false, {}
-for i = 4, #KEYS, 6 do leases[#leases + 1] = KEYS[i] end
-local stranger = false
-for i, holder in ipairs(redis.call('MGET', unpack(leases))) do
-  local mine = holder == ARGV[1]
+local left, stranger, replies, now = false, false, {}, clock()
+for i = 3, #KEYS, 5 do
+  local at = (i - 3) / 5 * 2 + 1
+  local mine = holder(KEYS[i], now) == ARGV[1]
   stranger = stranger or not mine
-  replies[2 * i - 1], replies[2 * i] = mine and 0 or -1, 0
+  replies[at], replies[at + 1] = mine and 0 or -1, 0
 end
 if stranger then return replies end
-for i = 1, #KEYS, 6 do
+for i = 1, #KEYS, 5 do
   left = left or redis.call('EXISTS', KEYS[i + 1]) == 1
   -- A key of a wrong type fails the script here, before anything is renamed.
   redis.call('HLEN', KEYS[i + 2])
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 1, #KEYS, 6 do
-  local open, flushing, meta, groups, groups_flushing = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 4], KEYS[i + 5]
-  local at = (i - 1) / 3 + 1
+for i = 1, #KEYS, 5 do
+  local open, flushing, meta, groups, groups_flushing = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], KEYS[i + 4]
+  local at = (i - 1) / 5 * 2 + 1
   if left then
     if redis.call('EXISTS', flushing) == 1 then
       local open_epoch = tonumber(redis.call('HGET', meta, 'open') or '1')

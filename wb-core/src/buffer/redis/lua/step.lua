@@ -1,18 +1,18 @@
--- What ack, back and bury share; it stands before each of them. KEYS: flushing, meta, lease, and two more hashes, then a
+-- What ack, back and bury share; it stands before each of them, after lease.lua. KEYS: flushing, meta, and two more hashes, then a
 -- clean-copy key per id. ARGV: owner, epoch, stamp, then what the step wants.
 -- A step returns {what became of the epoch, records it took out}: 1 when the epoch is flushed now, 0 when records are left,
 -- 2 when none is left although the step did not find all of its own, -1 when lease or epoch is not the caller's.
 
 -- Whether the epoch is the caller's to finish.
 local function holds()
-  if redis.call('GET', KEYS[3]) ~= ARGV[1] then return false end
+  if holder(KEYS[2], clock()) ~= ARGV[1] then return false end
   if tonumber(redis.call('HGET', KEYS[2], 'open') or '1') - 1 ~= tonumber(ARGV[2]) then return false end
   -- The number may be another epoch's, in a Redis that lost its data and counts anew.
   if redis.call('HGET', KEYS[2], 'stamp') ~= ARGV[3] then return false end
   -- A key of a wrong type fails the script here, before a record is taken out that could not be put where it goes:
   -- what a script has done before an error stays done.
+  redis.call('HLEN', KEYS[3])
   redis.call('HLEN', KEYS[4])
-  redis.call('HLEN', KEYS[5])
   return true
 end
 
