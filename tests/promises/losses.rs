@@ -5,7 +5,7 @@ use crate::events::Events;
 use crate::gate::{Gate, Place};
 use crate::house::{House, PARTITIONS};
 use crate::violation::{Kept, Sort, Violation, ensure, until};
-use crate::wire::Wire;
+use crate::wire::{About, Wire};
 
 async fn flushed_epochs(house: &House) -> Result<u64, Violation> {
     let mut flushed = 0;
@@ -27,7 +27,7 @@ pub(crate) async fn an_epoch_that_vanishes_is_not_flushed(house: &House) -> Kept
     let wire = Wire::to(&house.redis).await?;
     let writer = house.writer().start().await?;
     writer.put(1, 1).await?;
-    wire.watch(&["HSCAN"]);
+    wire.watch(&["HSCAN"], About::Key("flushing"));
     let vanish = async {
         wire.next().await?;
         house.ask::<u64>("DEL", &[house.key_of(1, "flushing")?]).await?;

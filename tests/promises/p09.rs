@@ -7,7 +7,7 @@ use write_behind::{ErrorKind, RetryPolicy};
 use crate::gate::{Fault, Gate, Place};
 use crate::house::{House, Resident};
 use crate::violation::{Kept, Sort, Violation, ensure, until};
-use crate::wire::Wire;
+use crate::wire::{About, Wire};
 
 /// A reader in another process looks in every phase of a put and of a delete, with and without clean copies.
 pub(crate) async fn p9_a_write_is_read_in_every_phase(house: &House) -> Kept {
@@ -114,7 +114,7 @@ impl Race<'_> {
             running = start(&mut worker).await?;
             self.gate.reached(Place::BeforeWrite).await?;
         }
-        self.wire.watch(&["HMGET", "MGET"]);
+        self.wire.watch(&["HMGET", "MGET"], About::Record(self.id));
         let read = async { Ok::<_, Violation>(reader.get(self.id).await?) };
         let act = async {
             for look in 0..3 {

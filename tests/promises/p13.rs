@@ -8,7 +8,7 @@ use crate::gate::{Gate, Place};
 use crate::house::House;
 use crate::store::Rows;
 use crate::violation::{Kept, Sort, Violation, ensure};
-use crate::wire::Wire;
+use crate::wire::{About, Wire};
 
 fn accounts(ids: &[i64], state: i64) -> Vec<Account> {
     ids.iter().map(|&id| Account::new(id, state)).collect()
@@ -74,7 +74,7 @@ pub(crate) async fn p13_the_pages_of_a_flush_are_of_one_instant(house: &House) -
     let writer = house.writer().start().await?;
     writer.accounts.put_many(&accounts(&ids, 1)).await?;
     let gate = Gate::open();
-    wire.watch(&["HSCAN"]);
+    wire.watch(&["HSCAN"], About::Key("flushing"));
     // Bytes for all of them, of which a page is guessed to hold few.
     let worker = house.worker().redis(&wire.url).gate(&gate).options(|o| o.max_batch_bytes(64 << 10));
     let claim = async {

@@ -21,10 +21,37 @@ pub(crate) enum Cut {
     After,
 }
 
+/// What a command that waits must be about. An engine sends commands of its own at any moment (the lineage beat, looks at
+/// topology and shapes), which must never take the step that is meant for another.
+#[derive(Clone, Debug)]
+pub(crate) enum About {
+    /// The record of this id: it names the id, or the key of its clean copy.
+    Record(i64),
+    /// A key of a partition: `flushing`.
+    Key(&'static str),
+}
+
+impl About {
+    fn names(&self, argument: &[u8]) -> bool {
+        match self {
+            Self::Record(id) => {
+                argument == id.to_string().as_bytes() || argument.ends_with(format!(":r:{id}").as_bytes())
+            }
+            Self::Key(key) => argument.ends_with(format!(":{key}").as_bytes()),
+        }
+    }
+}
+
+struct Watched {
+    /// Names of commands; empty: whatever its name.
+    names: BTreeSet<String>,
+    about: About,
+}
+
 #[derive(Default)]
 struct Orders {
     /// Commands that wait to be let through.
-    watched: BTreeSet<String>,
+    watched: Option<Watched>,
     /// A command that ends its connection, and how.
     cut: Option<(String, Cut)>,
 }
@@ -66,9 +93,10 @@ impl Wire {
         Ok(Self { url, shared, held: tokio::sync::Mutex::new(held), task })
     }
 
-    /// From now on these commands wait.
-    pub(crate) fn watch(&self, commands: &[&str]) {
-        self.shared.orders().watched = commands.iter().map(|&name| name.to_owned()).collect();
+    /// From now on these commands wait, if they are about this; no names: every command about it.
+    pub(crate) fn watch(&self, commands: &[&str], about: About) {
+        let names = commands.iter().map(|&name| name.to_owned()).collect();
+        self.shared.orders().watched = Some(Watched { names, about });
     }
 
     /// Returns the next command that waits.
@@ -84,7 +112,7 @@ impl Wire {
 
     /// Nothing waits any more, but for what waits now: that takes a step.
     pub(crate) fn unwatch(&self) {
-        self.shared.orders().watched.clear();
+        self.shared.orders().watched = None;
     }
 
     /// The next connection that sends this command is cut there.
@@ -149,9 +177,9 @@ impl Line {
                         continue;
                     }
                     unsent.extend_from_slice(chunk);
-                    while let Some((name, length)) = first_command(&unsent) {
-                        let command: Vec<u8> = unsent.drain(..length).collect();
-                        self.forward(&name, &command).await?;
+                    while let Some(Command { parts, length }) = first_command(&unsent) {
+                        let bytes: Vec<u8> = unsent.drain(..length).collect();
+                        self.forward(&parts, &bytes).await?;
                     }
                 }
                 read = self.far.read(&mut from_far) => {
@@ -162,24 +190,31 @@ impl Line {
         }
     }
 
-    async fn forward(&mut self, name: &str, command: &[u8]) -> io::Result<()> {
+    async fn forward(&mut self, parts: &[Vec<u8>], command: &[u8]) -> io::Result<()> {
+        let name = parts.first().map(|name| String::from_utf8_lossy(name).to_uppercase()).unwrap_or_default();
         let (watched, cut) = {
             let mut orders = self.shared.orders();
-            let cut = orders.cut.take_if(|(at, _)| at == name).map(|(_, cut)| cut);
-            (orders.watched.contains(name), cut)
+            let cut = orders.cut.take_if(|(at, _)| *at == name).map(|(_, cut)| cut);
+            let watched = orders.watched.as_ref().is_some_and(|watched| {
+                (watched.names.is_empty() || watched.names.contains(&name))
+                    && parts.iter().any(|part| watched.about.names(part))
+            });
+            (watched, cut)
         };
         if cut == Some(Cut::Before) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         if watched {
             // The test is over when nobody listens.
-            let _ = self.shared.held.send(name.to_owned());
+            let _ = self.shared.held.send(name);
             self.wait().await?;
         }
         self.far.write_all(command).await?;
         if cut == Some(Cut::After) {
-            // The answer says that it was carried out.
-            _ = self.far.read(&mut [0; 1 << 12]).await?;
+            // The server closes when it has carried out everything that it was sent. Its next answer alone would not
+            // say so: that may be the one to an earlier command.
+            self.far.shutdown().await?;
+            while self.far.read(&mut [0; 1 << 12]).await? > 0 {}
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
@@ -203,8 +238,14 @@ impl Line {
     }
 }
 
-/// Name and length of the first whole command, an array of bulk strings.
-fn first_command(bytes: &[u8]) -> Option<(String, usize)> {
+/// One command: its name and arguments, and how many bytes it takes.
+struct Command {
+    parts: Vec<Vec<u8>>,
+    length: usize,
+}
+
+/// The first whole command, an array of bulk strings.
+fn first_command(bytes: &[u8]) -> Option<Command> {
     let mut at = 0;
     let number = |at: &mut usize| {
         let rest = bytes.get(*at + 1..)?;
@@ -212,15 +253,14 @@ fn first_command(bytes: &[u8]) -> Option<(String, usize)> {
         *at += 1 + end + 2;
         std::str::from_utf8(rest.get(..end)?).ok()?.parse::<usize>().ok()
     };
-    let parts = number(&mut at)?;
-    let mut name = None;
-    for _ in 0..parts {
+    let count = number(&mut at)?;
+    let mut parts = Vec::new();
+    for _ in 0..count {
         let length = number(&mut at)?;
-        let part = bytes.get(at..at + length)?;
-        name.get_or_insert_with(|| String::from_utf8_lossy(part).to_uppercase());
+        parts.push(bytes.get(at..at + length)?.to_vec());
         at += length + 2;
     }
-    (at <= bytes.len()).then_some((name?, at))
+    (at <= bytes.len()).then_some(Command { parts, length: at })
 }
 
 /// A violation unless the wire was cut where it was to be.
