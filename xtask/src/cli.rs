@@ -31,9 +31,10 @@ SERVERS
   To use a server of your own, set its variable: that server is then neither installed, started nor stopped.
 
 TESTS
-  `test` runs `cargo nextest run --workspace --all-features NEXTEST ARGS` and, when that passes,
+  `test` runs `cargo nextest run --workspace --all-features NEXTEST ARGS` and then
   `cargo test --doc --workspace --all-features` (not with --no-doc). Both see the variables above and
-  WB_REQUIRE_SERVERS=1, which turns a missing server into a failure. The exit code is that of the tests.
+  WB_REQUIRE_SERVERS=1, which turns a missing server into a failure. All tests are run, whatever fails; the last lines
+  name what failed (`-- --fail-fast` stops at the first). The exit code is that of the tests.
 
 EXAMPLES
   cargo xtask test

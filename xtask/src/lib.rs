@@ -14,6 +14,7 @@ mod process;
 mod programs;
 mod say;
 mod server;
+mod summary;
 mod test;
 mod up;
 

@@ -9,11 +9,16 @@ use crate::process;
 use crate::programs;
 use crate::say;
 use crate::server::{self, Kind, Servers};
+use crate::summary;
 
 /// Names a `mongod` binary: some tests start a standalone server of their own.
 const MONGOD: &str = "WB_MONGOD";
 
-/// Starts the servers, runs the tests, stops the servers. The exit code is that of the tests.
+/// What nextest says when it ran the tests, and some failed.
+const SOME_FAILED: i32 = 100;
+
+/// Starts the servers, runs all tests, says what failed, stops the servers. The exit code is that of the tests, or if
+/// they passed that of the doc tests.
 pub(crate) fn run(doc: bool, nextest: &[String]) -> Result<ExitCode> {
     install_nextest()?;
     let mut servers = Servers::start(&Kind::ALL)?;
@@ -27,10 +32,17 @@ pub(crate) fn run(doc: bool, nextest: &[String]) -> Result<ExitCode> {
         command.envs(servers.iter().map(|server| server.variable()));
         process::run(&mut command)
     };
-    let mut status = run_cargo(&servers, &["nextest", "run", "--workspace", "--all-features"], nextest)?;
-    if status.success() && doc {
-        status = run_cargo(&servers, &["test", "--doc", "--workspace", "--all-features"], &[])?;
-    }
+    summary::forget();
+    let tests = run_cargo(&servers, &["nextest", "run", "--workspace", "--all-features"], nextest)?;
+    // Doc tests are run whatever failed before, but not when nothing could be run at all.
+    let ran = tests.success() || tests.code() == Some(SOME_FAILED);
+    let doc_tests = if doc && ran {
+        Some(run_cargo(&servers, &["test", "--doc", "--workspace", "--all-features", "--no-fail-fast"], &[])?)
+    } else {
+        None
+    };
+    say::progress(summary::of(tests.success(), &summary::failed_tests(), doc_tests.map(|status| status.success())));
+    let status = doc_tests.filter(|_| tests.success()).unwrap_or(tests);
     if !status.success()
         && let Err(error) = servers.check_alive()
     {
