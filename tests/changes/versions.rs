@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use write_behind::{CacheError, Role};
+use sea_orm::ConnectionTrait;
+use write_behind::{CacheError, Role, State};
 
 use crate::counted::{Counted, Place, options};
 
@@ -61,5 +62,37 @@ async fn a_version_that_only_the_sink_knows_counts() {
     counted.delete(&1).await.unwrap().persisted().await.unwrap();
     assert!(matches!(counted.update(&1, |_| {}).await, Err(CacheError::Absent { .. })));
     engine.shutdown(Duration::from_secs(10)).await.unwrap();
+    place.close().await;
+}
+
+/// Another program's row has a version far above ours: no receipt says that our write is there, in whatever process it is
+/// asked, and when.
+#[tokio::test]
+async fn a_write_that_the_sink_leaves_out_is_told_between_processes() {
+    let Some(place) = Place::open().await else { return };
+    let options = || options().cache_ttl(Duration::from_secs(600));
+    let writer = place.engine(Role::Writer, options()).await;
+    let worker = place.engine(Role::Worker, options()).await;
+    let counted = writer.cache::<Counted>().unwrap();
+    counted.put(&Counted::new(1, 1)).await.unwrap().persisted().await.unwrap();
+    counted.put(&Counted::new(2, 1)).await.unwrap().persisted().await.unwrap();
+    place.connect().await.execute_unprepared("UPDATE counted_things SET version = 100 WHERE id = 1").await.unwrap();
+    let receipt = counted.put(&Counted::new(1, 2)).await.unwrap();
+    let told = receipt.persisted().await;
+    assert!(matches!(&told, Err(CacheError::Stale { id, version: 2 }) if id == "1"), "{told:?}");
+    counted.put(&Counted::new(2, 2)).await.unwrap().persisted().await.unwrap();
+    let later = place.engine(Role::Writer, options()).await;
+    let elsewhere = later.cache::<Counted>().unwrap();
+    let told = elsewhere.receipt(&1).unwrap().persisted().await;
+    assert!(matches!(&told, Err(CacheError::Stale { version: 2, .. })), "{told:?}");
+    assert_eq!(elsewhere.state(&1).await.unwrap(), State::Stale);
+    assert_eq!(elsewhere.state(&2).await.unwrap(), State::Clean);
+    assert_eq!(elsewhere.increment(&1, Counted::SUM, 7).await.unwrap(), 7);
+    elsewhere.receipt(&1).unwrap().persisted().await.unwrap();
+    receipt.persisted().await.unwrap();
+    assert_eq!(place.row(1).await, Some((7, 101)));
+    for engine in [writer, worker, later] {
+        engine.shutdown(Duration::from_secs(10)).await.unwrap();
+    }
     place.close().await;
 }

@@ -2,11 +2,12 @@
 //! newer one.
 
 use std::slice::from_ref;
+use std::time::Duration;
 
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use write_behind::mongo::MongoSink;
-use write_behind::{Id, Scope, Sink};
+use write_behind::{CacheError, Engine, EntityOptions, Id, MemoryBuffer, Scope, Sink, State};
 
 use crate::entities::{Player, Versioned};
 use crate::server::{batch, on_replica_set, on_standalone, opened};
@@ -83,6 +84,51 @@ async fn what_is_no_number_is_no_version_and_is_overwritten() {
         assert_eq!(loaded(&sink, 1).await.map(|row| row.row_version), Some(6));
     })
     .await;
+}
+
+/// Another program's document has a version far above ours.
+async fn a_write_that_the_version_guard_leaves_out_is_told(database: Database, transactions: bool) {
+    let options = EntityOptions::new().flush_every(Duration::from_millis(20)).cache_ttl(Duration::from_secs(600));
+    let options = options.transactions(transactions);
+    let sink = MongoSink::new(database.clone());
+    let engine = Engine::builder(MemoryBuffer::new()).entity::<Versioned>(sink.clone(), options).start().await.unwrap();
+    let cache = engine.cache::<Versioned>().unwrap();
+    let ours = |id, version| Versioned::new(id, version, "ours");
+    for id in [1, 2] {
+        cache.put(&ours(id, 1)).await.unwrap().persisted().await.unwrap();
+    }
+    set_version(&database, doc! { "rowVersion": 100_i64, "text": "foreign" }).await;
+    let receipts = if transactions {
+        engine.transaction(|tx| (1..=2).try_for_each(|id| tx.put(&ours(id, 2)))).await.unwrap();
+        [1, 2].map(|id| cache.receipt(&id).unwrap())
+    } else {
+        [cache.put(&ours(1, 2)).await.unwrap(), cache.put(&ours(2, 2)).await.unwrap()]
+    };
+    let told = receipts[0].persisted().await;
+    assert!(matches!(&told, Err(CacheError::Stale { id, version: 2 }) if id == "1"), "{told:?}");
+    receipts[1].persisted().await.unwrap();
+    assert_eq!(cache.state(&1).await.unwrap(), State::Stale);
+    assert_eq!(cache.get(&1).await.unwrap().map(|row| row.text), Some("foreign".to_owned()));
+    assert_eq!(cache.update(&1, |row| row.text = "ours at last".into()).await.unwrap().row_version, 101);
+    cache.receipt(&1).unwrap().persisted().await.unwrap();
+    receipts[0].persisted().await.unwrap();
+    assert_eq!(loaded(&sink, 1).await, Some(Versioned::new(1, 101, "ours at last")));
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_the_version_guard_leaves_out_is_told_on_a_standalone_server() {
+    on_standalone(|database| a_write_that_the_version_guard_leaves_out_is_told(database, false)).await;
+}
+
+#[tokio::test]
+async fn a_write_that_the_version_guard_leaves_out_is_told_on_a_replica_set() {
+    on_replica_set(|database| a_write_that_the_version_guard_leaves_out_is_told(database, false)).await;
+}
+
+#[tokio::test]
+async fn what_the_version_guard_leaves_out_of_a_transaction_is_told() {
+    on_replica_set(|database| a_write_that_the_version_guard_leaves_out_is_told(database, true)).await;
 }
 
 #[tokio::test]

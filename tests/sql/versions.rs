@@ -7,7 +7,8 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbBackend};
 use write_behind::buffer::Registration;
 use write_behind::{
-    Buffer, Engine, Entity, EntityOptions, ErrorKind, Id, MemoryBuffer, Record, Scope, Sink, Write, partition_of,
+    Buffer, CacheError, Engine, Entity, EntityOptions, ErrorKind, Id, MemoryBuffer, Record, Scope, Sink, State, Write,
+    partition_of,
 };
 
 use crate::databases::Database;
@@ -112,6 +113,58 @@ async fn p3_dirty_records_that_come_back_replace_no_newer_rows(database: Databas
     engine.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
+/// As `Note`, in a table of its own.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, write_behind::WriteBehind)]
+#[wb(name = "version_guarded", table = "version_guarded")]
+struct Guarded {
+    #[wb(key)]
+    id: i64,
+    #[wb(version)]
+    version: i64,
+    text: String,
+}
+
+fn guarded(id: i64, version: i64) -> Guarded {
+    Guarded { id, version, text: format!("ours {id} at {version}") }
+}
+
+/// Another program's row has a version far above ours; also where a transaction writes the record.
+async fn a_write_that_the_version_guard_leaves_out_is_told(database: Database) {
+    let sink = &database.sink;
+    foreign(sink, "DROP TABLE IF EXISTS version_guarded").await;
+    foreign(sink, "CREATE TABLE version_guarded (id bigint PRIMARY KEY, version bigint, text varchar(50) UNIQUE)")
+        .await;
+    let options = EntityOptions::new().flush_every(Duration::from_millis(20)).cache_ttl(Duration::from_secs(600));
+    let builder = Engine::builder(MemoryBuffer::new()).entity::<Guarded>(sink.clone(), options.transactions(true));
+    let engine = builder.start().await.unwrap();
+    let cache = engine.cache::<Guarded>().unwrap();
+    for id in [1, 2, 3] {
+        cache.put(&guarded(id, 1)).await.unwrap().persisted().await.unwrap();
+    }
+    foreign(sink, "UPDATE version_guarded SET version = 100 WHERE id <> 2").await;
+    let receipts = [cache.put(&guarded(1, 2)).await.unwrap(), cache.put(&guarded(2, 2)).await.unwrap()];
+    let told = receipts[0].persisted().await;
+    assert!(matches!(&told, Err(CacheError::Stale { id, version: 2 }) if id == "1"), "{told:?}");
+    receipts[1].persisted().await.unwrap();
+    assert_eq!(cache.state(&1).await.unwrap(), State::Stale);
+
+    engine.transaction(|tx| (2..=3).try_for_each(|id| tx.put(&guarded(id, 3)))).await.unwrap();
+    cache.receipt(&2).unwrap().persisted().await.unwrap();
+    let told = cache.receipt(&3).unwrap().persisted().await;
+    assert!(matches!(&told, Err(CacheError::Stale { id, version: 3 }) if id == "3"), "{told:?}");
+    assert_eq!(engine.stats()[Guarded::NAME].stale, 2);
+
+    // What builds on the row that stands gets in.
+    assert_eq!(cache.update(&1, |row| row.text = "ours at last".into()).await.unwrap().version, 101);
+    cache.receipt(&1).unwrap().persisted().await.unwrap();
+    receipts[0].persisted().await.unwrap();
+    let mut found: Vec<_> = load::<Guarded>(sink, &[1, 2, 3]).await.into_iter().map(|n| (n.id, n.version)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(1, 101), (2, 3), (3, 100)]);
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+    foreign(sink, "DROP TABLE version_guarded").await;
+}
+
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, write_behind::WriteBehind)]
 #[wb(name = "version_old", table = "version_old")]
 struct Old {
@@ -211,6 +264,7 @@ on_every_database!(
     versions_of_other_programs,
     a_whole_batch_names_the_refused_row_and_writes_nothing,
     p3_dirty_records_that_come_back_replace_no_newer_rows,
+    a_write_that_the_version_guard_leaves_out_is_told,
     keys_that_the_database_makes_are_refused_at_start,
     composite_and_text_keys_have_no_highest,
 );

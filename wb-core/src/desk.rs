@@ -42,6 +42,8 @@ enum Verdict {
     Persisted,
     /// The sink refuses it.
     Dead,
+    /// It, or a newer state of its key, was left out: the sink has a newer version.
+    Stale,
     /// Not settled; it is in this epoch or an earlier one.
     Waits(u64),
     /// The buffer lost data.
@@ -66,6 +68,8 @@ fn judge(awaited: Option<u64>, open_epoch: u64, flushed_epoch: u64, sight: Sight
         // Nothing is refused without being dirty or dead.
         Sight { refused: true, dead: false, .. } => Verdict::Lost,
         Sight { dead: true, .. } => Verdict::Dead,
+        // A newer state that is on its way may be written or left out, too; of this one all is known.
+        Sight { stale: true, .. } => Verdict::Stale,
         _ => Verdict::Persisted,
     }
 }
@@ -179,6 +183,7 @@ async fn look<E: Entity>(lane: &Lane<E>) {
         let answer = match verdict {
             Verdict::Persisted if waiter.losses == losses => Ok(()),
             Verdict::Dead => Err(lane.dead_lettered(waiter.partition, &waiter.id).await),
+            Verdict::Stale => lane.left_out(waiter.partition, &waiter.id).await,
             Verdict::Persisted | Verdict::Lost | Verdict::Waits(_) => {
                 let text = "the buffer lost data after the write, and nobody can say whether it was flushed";
                 Err(BufferError::new(BufferErrorKind::Lost, text).into())
@@ -196,6 +201,15 @@ async fn look_at<E: Entity>(lane: &Lane<E>, partition: u16, waiters: &[Waiter]) 
 }
 
 impl<E: Entity> Lane<E> {
+    /// What is told of a write that was left out.
+    async fn left_out(&self, partition: u16, id: &Id) -> Result<(), CacheError> {
+        match self.space.stale(partition, id).await? {
+            Some(version) => Err(CacheError::Stale { id: id.to_string(), version }),
+            // A newer state of the key has come into the sink since.
+            None => Ok(()),
+        }
+    }
+
     /// Why a write is a dead letter.
     async fn dead_lettered(&self, partition: u16, id: &Id) -> CacheError {
         match self.space.letter(partition, id).await {
@@ -218,7 +232,7 @@ mod tests {
     use super::{Verdict, judge};
     use crate::buffer::Sight;
 
-    const NOWHERE: Sight = Sight { open: false, flushing: false, refused: false, dead: false };
+    const NOWHERE: Sight = Sight { open: false, flushing: false, refused: false, dead: false, stale: false };
 
     #[test]
     fn a_write_waits_for_the_epoch_that_it_may_be_in() {
@@ -242,6 +256,20 @@ mod tests {
         assert_eq!(judge(None, 10, 9, Sight { open: true, ..dead }), Verdict::Waits(10));
         // It stays until a newer state is taken.
         assert_eq!(judge(Some(10), 11, 10, Sight { open: true, ..dead }), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_write_that_was_left_out_is_not_persisted() {
+        let stale = Sight { stale: true, ..NOWHERE };
+        assert_eq!(judge(Some(7), 8, 7, stale), Verdict::Stale);
+        assert_eq!(judge(None, 8, 7, stale), Verdict::Stale, "asked for later");
+        // The mark of an earlier state says nothing of a newer one that is on its way.
+        assert_eq!(judge(None, 8, 7, Sight { open: true, ..stale }), Verdict::Waits(8));
+        assert_eq!(judge(Some(8), 9, 7, Sight { flushing: true, ..stale }), Verdict::Waits(8));
+        // A hot key: its next state is on its way, and is not waited for.
+        assert_eq!(judge(Some(8), 9, 8, Sight { open: true, ..stale }), Verdict::Stale);
+        // What was refused after it is tried again.
+        assert_eq!(judge(Some(8), 9, 8, Sight { open: true, refused: true, ..stale }), Verdict::Waits(9));
     }
 
     #[test]

@@ -194,6 +194,16 @@ pub enum CacheError {
         /// What the sink said.
         reason: String,
     },
+    /// The write was left out: when it was flushed the sink had a row of a higher [version](crate::Entity::version), which
+    /// another program has written there, and which stays. A read finds that row; to write over it, give the record a higher
+    /// version than the row's.
+    #[error("the sink has a newer version of record `{id}` than {version}, which was left out")]
+    Stale {
+        /// The record.
+        id: String,
+        /// Version of the latest state that was left out.
+        version: i64,
+    },
     /// The write is in the buffer and will be flushed, but was not in the sink when the time was up.
     #[error("record `{id}` is not in the sink after {waited:?}")]
     NotPersisted {

@@ -71,6 +71,17 @@ pub enum Event {
         /// What was said.
         reason: String,
     },
+    /// A record was left out of the sink, which has a row of a higher version: another program has written it, or the buffer's
+    /// data went back. Whoever waits for the record gets [`CacheError::Stale`](crate::CacheError::Stale).
+    #[non_exhaustive]
+    Stale {
+        /// The entity.
+        entity: &'static str,
+        /// The record.
+        id: Id,
+        /// Its version, which is not in the sink.
+        version: i64,
+    },
     /// The sink cannot work as it is (a table or a permission is missing): nothing is flushed until it is put right. Once a
     /// pause.
     #[non_exhaustive]

@@ -75,9 +75,15 @@ pub(crate) fn flushed(scope: &Scope, upserts: usize, deletes: usize, statements:
     tracing::debug!(entity = scope.entity, upserts, deletes, statements, took_us = took.as_micros(), "batch flushed");
 }
 
-/// The sink has newer versions of records than the buffer had: another program wrote them, or the buffer's data went back.
-pub(crate) fn stale(scope: &Scope, first: &Id, records: usize) {
-    tracing::info!(entity = scope.entity, %first, records, "sink has newer versions, older ones left out");
+/// The sink has newer versions of these records (each with its own) than the buffer had: another program wrote them, or the
+/// buffer's data went back.
+pub(crate) fn stale(scope: &Scope, records: &[(Id, i64)]) {
+    for (id, version) in records {
+        scope.tell(|| Event::Stale { entity: scope.entity, id: id.clone(), version: *version });
+    }
+    let first = records.first().map(|(id, _)| tracing::field::display(id));
+    let records = records.len();
+    tracing::warn!(entity = scope.entity, first, records, "sink has newer versions, older ones left out");
 }
 
 pub(crate) fn waits_for_parents(scope: &Scope, partitions: usize, waited: Duration) {

@@ -73,12 +73,20 @@ pub struct Sight {
     pub refused: bool,
     /// There is a dead letter.
     pub dead: bool,
+    /// What was settled of it last was left out: the sink had a newer version.
+    pub stale: bool,
 }
 
 impl Sight {
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a buffer with scripts needs it"))]
     pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self { open: bits & 1 > 0, flushing: bits & 2 > 0, refused: bits & 4 > 0, dead: bits & 8 > 0 }
+        Self {
+            open: bits & 1 > 0,
+            flushing: bits & 2 > 0,
+            refused: bits & 4 > 0,
+            dead: bits & 8 > 0,
+            stale: bits & 16 > 0,
+        }
     }
 
     /// Whether it is not in the sink yet.

@@ -91,8 +91,18 @@ pub trait Space: Send + Sync + 'static {
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError>;
 
     /// These records are in the sink: removes them from the epoch and leaves clean copies. Clears their attempts and
-    /// dead letters. Ends the epoch when it was the last one.
+    /// dead letters, and the marks of [`ack_stale`](Self::ack_stale). Ends the epoch when it was the last one.
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError>;
+
+    /// These records, each with its [version](crate::Entity::version), were left out because the sink has newer versions of
+    /// them: removes them from the epoch and leaves no copies. Clears their attempts and dead letters. The version stays as a
+    /// mark until a later state of the key is acknowledged, so that whoever asks later, in whatever process, does not take the
+    /// record for written. Bounded: of a partition at least the [`STALE_MARKS`](super::STALE_MARKS) / 2 newest marks stay.
+    async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError>;
+
+    /// The version of the record of this id that was left out last; `None` when none was, or a later state of its key was
+    /// acknowledged since.
+    async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError>;
 
     /// These records must be tried again: back to `open` where no newer state is, else dropped (superseded). The
     /// value stays readable as the clean copy, without TTL. The attempts are kept in both cases: that an id has any says

@@ -23,6 +23,8 @@ pub enum State {
     Flushing,
     /// The sink refuses its latest state: see [`DeadLetters`](crate::DeadLetters).
     Dead,
+    /// The sink has a row of a higher version than its latest state, which was left out.
+    Stale,
     /// Its row is in the sink, and the buffer has a copy.
     Clean,
     /// The buffer has no state of it: it is only in the sink, or nowhere, or was deleted.

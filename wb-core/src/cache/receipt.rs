@@ -75,13 +75,15 @@ impl<T: Entity> Receipt<T> {
         }
     }
 
-    /// Waits until the sink has committed this write, or a newer one of its key; of several writes, all of them. Whichever
+    /// Waits until the sink has committed this write, or a newer one of its key; of several writes, all of them. Asked late,
+    /// the answer is that of the key's latest state. Whichever
     /// process flushes: the buffer is asked. Does not hurry the flush (see
     /// [`put_through`](crate::Cache::put_through)), and waits as long as the sink is away (see
     /// [`persisted_within`](Self::persisted_within)).
     ///
     /// # Errors
-    /// [`CacheError::DeadLettered`] when the sink refuses the record, with the reason; [`CacheError::Buffer`] of kind
+    /// [`CacheError::DeadLettered`] when the sink refuses the record, with the reason; [`CacheError::Stale`] when the sink has
+    /// a newer version of it, from another program, and this one was left out; [`CacheError::Buffer`] of kind
     /// [`Lost`](crate::BufferErrorKind::Lost) when the buffer lost data meanwhile, so that nobody knows;
     /// [`CacheError::Closed`] when this engine ends first.
     pub async fn persisted(&self) -> Result<(), CacheError> {

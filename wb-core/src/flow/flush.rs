@@ -225,10 +225,6 @@ impl<E: Entity> Lane<E> {
         self.counters.statements.add(report.statements);
         self.counters.rows_upserted.add(upserts as u64);
         self.counters.rows_deleted.add(deletes as u64);
-        if let Some(first) = stale.iter().min() {
-            self.counters.stale.add(stale.len() as u64);
-            events::stale(&self.scope, first, stale.len());
-        }
         events::flushed(&self.scope, upserts, deletes, report.statements, begun.elapsed());
     }
 }

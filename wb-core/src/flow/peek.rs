@@ -32,6 +32,7 @@ impl<E: Entity> Lane<E> {
             Sight { open: true, .. } => return Ok(State::Dirty),
             Sight { flushing: true, .. } => return Ok(State::Flushing),
             Sight { dead: true, .. } => return Ok(State::Dead),
+            Sight { stale: true, .. } => return Ok(State::Stale),
             Sight { .. } => {}
         }
         Ok(match self.lookup(partition, &id).await? {

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 
 use super::claim::Claimed;
 use super::cycle::{Ended, Interrupted};
-use super::decode::Unreadable;
+use super::decode::{Unreadable, decode_payload};
 use super::flush::Flushed;
 use super::rotate::Epoch;
 use super::settle_unit::take_units;
@@ -23,8 +23,8 @@ use crate::{events, failpoint};
 #[derive(Default)]
 struct Share<'a> {
     written: Vec<Id>,
-    /// Of which the sink has newer states.
-    stale: Vec<Id>,
+    /// Of which the sink has newer versions, each with its own.
+    stale: Vec<(Id, i64)>,
     refused: Vec<(&'a Claimed, SinkError)>,
     /// Whose time for another try has not come.
     early: Vec<(Id, Attempts)>,
@@ -60,7 +60,9 @@ impl<E: Entity> Lane<E> {
         }
         for id in flushed.stale {
             if let Some(claimed) = records.get(&id) {
-                share(&mut shares, claimed.epoch).stale.push(id);
+                let version = decode_payload::<E>(claimed.record.as_bytes()).ok().and_then(|row| row.version());
+                // A sink that names a record without one is told of all the same.
+                share(&mut shares, claimed.epoch).stale.push((id, version.unwrap_or_default()));
             }
         }
         for (id, error) in flushed.refused {
@@ -114,15 +116,24 @@ impl<E: Entity> Lane<E> {
             let moved = self.space.back(&step, &again).await?;
             self.check(&mut tally, moved, again.len(), "back");
         }
-        // What is newer in the sink is what readers shall load, so no copy of an older state is left.
-        // Nor a value in the process.
-        let _near = self.near.writing(&stale);
-        let none = Clean { ttl: Duration::ZERO, negative_ttl: Duration::ZERO };
-        let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
-        for (ids, clean) in [(stale, none), (written, clean)].into_iter().filter(|(ids, _)| !ids.is_empty()) {
-            let moved = self.space.ack(&step, &ids, clean).await?;
+        if !stale.is_empty() {
+            // What is newer in the sink is what readers shall load, so no copy of an older state is left; nor a value in the
+            // process.
+            let _near = self.near.writing(stale.iter().map(|(id, _)| id));
+            let moved = self.space.ack_stale(&step, &stale).await?;
             failpoint::pass("after_ack");
-            self.check(&mut tally, moved, ids.len(), "ack");
+            self.check(&mut tally, moved, stale.len(), "ack_stale");
+            if moved != Done::NotOwner {
+                events::stale(&self.scope, &stale);
+            }
+            self.counters.stale.add(moved.records);
+            self.counters.acked.add(moved.records);
+        }
+        if !written.is_empty() {
+            let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
+            let moved = self.space.ack(&step, &written, clean).await?;
+            failpoint::pass("after_ack");
+            self.check(&mut tally, moved, written.len(), "ack");
             // Only what was there counts as flushed.
             self.counters.acked.add(moved.records);
         }

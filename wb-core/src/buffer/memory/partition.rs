@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::paged::{self, Closed, Dead};
 use crate::buffer::{
     Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay,
-    Rotation, Sight, Stamp, Status, Step, Token,
+    Rotation, STALE_MARKS, Sight, Stamp, Status, Step, Token,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -37,6 +37,9 @@ pub(super) struct Partition {
     copies: HashMap<Id, Copy>,
     attempts: HashMap<Id, Attempts>,
     dead: Dead,
+    /// Versions of records that the sink had newer versions of, and when they were left out, as a number that only grows.
+    stale: HashMap<Id, (u64, i64)>,
+    left_out: u64,
     lease: Option<(String, Option<Instant>)>,
     /// Epochs closed so far; the open one is this plus one.
     closed: u64,
@@ -298,8 +301,39 @@ impl Partition {
             }
             self.attempts.remove(id);
             self.dead.remove(id);
+            self.stale.remove(id);
         }
         self.done(step, ids.len(), moved)
+    }
+
+    pub(super) fn ack_stale(&mut self, step: &Step<'_>, records: &[(Id, i64)], now: Instant) -> Moved {
+        if !self.holds(step, now) {
+            return Moved { done: Done::NotOwner, records: 0 };
+        }
+        let mut moved = 0;
+        for (id, version) in records {
+            if self.remove(id).is_none() {
+                continue;
+            }
+            moved += 1;
+            self.copies.remove(id);
+            self.attempts.remove(id);
+            self.dead.remove(id);
+            self.left_out += 1;
+            self.stale.insert(id.clone(), (self.left_out, *version));
+        }
+        if self.stale.len() > STALE_MARKS {
+            // The older half of them go at once: amortized O(1) a mark.
+            let mut ages: Vec<u64> = self.stale.values().map(|(number, _)| *number).collect();
+            let (_, middle, _) = ages.select_nth_unstable(STALE_MARKS / 2);
+            let middle = *middle;
+            self.stale.retain(|_, (number, _)| *number >= middle);
+        }
+        self.done(step, records.len(), moved)
+    }
+
+    pub(super) fn stale(&self, id: &Id) -> Option<i64> {
+        self.stale.get(id).map(|(_, version)| *version)
     }
 
     pub(super) fn back(&mut self, step: &Step<'_>, records: &[(Id, Attempts)], now: Instant) -> Moved {
@@ -341,6 +375,7 @@ impl Partition {
             flushing: self.flushing.contains(id),
             refused: self.attempts.contains_key(id),
             dead: self.dead.get(id).is_some(),
+            stale: self.stale.contains_key(id),
         };
         Look { open_epoch: self.closed + 1, flushed_epoch: self.flushed, sights: ids.iter().map(sight).collect() }
     }

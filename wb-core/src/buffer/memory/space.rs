@@ -209,6 +209,14 @@ impl Space for MemorySpace {
         self.on(step.partition, |p| p.ack(step, ids, clean, Instant::now()))
     }
 
+    async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError> {
+        self.on(step.partition, |p| p.ack_stale(step, records, Instant::now()))
+    }
+
+    async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {
+        self.on(partition, |p| p.stale(id))
+    }
+
     async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.back(step, records, Instant::now()))
     }

@@ -11,6 +11,8 @@ pub(super) struct PartitionKeys {
     pub(super) meta: String,
     pub(super) attempts: String,
     pub(super) dead: String,
+    /// Versions of records that the sink had newer versions of.
+    pub(super) stale: String,
     /// Marks of what transactions have written since the last rotation, and in the epoch that is being flushed.
     pub(super) groups: String,
     pub(super) groups_flushing: String,
@@ -32,6 +34,7 @@ impl PartitionKeys {
             meta: format!("{prefix}:meta"),
             attempts: format!("{prefix}:attempts"),
             dead: format!("{prefix}:dead"),
+            stale: format!("{prefix}:stale"),
             groups: format!("{prefix}:groups"),
             groups_flushing: format!("{prefix}:groups_flushing"),
             log: format!("{prefix}:log"),

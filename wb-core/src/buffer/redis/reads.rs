@@ -81,7 +81,7 @@ pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resu
     // Once without any id too: the epochs are asked for.
     for ids in ids.chunks(MAX_RECORDS).chain(ids.is_empty().then_some(ids)) {
         let mut call = space.scripts.look.prepare_invoke();
-        call.key(&keys.open).key(&keys.flushing).key(&keys.attempts).key(&keys.dead).key(&keys.meta);
+        call.key(&keys.open).key(&keys.flushing).key(&keys.attempts).key(&keys.dead).key(&keys.stale).key(&keys.meta);
         for id in ids {
             call.arg(id.as_bytes());
         }

@@ -54,6 +54,7 @@ impl Scripts {
         let overwrites = back.replace("'HSETNX'", "'HSET'");
         Arc::new(Self {
             ack: finishing(include_str!("lua/ack.lua")),
+            ack_stale: finishing(include_str!("lua/ack_stale.lua")),
             back: finishing(if sabotage.lacks(Mechanism::BackIfAbsent) { &overwrites } else { back }),
             bury: finishing(include_str!("lua/bury.lua")),
             trim: finishing(if sabotage.lacks(Mechanism::AckCheck) { &trims_anything } else { trim }),

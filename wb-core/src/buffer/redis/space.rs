@@ -252,6 +252,14 @@ impl Space for RedisSpace {
         steps::ack(self, step, ids, clean).await
     }
 
+    async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError> {
+        steps::ack_stale(self, step, records).await
+    }
+
+    async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {
+        steps::stale(self, partition, id).await
+    }
+
     async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
         steps::back(self, step, records).await
     }

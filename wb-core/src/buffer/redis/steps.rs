@@ -1,8 +1,8 @@
 //! The steps that finish records of an epoch.
 
 use super::scripts::MAX_RECORDS;
-use super::space::{NOTHING, RedisSpace, millis};
-use crate::buffer::{Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Moved, Step};
+use super::space::{NOTHING, RedisSpace, corrupt, millis};
+use crate::buffer::{Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Moved, STALE_MARKS, Step};
 use crate::key::Id;
 
 pub(super) async fn ack(space: &RedisSpace, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
@@ -10,7 +10,7 @@ pub(super) async fn ack(space: &RedisSpace, step: &Step<'_>, ids: &[Id], clean: 
     let mut moved = NOTHING;
     for ids in ids.chunks(MAX_RECORDS) {
         let mut call = space.finish(&space.scripts.ack, step, |keys| &keys.dead)?;
-        call.arg(millis(clean.ttl)).arg(millis(clean.negative_ttl));
+        call.key(&keys.stale).arg(millis(clean.ttl)).arg(millis(clean.negative_ttl));
         for id in ids {
             call.key(keys.copy(id)).arg(id.as_bytes());
         }
@@ -19,6 +19,35 @@ pub(super) async fn ack(space: &RedisSpace, step: &Step<'_>, ids: &[Id], clean: 
         }
     }
     Ok(moved)
+}
+
+pub(super) async fn ack_stale(
+    space: &RedisSpace,
+    step: &Step<'_>,
+    records: &[(Id, i64)],
+) -> Result<Moved, BufferError> {
+    let keys = space.shelf.keys(step.partition)?;
+    let mut moved = NOTHING;
+    for records in records.chunks(MAX_RECORDS) {
+        let mut call = space.finish(&space.scripts.ack_stale, step, |keys| &keys.dead)?;
+        call.key(&keys.stale).arg(STALE_MARKS);
+        for (id, version) in records {
+            call.key(keys.copy(id)).arg(id.as_bytes()).arg(*version);
+        }
+        if space.step("cannot acknowledge records that were left out", &call, &mut moved).await? == Done::NotOwner {
+            break;
+        }
+    }
+    Ok(moved)
+}
+
+pub(super) async fn stale(space: &RedisSpace, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {
+    let keys = space.shelf.keys(partition)?;
+    let found = space.values("cannot read which version was left out", &keys.stale, std::slice::from_ref(id)).await?;
+    let Some(text) = found.into_iter().next().flatten() else { return Ok(None) };
+    // `version number`: see ack_stale.lua.
+    let version = std::str::from_utf8(&text).ok().and_then(|text| text.split(' ').next()?.parse().ok());
+    version.map(Some).ok_or_else(|| corrupt("a version that was left out"))
 }
 
 pub(super) async fn back(

@@ -19,6 +19,7 @@ mod looks;
 mod settling;
 mod shapes;
 mod signals;
+mod stale;
 mod topology;
 mod transactions;
 mod writes;
@@ -65,6 +66,7 @@ pub use self::settling::{
 };
 pub use self::shapes::{forgets_the_oldest_shapes, lists_shapes};
 pub use self::signals::nudges_wake_who_flushes;
+pub use self::stale::{bounds_what_it_remembers_of_what_was_left_out, remembers_what_was_left_out};
 pub use self::topology::{closes, topology_is_fixed_while_dirty};
 pub use self::transactions::{
     p7_transactions_stay_within_the_limit, p13_all_partitions_are_one_cut, p13_marks_travel_with_their_records,
@@ -98,6 +100,8 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     ack_leaves_clean_copies(buffer).await;
     p10_clean_copies_expire_and_dirty_ones_do_not(buffer).await;
     ack_clears_attempts_and_letters(buffer).await;
+    remembers_what_was_left_out(buffer).await;
+    bounds_what_it_remembers_of_what_was_left_out(buffer).await;
     back_keeps_the_newer_state(buffer).await;
     p9_back_stays_readable(buffer).await;
     bury_keeps_letters(buffer).await;

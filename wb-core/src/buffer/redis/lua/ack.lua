@@ -1,10 +1,11 @@
--- Records are in the sink. KEYS 3, 4: attempts, dead. ARGV: owner, epoch, stamp, copy TTL in ms (0: no copies), negative TTL in
--- ms, then the ids.
+-- Records are in the sink. KEYS 3 to 5: attempts, dead, stale. ARGV: owner, epoch, stamp, copy TTL in ms (0: no copies), negative
+-- TTL in ms, then the ids.
 if not holds() then return {-1, 0} end
+redis.call('HLEN', KEYS[5])
 local ttl, negative = tonumber(ARGV[4]), tonumber(ARGV[5])
-local refused = redis.call('EXISTS', KEYS[3], KEYS[4]) > 0
+local refused = redis.call('EXISTS', KEYS[3], KEYS[4], KEYS[5]) > 0
 for i = 6, #ARGV do
-  local copy = KEYS[i - 1]
+  local copy = KEYS[i]
   local value = take(ARGV[i])
   if value then
     local keep = ttl
@@ -15,9 +16,10 @@ for i = 6, #ARGV do
       redis.call('DEL', copy)
     end
     if refused then
-      -- A state that the sink has taken settles what was refused before.
+      -- A state that the sink has taken settles what was refused, or left out, before.
       redis.call('HDEL', KEYS[3], ARGV[i])
       redis.call('HDEL', KEYS[4], ARGV[i])
+      redis.call('HDEL', KEYS[5], ARGV[i])
     end
   end
 end

@@ -1,11 +1,12 @@
--- Where ids of a partition stand, at one instant. KEYS: open, flushing, attempts, dead, meta. ARGV: the ids. Returns the open
--- epoch, the last flushed one, and for each id a sum: 1 in open, 2 in flushing, 4 refused when it was settled last, 8 dead.
+-- Where ids of a partition stand, at one instant. KEYS: open, flushing, attempts, dead, stale, meta. ARGV: the ids. Returns
+-- the open epoch, the last flushed one, and for each id a sum: 1 in open, 2 in flushing, 4 refused when it was settled last,
+-- 8 dead, 16 left out when it was settled last, because the sink had a newer version.
 local replies = {
-  tonumber(redis.call('HGET', KEYS[5], 'open') or '1'), tonumber(redis.call('HGET', KEYS[5], 'flushed') or '0'),
+  tonumber(redis.call('HGET', KEYS[6], 'open') or '1'), tonumber(redis.call('HGET', KEYS[6], 'flushed') or '0'),
 }
 for i, id in ipairs(ARGV) do
   local sum, bit = 0, 1
-  for k = 1, 4 do
+  for k = 1, 5 do
     sum = sum + bit * redis.call('HEXISTS', KEYS[k], id)
     bit = bit * 2
   end
