@@ -64,13 +64,13 @@ impl<E: Entity> Lane<E> {
         let mut flushed = Flushed::nothing(batch.len());
         let mut panicked = Vec::new();
         let mut doubtful = false;
-        // First in, first out: between two parts that fail others land, and show that the sink is well.
         let mut batches = VecDeque::from([batch]);
+        let mut splitting = false;
         while let Some(batch) = batches.pop_front() {
             if batch.is_empty() {
                 continue;
             }
-            match self.settle_batch(&batch, epochs, &mut doubtful).await? {
+            match self.settle_batch(&batch, epochs, &mut doubtful, splitting).await? {
                 Settled::Written(report) => {
                     if let Some((_, error)) =
                         report.rejected.iter().find(|(_, error)| error.kind() == ErrorKind::Fenced)
@@ -92,12 +92,15 @@ impl<E: Entity> Lane<E> {
                     Ok(parts) => {
                         let records = parts.iter().map(Batch::len).sum();
                         events::isolating(&self.scope, records, &error);
-                        batches.extend(parts);
+                        queue::<E>(&mut batches, parts);
                     }
                 },
                 Settled::Panics => match parts(batch, ties) {
                     Err(batch) => panicked.extend(ids(&batch).next().cloned()),
-                    Ok(parts) => batches.extend(parts),
+                    Ok(parts) => {
+                        splitting = true;
+                        queue::<E>(&mut batches, parts);
+                    }
                 },
             }
         }
@@ -113,8 +116,14 @@ impl<E: Entity> Lane<E> {
     }
 
     /// Writes a batch as often as it takes, while the partitions are this worker's. `doubtful`: a try failed, and may still
-    /// be under way in the sink.
-    async fn settle_batch(&self, batch: &Batch<E>, epochs: &[Epoch], doubtful: &mut bool) -> Result<Settled, GivenUp> {
+    /// be under way in the sink. `splitting`: it is a part of one that makes the sink panic.
+    async fn settle_batch(
+        &self,
+        batch: &Batch<E>,
+        epochs: &[Epoch],
+        doubtful: &mut bool,
+        splitting: bool,
+    ) -> Result<Settled, GivenUp> {
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let (mut failures, mut panics) = (0_u32, 0_u32);
         loop {
@@ -148,7 +157,8 @@ impl<E: Entity> Lane<E> {
                     panics += 1;
                     *doubtful = true;
                     events::write_panicked(&self.scope, batch.len(), panics);
-                    if isolates(panics) {
+                    // Of a part, one panic says on which side the record is.
+                    if isolates(panics) || (splitting && batch.len() > 1) {
                         // Whether the sink is well is for the parts to find out, not faster than for an outage.
                         admission.failed(ErrorKind::Unavailable, &self.options.retry, rand::random());
                         self.counters.failed.of(ErrorKind::Unavailable).add(1);
@@ -240,17 +250,28 @@ fn parts<E: Entity>(batch: Batch<E>, ties: &Ties) -> Result<[Batch<E>; 2], Batch
     }
 }
 
-/// Two batches of half the records each; a refused record is found in about log2(n) writes.
+/// Parts are tried one by one. The rows of an append-only entity keep their order: what comes later waits until what comes
+/// earlier is settled. Other records have none: first in, first out, so that between two parts that fail others land, and
+/// show that the sink is well.
+fn queue<E: Entity>(batches: &mut VecDeque<Batch<E>>, parts: [Batch<E>; 2]) {
+    if E::APPEND {
+        parts.into_iter().rev().for_each(|part| batches.push_front(part));
+    } else {
+        batches.extend(parts);
+    }
+}
+
+/// Two batches of half the records each, in order; a refused record is found in about log2(n) writes.
 fn halves<E: Entity>(batch: Batch<E>) -> [Batch<E>; 2] {
     let Batch { scope, fences, mut upserts, mut deletes, whole } = batch;
-    // Upserts and deletes apart first: the kinds rarely fail for the same reason.
-    let (more_upserts, more_deletes) = if upserts.is_empty() || deletes.is_empty() {
+    // Upserts and deletes apart first: the kinds rarely fail for the same reason. Deletes may make room for upserts.
+    let (later_upserts, later_deletes) = if upserts.is_empty() || deletes.is_empty() {
         (upserts.split_off(upserts.len() / 2), deletes.split_off(deletes.len() / 2))
     } else {
-        (Vec::new(), std::mem::take(&mut deletes))
+        (std::mem::take(&mut upserts), Vec::new())
     };
     [
-        Batch { scope: scope.clone(), fences: fences.clone(), upserts: more_upserts, deletes: more_deletes, whole },
-        Batch { scope, fences, upserts, deletes, whole },
+        Batch { scope: scope.clone(), fences: fences.clone(), upserts, deletes, whole },
+        Batch { scope, fences, upserts: later_upserts, deletes: later_deletes, whole },
     ]
 }
