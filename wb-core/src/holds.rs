@@ -45,6 +45,7 @@ pub(crate) enum Known {
 }
 
 /// What a child had dirty at one moment.
+#[derive(Clone)]
 pub(crate) struct Wait {
     child: Arc<dyn Relative>,
     epochs: Vec<EpochOf>,
@@ -62,16 +63,17 @@ impl Wait {
     /// and came out of it again.
     async fn is_over(&mut self) -> Result<bool, BufferError> {
         if !self.epochs.is_empty() {
-            let before = std::mem::take(&mut self.epochs);
-            self.epochs = self.child.unflushed(before.clone()).await?;
+            let left = self.child.unflushed(self.epochs.clone()).await?;
             if self.child.holds_deletes() {
-                let ended = before.iter().filter(|epoch| !self.epochs.contains(epoch));
+                let ended = self.epochs.iter().filter(|epoch| !left.contains(epoch));
                 let ended: Vec<u16> = ended.map(|(partition, _)| *partition).collect();
                 self.held.extend(self.child.held(&ended).await?);
             }
+            // Only now: a look that fails half-way leaves everything waited for.
+            self.epochs = left;
         }
         if !self.held.is_empty() {
-            self.held = self.child.still_held(std::mem::take(&mut self.held)).await?;
+            self.held = self.child.still_held(self.held.clone()).await?;
         }
         Ok(self.epochs.is_empty() && self.held.is_empty())
     }
@@ -90,31 +92,30 @@ impl Holds {
         self.book().by_id.is_empty()
     }
 
-    /// A flush cycle begins: looks what is not waited for any more.
+    /// A flush cycle begins: looks what is not waited for any more. The book is changed only by what was seen: a look that
+    /// fails, or is given up half-way, tells nothing, and is repeated with the next cycle.
     pub(crate) async fn begin(&self) -> Result<(), BufferError> {
-        let waits = {
+        let numbers: Vec<u64> = {
             let mut book = self.book();
             book.round += 1;
-            std::mem::take(&mut book.waits)
+            book.waits.keys().copied().collect()
         };
-        let mut left = BTreeMap::new();
-        let mut failed = Ok(());
-        for (number, mut waits) in waits {
+        for number in numbers {
+            let Some(waits) = self.book().waits.get(&number).cloned() else { continue };
             let mut still = Vec::new();
-            while let Some(mut wait) = waits.pop() {
-                // A look that failed tells nothing: it is repeated with the next cycle.
-                let over = if failed.is_ok() { wait.is_over().await } else { Ok(false) };
-                if !matches!(over, Ok(true)) {
+            for mut wait in waits {
+                if !wait.is_over().await? {
                     still.push(wait);
                 }
-                failed = failed.and(over.map(drop));
             }
-            if !still.is_empty() {
-                left.insert(number, still);
+            let mut book = self.book();
+            if still.is_empty() {
+                book.waits.remove(&number);
+            } else {
+                book.waits.insert(number, still);
             }
         }
-        self.book().waits = left;
-        failed
+        Ok(())
     }
 
     /// A flush cycle has settled everything that was dirty: what it has not seen is held no more.
@@ -162,6 +163,111 @@ impl Holds {
             ids.for_each(|id| {
                 book.by_id.remove(&key(id));
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::buffer::{Attempts, BufferErrorKind};
+
+    /// A child with one dirty epoch, out of which a delete of its own comes that is held.
+    #[derive(Default)]
+    struct Child {
+        flushed: AtomicBool,
+        /// Calls before the one that fails; after it the buffer is well again.
+        good: AtomicU32,
+        fails: AtomicBool,
+        hangs: AtomicBool,
+    }
+
+    impl Child {
+        async fn pass(&self) -> Result<(), BufferError> {
+            if self.good.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                return Ok(());
+            }
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            match self.fails.swap(false, Ordering::SeqCst) {
+                true => Err(BufferError::new(BufferErrorKind::Unavailable, "for a moment")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Relative for Child {
+        fn nudge(&self) {}
+        fn child_flushed(&self) {}
+        fn cycles(&self) -> watch::Receiver<u64> {
+            watch::channel(0).1
+        }
+        fn holds_deletes(&self) -> bool {
+            true
+        }
+        async fn dirty_now(&self) -> Result<Vec<EpochOf>, BufferError> {
+            Ok(vec![(0, 1)])
+        }
+        async fn unflushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError> {
+            self.pass().await?;
+            Ok(Vec::from_iter(epochs.into_iter().filter(|_| !self.flushed.load(Ordering::SeqCst))))
+        }
+        async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {
+            self.pass().await?;
+            let id = Id::of(&7_u64).expect("a key");
+            Ok(partitions
+                .iter()
+                .map(|&partition| Held { partition, id: id.clone(), attempts: Attempts::held(1) })
+                .collect())
+        }
+        async fn still_held(&self, held: Vec<Held>) -> Result<Vec<Held>, BufferError> {
+            self.pass().await?;
+            Ok(held)
+        }
+    }
+
+    async fn waiting(child: &Arc<Child>) -> (Holds, Id) {
+        let (holds, id) = (Holds::default(), Id::of(&1_u64).expect("a key"));
+        let wait = Wait::on(child.clone()).await.expect("it answers").expect("it is dirty");
+        let number = holds.wait_for(vec![wait]);
+        holds.add(&id, number, 1);
+        (holds, id)
+    }
+
+    #[tokio::test]
+    async fn a_look_that_fails_releases_no_delete() {
+        for good in 0..3 {
+            let child = Arc::new(Child::default());
+            let (holds, id) = waiting(&child).await;
+            child.flushed.store(good > 0, Ordering::SeqCst);
+            child.good.store(good, Ordering::SeqCst);
+            child.fails.store(true, Ordering::SeqCst);
+            assert!(holds.begin().await.is_err(), "after {good} answers");
+            assert_eq!(holds.ask(&id), Known::Waits { first_ms: 1 }, "after {good} answers");
+            child.flushed.store(true, Ordering::SeqCst);
+            holds.begin().await.expect("the buffer is well again");
+            assert_eq!(holds.ask(&id), Known::Waits { first_ms: 1 }, "the child holds a delete of its own");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_is_given_up_releases_no_delete() {
+        for good in 0..3 {
+            let child = Arc::new(Child::default());
+            let (holds, id) = waiting(&child).await;
+            child.flushed.store(true, Ordering::SeqCst);
+            child.good.store(good, Ordering::SeqCst);
+            child.hangs.store(true, Ordering::SeqCst);
+            assert!(tokio::time::timeout(Duration::from_secs(1), holds.begin()).await.is_err(), "it hangs");
+            assert_eq!(holds.ask(&id), Known::Waits { first_ms: 1 }, "after {good} answers");
         }
     }
 }

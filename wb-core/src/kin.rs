@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use tokio::sync::watch;
 
-use crate::buffer::{BufferError, BufferErrorKind, Held};
+use crate::buffer::{BufferError, Held};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::ConfigError;
@@ -108,10 +108,8 @@ impl<E: Entity> Relative for Lane<E> {
     }
 
     async fn unflushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError> {
-        match self.not_flushed(epochs).await {
-            Err(error) if error.kind() == BufferErrorKind::Lost => Ok(Vec::new()),
-            result => result,
-        }
+        // One that is lost says nothing of the others.
+        Ok(self.stand_of(epochs).await?.0)
     }
 
     async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {

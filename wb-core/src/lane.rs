@@ -119,18 +119,21 @@ impl<E: Entity> Lane<E> {
     /// # Errors
     /// [`BufferErrorKind::Lost`] when one of them is gone.
     pub(crate) async fn not_flushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError> {
+        let (waiting, gone) = self.stand_of(epochs).await?;
+        if gone.is_empty() { Ok(waiting) } else { Err(lost()) }
+    }
+
+    /// Which of these epochs are not flushed yet, and which are gone without having been.
+    pub(crate) async fn stand_of(&self, epochs: Vec<EpochOf>) -> Result<(Vec<EpochOf>, Vec<EpochOf>), BufferError> {
         let looks = try_join_all(epochs.into_iter().map(|(partition, epoch)| async move {
             let status = self.space.status(partition).await?;
-            if status.flushed_epoch >= epoch {
-                return Ok(None);
-            }
-            if status.open_epoch < epoch || status.dirty() == 0 {
-                // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
-                return Err(lost());
-            }
-            Ok(Some((partition, epoch)))
+            // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
+            let gone = status.open_epoch < epoch || status.dirty() == 0;
+            Ok::<_, BufferError>((status.flushed_epoch < epoch).then_some(((partition, epoch), gone)))
         }));
-        Ok(looks.await?.into_iter().flatten().collect())
+        let (gone, waiting): (Vec<_>, Vec<_>) = looks.await?.into_iter().flatten().partition(|(_, gone)| *gone);
+        let epochs = |looks: Vec<(EpochOf, bool)>| looks.into_iter().map(|(epoch, _)| epoch).collect();
+        Ok((epochs(waiting), epochs(gone)))
     }
 
     /// Waits until everything is in the sink (or refused by it) that these partitions held when this was called.
