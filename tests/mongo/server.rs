@@ -192,7 +192,9 @@ pub(crate) async fn opened<E: MongoEntity>(database: &Database) -> MongoSink {
 }
 
 pub(crate) async fn open<E: MongoEntity>(sink: &MongoSink) -> Result<(), write_behind::SinkError> {
-    write_behind::Sink::<E>::open(sink, &Scope::new("test", E::NAME, 16)).await
+    let scope = Scope::new("test", E::NAME, 16);
+    write_behind::Sink::<E>::open(sink, &scope).await?;
+    write_behind::Sink::<E>::prepare(sink, &scope).await
 }
 
 /// A batch of upserts and deletes.

@@ -188,6 +188,10 @@ impl Sink<Account> for Gated {
         self.sink.open(scope).await
     }
 
+    async fn prepare(&self, scope: &Scope) -> Result<(), SinkError> {
+        self.sink.prepare(scope).await
+    }
+
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
         self.sink.fence(scope, partition).await
     }

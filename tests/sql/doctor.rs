@@ -55,6 +55,7 @@ async fn a_mapping_is_compared_with_its_table(database: Database) {
 async fn a_table_that_fits_has_no_finding(sink: &SqlSink) {
     create::<Patient>(sink).await;
     Sink::<Patient>::open(sink, &scope::<Patient>()).await.unwrap();
+    Sink::<Patient>::prepare(sink, &scope::<Patient>()).await.unwrap();
     let found = Sink::<Patient>::examine(sink, &scope::<Patient>()).await.unwrap();
     assert!(found.is_empty(), "{}", texts(&found));
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
 use write_behind::testing::{Specimen, fences};
 use write_behind::{
-    Batch, Delete, Engine, Entity, EntityOptions, ErrorKind, Fence, Id, MemoryBuffer, Report, Scope, Sink, SinkError,
-    SqlSink, Upsert,
+    Batch, Delete, Engine, Entity, EntityOptions, ErrorKind, Fence, Id, MemoryBuffer, Report, Scope, Severity, Sink,
+    SinkError, SqlSink, Upsert,
 };
 
 use crate::databases::Database;
@@ -288,7 +288,7 @@ async fn engines_that_start_together_make_one_table(database: Database) {
         apart.db().execute_unprepared("DROP TABLE IF EXISTS wb_fence").await.unwrap();
         let opens = (0..4).map(|_| {
             let sink = another(&apart);
-            tokio::spawn(async move { Sink::<Guarded>::open(&sink, &scope::<Guarded>()).await })
+            tokio::spawn(async move { Sink::<Guarded>::prepare(&sink, &scope::<Guarded>()).await })
         });
         for open in futures::future::join_all(opens).await {
             if let Err(error) = open.unwrap() {
@@ -297,6 +297,24 @@ async fn engines_that_start_together_make_one_table(database: Database) {
         }
         fence::<Guarded>(&apart, 0).await;
     }
+}
+
+/// Who only looks makes no table; who starts does.
+async fn a_doctor_makes_no_table_of_fences(database: Database) {
+    let sink = on_its_own(&database.sink, "wb_fence_asked").await;
+    create::<Guarded>(&sink).await;
+    sink.db().execute_unprepared("DROP TABLE IF EXISTS wb_fence").await.unwrap();
+    let builder = || Engine::builder(MemoryBuffer::new()).entity::<Guarded>(sink.clone(), EntityOptions::new());
+    for _ in 0..2 {
+        let findings = builder().doctor().await;
+        let about: Vec<_> = findings.iter().filter(|found| found.code == "fence-table").collect();
+        assert!(matches!(about[..], [found] if found.severity == Severity::Note), "{findings:?}");
+        assert!(sink.db().execute_unprepared("SELECT * FROM wb_fence").await.is_err(), "it is there");
+    }
+    builder().start().await.unwrap().shutdown(Duration::from_secs(5)).await.unwrap();
+    sink.db().execute_unprepared("SELECT * FROM wb_fence").await.unwrap();
+    let findings = builder().doctor().await;
+    assert!(findings.iter().all(|found| found.code != "fence-table"), "{findings:?}");
 }
 
 /// A sink on a database of its own, where the table of fences may be dropped.
@@ -332,7 +350,7 @@ async fn who_may_not_create_the_table_is_told_what_to_run() {
     }
     let url = std::env::var("WB_POSTGRES_URL").unwrap().replace("postgres@", "wb_bound@");
     let sink = SqlSink::connect(&url).await.unwrap();
-    let error = Sink::<Bound>::open(&sink, &scope::<Bound>()).await.unwrap_err();
+    let error = Sink::<Bound>::prepare(&sink, &scope::<Bound>()).await.unwrap_err();
     let create = write_behind::sql::fence_table_sql(DbBackend::Postgres);
     assert_eq!(error.kind(), ErrorKind::Misconfigured, "{}", error.chain());
     assert!(error.to_string().contains(&create), "{}", error.chain());
@@ -360,4 +378,5 @@ on_every_database!(
     p3_a_table_of_fences_that_is_dropped_comes_back,
     an_engine_goes_on_when_its_table_of_fences_is_dropped,
     engines_that_start_together_make_one_table,
+    a_doctor_makes_no_table_of_fences,
 );

@@ -176,7 +176,7 @@ async fn a_new_topology_is_told() {
     let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::new());
     let (_engine, mut events) = start(&buffer, &sink).await;
     let other = Registration::new(Arc::new(Scope::new("wb", Player::NAME, 4)), Player::FORMAT);
-    buffer.space(other).await.unwrap();
+    buffer.agree(&[other]).await.unwrap();
     let reason = hear!(events, Event::TopologyShut { entity: Player::NAME, reason, .. } => reason);
     assert!(reason.contains("partitions=4"), "{reason}");
 }

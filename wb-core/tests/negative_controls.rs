@@ -22,6 +22,10 @@ impl Buffer for Without {
         self.0.space(registration).await
     }
 
+    async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {
+        self.0.agree(registrations).await
+    }
+
     async fn close(&self) {
         self.0.close().await;
     }

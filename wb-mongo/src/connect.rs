@@ -63,13 +63,17 @@ pub(crate) async fn client(url: &str) -> Result<Client, SinkError> {
     Client::with_options(options).map_err(|error| failed(&error))
 }
 
-/// Checks the write concern, asks the server what it is, and creates the collection, and the one of the fences, where
-/// they are missing.
-pub(crate) async fn open(sink: &MongoSink, collection: &str) -> Result<(), SinkError> {
+/// Checks the write concern, and asks the server what it is.
+pub(crate) async fn open(sink: &MongoSink) -> Result<(), SinkError> {
     if sink.write_concern().w == Some(Acknowledgment::Nodes(0)) {
         let text = "the write concern `w: 0` acknowledges nothing; give the database `w: \"majority\"`";
         return Err(SinkError::new(ErrorKind::Misconfigured, text));
     }
+    sink.deployment().await.map(drop)
+}
+
+/// Creates the collection, and the one of the fences, where they are missing.
+pub(crate) async fn prepare(sink: &MongoSink, collection: &str) -> Result<(), SinkError> {
     if sink.deployment().await?.transactions {
         create(sink, fence::COLLECTION).await?;
     }

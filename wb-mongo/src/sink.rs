@@ -195,7 +195,11 @@ impl MongoSink {
 #[async_trait]
 impl<E: MongoEntity> Sink<E> for MongoSink {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
-        connect::open(self, E::COLLECTION).await
+        connect::open(self).await
+    }
+
+    async fn prepare(&self, _scope: &Scope) -> Result<(), SinkError> {
+        connect::prepare(self, E::COLLECTION).await
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

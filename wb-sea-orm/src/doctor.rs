@@ -26,6 +26,13 @@ pub(crate) async fn examine(pool: &Pool, entity: &'static str, table: &Table) ->
     }
     match fence::look(pool).await {
         Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::Misconfigured && !fence::is_there(pool).await? => {
+            let text = format!(
+                "does not exist; start makes it, and needs the right to: `{}`",
+                fence::fence_table_sql(pool.backend())
+            );
+            findings.push(Finding::note("fence-table", "table `wb_fence`", text));
+        }
         Err(error) if error.kind() == ErrorKind::Misconfigured => findings.push(Finding::fatal(
             "fence-table",
             "table `wb_fence`",

@@ -9,12 +9,14 @@ use wb_core::{ErrorKind, Fence, Scope, SinkError};
 use crate::classify::from_sea_orm;
 use crate::dialect::list;
 use crate::dialect::session::literal;
+use crate::entity::Table;
+use crate::live;
 use crate::tx::Pool;
 
 /// How often a fence is tried at once when transactions meet.
 const TRIES: usize = 3;
 
-/// The statement that creates the table of fences, for migrations. [`open`](wb_core::Sink::open) runs it too, unless
+/// The statement that creates the table of fences, for migrations. [`prepare`](wb_core::Sink::prepare) runs it too, unless
 /// the table is there.
 ///
 /// The table has one row for each partition that ever had an owner. Nothing may be deleted from it while a worker
@@ -70,6 +72,11 @@ pub(crate) async fn look(pool: &Pool) -> Result<(), SinkError> {
     let partition = partition(pool.backend());
     let text = format!("SELECT namespace, entity, {partition}, generation FROM wb_fence WHERE 1 = 0");
     pool.run("looking at the table of fences", text).await
+}
+
+/// Whether there is such a table, for all that this user is told.
+pub(crate) async fn is_there(pool: &Pool) -> Result<bool, SinkError> {
+    Ok(live::look(pool, &Table::new(None, "wb_fence", Vec::new())).await?.is_some())
 }
 
 /// Issues the next generation of a partition. Waits for every transaction that has checked the current one.

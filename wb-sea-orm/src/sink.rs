@@ -102,6 +102,15 @@ impl SqlSink {
         }
     }
 
+    /// What is done at start takes no longer than connecting may.
+    async fn in_time(&self, work: impl Future<Output = Result<(), SinkError>>) -> Result<(), SinkError> {
+        let timeout = self.shared.options.connect_timeout;
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            let text = format!("the database did not answer within {timeout:?}");
+            Err(SinkError::new(ErrorKind::Unavailable, text))
+        })
+    }
+
     /// The plan of an entity, if its table was looked at already.
     fn known<E: SqlEntity>(&self) -> Option<Arc<Plan>> {
         let plans = self.shared.plans.read().unwrap_or_else(PoisonError::into_inner);
@@ -136,15 +145,11 @@ impl SqlSink {
 impl<E: SqlEntity> Sink<E> for SqlSink {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
         let pool = self.pool()?;
-        let check = async {
-            self.study::<E>(&pool).await?;
-            fence::prepare(&pool).await
-        };
-        let timeout = self.shared.options.connect_timeout;
-        tokio::time::timeout(timeout, check).await.unwrap_or_else(|_| {
-            let text = format!("the database did not answer within {timeout:?}");
-            Err(SinkError::new(ErrorKind::Unavailable, text))
-        })
+        self.in_time(async { self.study::<E>(&pool).await.map(drop) }).await
+    }
+
+    async fn prepare(&self, _scope: &Scope) -> Result<(), SinkError> {
+        self.in_time(fence::prepare(&self.pool()?)).await
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

@@ -9,3 +9,4 @@ mod lineage;
 mod player;
 mod seams;
 mod stamp;
+mod start;

@@ -81,6 +81,10 @@ impl Sink<Player> for Slow {
         self.sink.open(scope).await
     }
 
+    async fn prepare(&self, scope: &Scope) -> Result<(), SinkError> {
+        self.sink.prepare(scope).await
+    }
+
     async fn write(&self, batch: &Batch<Player>) -> Result<Report, SinkError> {
         self.sink.write(batch).await
     }

@@ -42,11 +42,21 @@ use crate::doctor::Finding;
 /// A place where records wait.
 #[async_trait]
 pub trait Buffer: Send + Sync + 'static {
-    /// Opens an entity's share of the buffer, and fixes its topology (partitions, format) while anything is dirty.
+    /// Opens an entity's share of the buffer. Only looks: nothing of the buffer changes, so that whoever opens it may still
+    /// fail, or never run at all. What is written needs an agreement first ([`agree`](Buffer::agree)).
     ///
     /// # Errors
-    /// [`BufferErrorKind::Topology`] when the buffer holds dirty records of another topology; the error names both.
+    /// [`BufferErrorKind::Topology`] when an agreement would be refused now, because the buffer holds dirty records of
+    /// another topology; the error names both.
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError>;
+
+    /// Fixes the topology (partitions, format) of all these entities, in one step: of all of them, or of none. Called once,
+    /// at start, when everything else that can fail has passed; before [`Space::start`].
+    ///
+    /// # Errors
+    /// [`BufferErrorKind::Topology`] when the buffer holds dirty records of another topology; the error names both, and
+    /// nothing has changed.
+    async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError>;
 
     /// Ends the tasks of the buffer and waits for them; called once, at the end of shutdown. Writes that are on their
     /// way are finished first, later ones fail.

@@ -21,6 +21,11 @@ use crate::record::{Record, Write};
 /// - What is dirty (in `open` or `flushing`) has no TTL and is never evicted.
 #[async_trait]
 pub trait Space: Send + Sync + 'static {
+    /// Begins to watch over the data, and to listen, for an engine that runs; after [`agree`](super::Buffer::agree), once.
+    async fn start(&self) -> Result<(), BufferError> {
+        Ok(())
+    }
+
     /// Makes these writes the latest state of their keys, in this order. All are acknowledged, or an error says that
     /// some may not be; repeating is safe.
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError>;

@@ -116,7 +116,8 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// [`StartError`]: senseless settings, an unreachable sink, a topology that disagrees with what the buffer
-    /// holds. Nothing runs then.
+    /// holds. Nothing runs then, and nothing has changed that other engines can see: topology, shapes and leases are as
+    /// they were.
     pub async fn start(self) -> Result<Engine, StartError> {
         self.check()?;
         let stage = Arc::new(Stage::default());
@@ -126,7 +127,6 @@ impl EngineBuilder {
             owner: Uuid::new_v4().to_string(),
             lease: self.lease,
             flushes: self.role.flushes(),
-            runs: true,
             listeners: Listeners::of(&stage),
             hooks: self.hooks,
         };
@@ -137,14 +137,25 @@ impl EngineBuilder {
             return Err(StartError::Unfit { findings });
         }
         findings.extend(kin::absent(&family(&self.entities)));
-        let mut opened = Vec::with_capacity(self.entities.len());
+        let mut examined = Vec::with_capacity(self.entities.len());
         for entity in self.entities {
-            let (lane, found) = entity.open(&context).await?;
-            opened.push(lane);
+            let (entity, found) = entity.examine(&context).await?;
+            examined.push(entity);
             findings.extend(found);
         }
         if doctor::fatal(&findings).is_some() {
             return Err(StartError::Unfit { findings });
+        }
+        // Until here nothing has changed that anybody else can see, and what is wrong has been found. First the sinks are
+        // made ready, which may still fail and harms nobody; then the buffer agrees on all entities at once, or refuses all.
+        for entity in &examined {
+            entity.prepare().await?;
+        }
+        let registrations: Vec<_> = examined.iter().map(|entity| entity.registration().clone()).collect();
+        self.buffer.agree(&registrations).await.map_err(unreachable)?;
+        let mut opened = Vec::with_capacity(examined.len());
+        for entity in examined {
+            opened.push(entity.open(&context).await?);
         }
         findings.iter().for_each(events::found);
         let members: Vec<_> = opened.iter().map(|lane| lane.member()).collect();
@@ -171,8 +182,9 @@ impl EngineBuilder {
         Ok(engine)
     }
 
-    /// Looks at the buffer and every sink as [`start`](Self::start) does, starts nothing, and says everything that it
-    /// finds; what `start` would fail with is a fatal finding.
+    /// Looks at the buffer and every sink as [`start`](Self::start) does, and says everything that it finds; what `start`
+    /// would fail with is a fatal finding. Starts nothing and changes nothing, neither in the buffer nor in a sink, so it
+    /// can be asked beside engines that run.
     pub async fn doctor(self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let failed = |error: &StartError| Finding::fatal("start", "engine", crate::error::chain(error));
@@ -190,12 +202,11 @@ impl EngineBuilder {
             owner: Uuid::new_v4().to_string(),
             lease: self.lease,
             flushes: false,
-            runs: false,
             listeners: Listeners::default(),
             hooks: self.hooks,
         };
         for entity in self.entities {
-            match entity.open(&context).await {
+            match entity.examine(&context).await {
                 Ok((_, found)) => findings.extend(found),
                 Err(error) => findings.push(failed(&error)),
             }

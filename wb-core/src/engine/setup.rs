@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, Ear, Registration};
+use crate::buffer::{Buffer, Ear, Registration, Space};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
 use crate::doctor::Finding;
@@ -41,8 +41,6 @@ pub(super) struct Context {
     pub(super) owner: String,
     pub(super) lease: Duration,
     pub(super) flushes: bool,
-    /// The engine is to run; else it only looks.
-    pub(super) runs: bool,
     pub(super) listeners: Listeners,
     pub(super) hooks: Hooks,
 }
@@ -55,7 +53,20 @@ pub(super) trait Setup: Send {
     fn parents(&self) -> &'static [&'static str];
     fn ty(&self) -> TypeId;
     fn check(&self) -> Result<(), ConfigError>;
-    async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError>;
+    /// Looks at its share of the buffer and at its sink. Changes neither: whatever is found, whatever fails, nothing of it
+    /// is seen by anybody.
+    async fn examine(self: Box<Self>, context: &Context) -> Result<(Box<dyn Examined>, Vec<Finding>), StartError>;
+}
+
+/// An entity that can run, for all that looking can tell.
+#[async_trait]
+pub(super) trait Examined: Send + Sync {
+    /// What the buffer is to agree on.
+    fn registration(&self) -> &Registration;
+    /// Makes what the sink needs.
+    async fn prepare(&self) -> Result<(), StartError>;
+    /// Opens it, when the buffer has agreed. Its shape is known before anything can be written.
+    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError>;
 }
 
 /// An entity that is ready to run.
@@ -98,7 +109,7 @@ impl<T: Entity> Setup for Described<T> {
         self.options.check(T::NAME)
     }
 
-    async fn open(self: Box<Self>, context: &Context) -> Result<(Box<dyn Opened>, Vec<Finding>), StartError> {
+    async fn examine(self: Box<Self>, context: &Context) -> Result<(Box<dyn Examined>, Vec<Finding>), StartError> {
         let Self { sink, options } = *self;
         let scope = Scope::new(context.namespace.clone(), T::NAME, options.partitions);
         let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
@@ -108,7 +119,7 @@ impl<T: Entity> Setup for Described<T> {
         let registration = Registration {
             scope: scope.clone(),
             format: T::FORMAT,
-            pressure: pressure.clone(),
+            pressure,
             max_dirty: options.max_dirty.map(|limit| limit.keys),
             ear,
             transactions: options.transactions,
@@ -116,7 +127,8 @@ impl<T: Entity> Setup for Described<T> {
             sabotage: options.sabotage,
         };
         let entity = T::NAME;
-        let space = context.buffer.space(registration).await.map_err(|source| StartError::Buffer { entity, source })?;
+        let space =
+            context.buffer.space(registration.clone()).await.map_err(|source| StartError::Buffer { entity, source })?;
         sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
         let whole = sink.writes_whole().await.map_err(|source| StartError::Sink { entity, source })?;
         if options.transactions && !whole {
@@ -124,11 +136,38 @@ impl<T: Entity> Setup for Described<T> {
             return Err(ConfigError::Option { entity, what }.into());
         }
         let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        Ok((Box::new(Looked { sink, options, registration, near, space, whole }), findings))
+    }
+}
+
+/// What was made to look at an entity, and goes on when it runs.
+struct Looked<T: Entity> {
+    sink: Arc<dyn Sink<T>>,
+    options: EntityOptions,
+    registration: Registration,
+    near: Near<T>,
+    space: Arc<dyn Space>,
+    whole: bool,
+}
+
+#[async_trait]
+impl<T: Entity> Examined for Looked<T> {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    async fn prepare(&self) -> Result<(), StartError> {
+        let prepared = self.sink.prepare(&self.registration.scope).await;
+        prepared.map_err(|source| StartError::Sink { entity: T::NAME, source })
+    }
+
+    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError> {
+        let Self { sink, options, registration, near, space, whole } = *self;
+        let Registration { scope, pressure, .. } = registration;
+        let failed = |source| StartError::Buffer { entity: T::NAME, source };
+        space.start().await.map_err(failed)?;
         let shapes = Shapes::new(T::fields());
-        if context.runs {
-            // Before anything can be written.
-            shapes.look(&*space).await.map_err(|source| StartError::Buffer { entity, source })?;
-        }
+        shapes.look(&*space).await.map_err(failed)?;
         let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
         if !context.flushes {
             leases.never();
@@ -161,7 +200,7 @@ impl<T: Entity> Setup for Described<T> {
         // What was lost before this engine is told before it takes its first write. Where the buffer does not answer, the
         // watch asks again.
         let _ = lineage::look(&lane).await;
-        Ok((Box::new(Arc::new(lane)), findings))
+        Ok(Box::new(Arc::new(lane)))
     }
 }
 

@@ -32,11 +32,21 @@ use crate::key::Id;
 /// - Calls may run concurrently, with disjoint keys.
 #[async_trait]
 pub trait Sink<E: Entity>: Send + Sync + 'static {
-    /// Checks that the database can be reached.
+    /// Checks that the database can be reached, and looks at it. Changes nothing: the engine may not start at all.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when it cannot; [`ErrorKind::Misconfigured`] when it can never work like this.
     async fn open(&self, scope: &Scope) -> Result<(), SinkError>;
+
+    /// Makes in the database what the sink itself needs, where it is missing (a table of fences, say); called once, after
+    /// [`open`](Sink::open) and [`examine`](Sink::examine), when the engine starts.
+    ///
+    /// # Errors
+    /// As for [`open`](Sink::open).
+    async fn prepare(&self, scope: &Scope) -> Result<(), SinkError> {
+        let _ = scope;
+        Ok(())
+    }
 
     /// Fences a partition off from all earlier owners; called when a worker takes the partition, before it claims.
     /// `None` when this sink does not fence.
@@ -96,6 +106,10 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
 impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
     async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
         (**self).open(scope).await
+    }
+
+    async fn prepare(&self, scope: &Scope) -> Result<(), SinkError> {
+        (**self).prepare(scope).await
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

@@ -25,6 +25,7 @@ pub async fn run_fence_suite<E: Specimen>(sink: &(impl Sink<E> + ?Sized), other:
     for result in [sink.open(&scope::<E>()).await, other.open(&scope::<E>()).await] {
         done::<E, _>("opens", result);
     }
+    done::<E, _>("prepares", sink.prepare(&scope::<E>()).await);
     generations_grow(sink, other).await;
     a_stale_batch_writes_nothing(sink, other).await;
     one_stale_partition_is_enough(sink, other).await;

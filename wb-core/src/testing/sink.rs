@@ -46,6 +46,8 @@ pub async fn all<E: Specimen>(sink: &(impl Sink<E> + ?Sized)) {
 /// When it does not.
 pub async fn opens<E: Specimen>(sink: &(impl Sink<E> + ?Sized)) {
     done::<E, _>("opens", sink.open(&scope::<E>()).await);
+    done::<E, _>("prepares", sink.prepare(&scope::<E>()).await);
+    done::<E, _>("prepares again", sink.prepare(&scope::<E>()).await);
 }
 
 /// What was written is loaded, equal.

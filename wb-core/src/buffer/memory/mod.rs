@@ -43,15 +43,48 @@ type Shelves = Arc<Mutex<HashMap<(String, &'static str), Shelf>>>;
 /// Workers that are alive, and until when; `None`: for longer than the clock can say.
 type Workers = Arc<Mutex<BTreeMap<String, Option<Instant>>>>;
 
-#[derive(Debug)]
+/// What is kept of an entity.
+#[derive(Debug, Default)]
 struct Shelf {
-    topology: Topology,
-    partitions: Arc<Vec<Mutex<Partition>>>,
+    /// What was agreed on.
+    topology: Option<Topology>,
+    /// Partitions by topology: as in Redis, each has places of its own.
+    layouts: Vec<(Topology, Partitions)>,
     workers: Workers,
     door: Arc<Mutex<()>>,
     shapes: Arc<Mutex<Vec<SeenShape>>>,
     ears: Ears,
     ids: Counter,
+}
+
+type Partitions = Arc<Vec<Mutex<Partition>>>;
+
+impl Shelf {
+    /// The partitions of this topology, if it was ever asked for.
+    fn layout(&self, topology: &Topology) -> Option<&Partitions> {
+        self.layouts.iter().find(|(known, _)| known == topology).map(|(_, partitions)| partitions)
+    }
+
+    /// Refuses another topology than the one that was agreed on while anything is dirty.
+    fn check(&self, registration: &Registration) -> Result<(), BufferError> {
+        let asked = registration.topology();
+        let Some(stored) = self.topology.as_ref().filter(|stored| **stored != asked) else { return Ok(()) };
+        let partitions = self.layout(stored).map_or(&[][..], |partitions| partitions);
+        match partitions.iter().map(|p| partition::lock(p).status().dirty()).sum() {
+            0 => Ok(()),
+            dirty => Err(super::topology_mismatch(&registration.scope, &stored.to_string(), &asked, dirty)),
+        }
+    }
+
+    fn agree(&mut self, asked: Topology) {
+        if let Some(old) = self.topology.take_if(|stored| *stored != asked)
+            && let Some(partitions) = self.layout(&old)
+        {
+            // Clean copies of a layout that ends would be old if it came back later.
+            partitions.iter().for_each(|p| partition::lock(p).abandon());
+        }
+        self.topology = Some(asked);
+    }
 }
 
 /// The last id that was reserved.
@@ -79,7 +112,8 @@ impl MemoryBuffer {
     #[doc(hidden)]
     pub fn lose_closed_epochs(&self) {
         let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        for partition in shelves.values().flat_map(|shelf| shelf.partitions.iter()) {
+        let layouts = shelves.values().flat_map(|shelf| &shelf.layouts);
+        for partition in layouts.flat_map(|(_, partitions)| partitions.iter()) {
             partition::lock(partition).vanish();
         }
     }
@@ -91,33 +125,23 @@ impl Buffer for MemoryBuffer {
         let scope = &registration.scope;
         let asked = registration.topology();
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = |topology: Topology| {
-            let partitions = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage))).collect();
-            Shelf {
-                topology,
-                partitions: Arc::new(partitions),
-                workers: Workers::default(),
-                door: Arc::default(),
-                shapes: Arc::default(),
-                ears: Ears::default(),
-                ids: Counter::default(),
+        let shelf = shelves.entry((scope.namespace.clone(), scope.entity)).or_default();
+        shelf.check(&registration)?;
+        let partitions = match shelf.layout(&asked) {
+            Some(partitions) => partitions.clone(),
+            None => {
+                let cells = (0..scope.partitions).map(|_| Mutex::new(Partition::new(registration.sabotage)));
+                let partitions = Arc::new(cells.collect());
+                shelf.layouts.push((asked.clone(), Arc::clone(&partitions)));
+                partitions
             }
         };
-        let key = (scope.namespace.clone(), scope.entity);
-        let shelf = shelves.entry(key).or_insert_with(|| fresh(asked.clone()));
-        if shelf.topology != asked {
-            let dirty: u64 = shelf.partitions.iter().map(|p| partition::lock(p).status().dirty()).sum();
-            if dirty > 0 {
-                return Err(super::topology_mismatch(scope, &shelf.topology.to_string(), &asked, dirty));
-            }
-            *shelf = Shelf { ids: shelf.ids.clone(), ..fresh(asked) };
-        }
         Ok(Arc::new(MemorySpace {
-            partitions: shelf.partitions.clone(),
+            partitions,
             workers: shelf.workers.clone(),
             shelves: self.shelves.clone(),
             scope: scope.clone(),
-            topology: shelf.topology.clone(),
+            topology: asked,
             pressure: registration.pressure.clone(),
             closed: self.closed.clone(),
             limit: registration.max_dirty,
@@ -127,6 +151,20 @@ impl Buffer for MemoryBuffer {
             ears: shelf.ears.clone(),
             ids: shelf.ids.clone(),
         }))
+    }
+
+    async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = |registration: &Registration| (registration.scope.namespace.clone(), registration.scope.entity);
+        for registration in registrations {
+            if let Some(shelf) = shelves.get(&key(registration)) {
+                shelf.check(registration)?;
+            }
+        }
+        for registration in registrations {
+            shelves.entry(key(registration)).or_default().agree(registration.topology());
+        }
+        Ok(())
     }
 
     async fn close(&self) {

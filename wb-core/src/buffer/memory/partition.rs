@@ -73,6 +73,13 @@ impl Partition {
         Self { sabotage, ..Self::default() }
     }
 
+    /// The layout ends: nothing of it is dirty, and nobody works on it any more.
+    pub(super) fn abandon(&mut self) {
+        self.copies.clear();
+        self.attempts.clear();
+        self.lease = None;
+    }
+
     /// Returns whether the key became dirty.
     pub(super) fn put(&mut self, id: Id, record: Record) -> bool {
         if self.sabotage.lacks(Mechanism::ClosedEpochs) && self.flushing.replace(&id, &record) {

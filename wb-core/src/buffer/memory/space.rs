@@ -176,15 +176,13 @@ impl Space for MemorySpace {
     }
 
     async fn confirm(&self) -> Result<(), BufferError> {
-        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        match shelves.get(&(self.scope.namespace.clone(), self.scope.entity)) {
-            // The same partitions, not only as many: changed and changed back, they are other ones.
-            Some(shelf) if !Arc::ptr_eq(&shelf.partitions, &self.partitions) => {
-                Err(buffer::topology_changed(&self.scope, &shelf.topology.to_string(), &self.topology))
-            }
-            // Shelves are never taken away.
-            _ => Ok(()),
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelf = shelves.entry((self.scope.namespace.clone(), self.scope.entity)).or_default();
+        let stored = shelf.topology.get_or_insert_with(|| self.topology.clone());
+        if *stored == self.topology {
+            return Ok(());
         }
+        Err(buffer::topology_changed(&self.scope, &stored.to_string(), &self.topology))
     }
 
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {

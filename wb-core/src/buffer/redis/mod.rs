@@ -58,7 +58,7 @@ pub struct RedisBuffer {
     task: Mutex<Option<JoinHandle<()>>>,
     scripts: Arc<Scripts>,
     shelves: AtomicU32,
-    signals: Signals,
+    signals: Arc<Signals>,
 }
 
 impl fmt::Debug for RedisBuffer {
@@ -101,7 +101,7 @@ impl RedisBuffer {
             task: Mutex::new(Some(task)),
             scripts: Arc::new(Scripts::new()),
             shelves: AtomicU32::new(0),
-            signals: Signals::new(connect::client(url, &options)?, options.connect_timeout),
+            signals: Arc::new(Signals::new(connect::client(url, &options)?, options.connect_timeout)),
         })
     }
 }
@@ -109,7 +109,7 @@ impl RedisBuffer {
 #[async_trait]
 impl Buffer for RedisBuffer {
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
-        topology::register(&self.connection, &self.scripts, &registration).await?;
+        topology::look(&self.connection, &registration).await?;
         let topology = registration.topology();
         let scope = registration.scope.clone();
         let shelf = Shelf {
@@ -120,11 +120,7 @@ impl Buffer for RedisBuffer {
             limit: registration.max_dirty,
             append: registration.append,
         };
-        let watch = Watch::default();
-        watch.begin(&self.connection, &self.scripts, &scope, &shelf.keys(0)?.meta).await?;
-        if registration.ear.listens() {
-            self.signals.listen(Listener::new(&scope, &registration)).await;
-        }
+        let ear = registration.ear.listens().then(|| Listener::new(&scope, &registration));
         Ok(Arc::new(RedisSpace {
             shelf: Arc::new(shelf),
             committer: self.committer.clone(),
@@ -133,8 +129,14 @@ impl Buffer for RedisBuffer {
             sabotage: registration.sabotage,
             topology,
             scope,
-            watch,
+            watch: Watch::default(),
+            signals: self.signals.clone(),
+            ear: Mutex::new(ear),
         }))
+    }
+
+    async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {
+        topology::agree(&self.connection, &self.scripts, registrations).await
     }
 
     async fn examine(&self) -> Result<Vec<Finding>, BufferError> {

@@ -1,6 +1,6 @@
 //! The verbs on partitions in Redis.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use super::commit::{Committer, Shelf, Verb};
 use super::connect::Connection;
 use super::lineage::Watch;
 use super::scripts::{MAX_RECORDS, Scripts};
+use super::signals::{Listener, Signals};
 use super::transaction::rotation;
 use super::{held, keys, leases, letters, log, reads, signals, steps, swap, topology};
 use crate::buffer::{
@@ -33,6 +34,9 @@ pub(super) struct RedisSpace {
     pub(super) topology: Topology,
     pub(super) sabotage: Sabotage,
     pub(super) watch: Watch,
+    pub(super) signals: Arc<Signals>,
+    /// Who is to listen from the start on.
+    pub(super) ear: Mutex<Option<Listener>>,
 }
 
 impl RedisSpace {
@@ -153,6 +157,16 @@ fn read_pending(partitions: &[u16], found: &[i64]) -> Option<Pending> {
 
 #[async_trait]
 impl Space for RedisSpace {
+    async fn start(&self) -> Result<(), BufferError> {
+        let meta = &self.shelf.keys(0)?.meta;
+        self.watch.begin(&self.connection, &self.scripts, &self.scope, meta).await?;
+        let ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ear) = ear {
+            self.signals.listen(ear).await;
+        }
+        Ok(())
+    }
+
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
         if self.sabotage.lacks(Mechanism::ClosedEpochs) || self.sabotage.lacks(Mechanism::NoTtl) {
             return self.put_sabotaged(writes).await;

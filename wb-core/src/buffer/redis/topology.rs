@@ -13,49 +13,56 @@ use crate::sink::Scope;
 /// Partitions an entity can have; keeps a forged or foreign topology record from asking for a billion keys.
 const MAX_PARTITIONS: u16 = 4096;
 
-/// Agrees with Redis on the topology, or says who asks for what.
-pub(super) async fn register(
+/// Looks whether an agreement would be refused now; returns what is stored (`None`: nothing).
+pub(super) async fn look(connection: &Connection, registration: &Registration) -> Result<Option<String>, BufferError> {
+    let (scope, asked) = (&registration.scope, registration.topology());
+    let key = keys::topology(&scope.namespace);
+    let failed = |error| classify(&format!("cannot read the topology in `{key}`"), error);
+    let Some(stored) = stored(connection, scope).await.map_err(failed)? else { return Ok(None) };
+    if stored == asked.to_string() {
+        return Ok(Some(stored));
+    }
+    let known = Topology::parse(&stored).filter(|t| t.layout == LAYOUT && t.partitions <= MAX_PARTITIONS);
+    let Some(known) = known else {
+        return Err(BufferError::new(
+            BufferErrorKind::Topology,
+            format!(
+                "`{key}` says `{stored}` for entity `{}`, which this version does not know; it asks for `{asked}`",
+                scope.entity
+            ),
+        ));
+    };
+    let dirty = dirty(connection, &PartitionKeys::all(scope, known.partitions)).await.map_err(failed)?;
+    if dirty > 0 {
+        return Err(buffer::topology_mismatch(scope, &stored, &asked, dirty));
+    }
+    Ok(Some(stored))
+}
+
+/// Agrees with Redis on the topologies of all these entities, or says who asks for what.
+pub(super) async fn agree(
     connection: &Connection,
     scripts: &Scripts,
-    registration: &Registration,
+    registrations: &[Registration],
 ) -> Result<(), BufferError> {
-    let scope = &registration.scope;
-    let asked = registration.topology();
-    let key = keys::topology(&scope.namespace);
+    let Some(first) = registrations.first() else { return Ok(()) };
+    let key = keys::topology(&first.scope.namespace);
     let failed = |error| classify(&format!("cannot agree on the topology in `{key}`"), error);
-    let mut replaces = String::new();
     // Each round has seen what is stored; somebody else may change it between two of them.
     for _ in 0..3 {
-        let stored: String = scripts
-            .topology
-            .key(&key)
-            .arg(scope.entity)
-            .arg(asked.to_string())
-            .arg(&replaces)
-            .invoke_async(&mut connection.clone())
-            .await
-            .map_err(failed)?;
-        if stored == asked.to_string() {
+        let mut call = scripts.topology.key(&key);
+        for registration in registrations {
+            let (scope, asked) = (&registration.scope, registration.topology().to_string());
+            let stored = look(connection, registration).await?;
+            if stored.as_ref().is_some_and(|stored| *stored != asked) {
+                // Clean copies of a layout that ends would be old if it came back later.
+                forget(connection, scope, Copies::All).await.map_err(failed)?;
+            }
+            call.arg(scope.entity).arg(asked).arg(stored.unwrap_or_default());
+        }
+        if call.invoke_async(&mut connection.clone()).await.map_err(failed)? {
             return Ok(());
         }
-        let known = Topology::parse(&stored).filter(|t| t.layout == LAYOUT && t.partitions <= MAX_PARTITIONS);
-        let Some(known) = known else {
-            return Err(BufferError::new(
-                BufferErrorKind::Topology,
-                format!(
-                    "`{key}` says `{stored}` for entity `{}`, which this version does not know; it asks for `{asked}`",
-                    scope.entity
-                ),
-            ));
-        };
-        let partitions = PartitionKeys::all(scope, known.partitions);
-        let dirty = dirty(connection, &partitions).await.map_err(failed)?;
-        if dirty > 0 {
-            return Err(buffer::topology_mismatch(scope, &stored, &asked, dirty));
-        }
-        // Clean copies of a layout that ends would be old if it came back later.
-        forget(connection, scope, Copies::All).await.map_err(failed)?;
-        replaces = stored;
     }
     Err(BufferError::new(BufferErrorKind::Topology, format!("`{key}` changes while this program starts")))
 }
@@ -69,20 +76,27 @@ pub(super) async fn confirm(
     own: &Topology,
 ) -> Result<(), BufferError> {
     let key = keys::topology(&scope.namespace);
-    let mut command = redis::cmd("HGET");
-    command.arg(&key).arg(scope.entity);
     let failed = |error| classify(&format!("cannot read the topology in `{key}`"), error);
-    let stored: Option<String> = command.query_async(&mut connection.clone()).await.map_err(failed)?;
     let own_text = own.to_string();
-    let stored = match stored {
-        Some(stored) => stored,
-        None => {
-            let mut call = scripts.topology.key(&key);
-            call.arg(scope.entity).arg(&own_text).arg("");
-            call.invoke_async::<String>(&mut connection.clone()).await.map_err(failed)?
+    let mut found = stored(connection, scope).await.map_err(failed)?;
+    if found.is_none() {
+        let mut call = scripts.topology.key(&key);
+        call.arg(scope.entity).arg(&own_text).arg("");
+        if call.invoke_async(&mut connection.clone()).await.map_err(failed)? {
+            return Ok(());
         }
-    };
-    if stored == own_text { Ok(()) } else { Err(buffer::topology_changed(scope, &stored, own)) }
+        found = stored(connection, scope).await.map_err(failed)?;
+    }
+    match found {
+        Some(found) if found != own_text => Err(buffer::topology_changed(scope, &found, own)),
+        _ => Ok(()),
+    }
+}
+
+async fn stored(connection: &Connection, scope: &Scope) -> RedisResult<Option<String>> {
+    let mut command = redis::cmd("HGET");
+    command.arg(keys::topology(&scope.namespace)).arg(scope.entity);
+    command.query_async(&mut connection.clone()).await
 }
 
 async fn dirty(connection: &Connection, partitions: &[PartitionKeys]) -> RedisResult<u64> {

@@ -200,9 +200,17 @@ impl Bench {
     }
 
     async fn of(buffer: &(impl Buffer + ?Sized), check: &'static str, registration: Registration) -> Self {
-        match buffer.space(registration).await {
-            Ok(space) => Self { check, space },
+        let space = match buffer.space(registration.clone()).await {
+            Ok(space) => space,
             Err(error) => panic!("{check}: the space does not open: {error}"),
+        };
+        match buffer.agree(&[registration]).await {
+            Ok(()) => {}
+            Err(error) => panic!("{check}: the buffer does not agree: {error}"),
+        }
+        match space.start().await {
+            Ok(()) => Self { check, space },
+            Err(error) => panic!("{check}: the space does not start: {error}"),
         }
     }
 
