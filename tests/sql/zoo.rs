@@ -174,6 +174,7 @@ async fn a_model_is_stored_as_seaorm_stores_it(database: Database) {
     let sink = &database.sink;
     create::<animal::Model>(sink).await;
     Sink::<animal::Model>::open(sink, &scope::<animal::Model>()).await.unwrap();
+    Sink::<animal::Model>::prepare(sink, &scope::<animal::Model>()).await.unwrap();
     let found = Sink::<animal::Model>::examine(sink, &scope::<animal::Model>()).await.unwrap();
     assert!(found.is_empty(), "{found:?}");
     for (id, some) in [(1, true), (2, false)] {
