@@ -85,6 +85,7 @@ impl<T: AppendOnly> Appender<T> {
     pub async fn append_many<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Appended<T>, CacheError> {
         let writes = values.into_iter().map(|value| self.lane.upsert(value)).collect::<Result<Vec<_>, _>>()?;
         let places = writes.iter().map(|write| (write.partition, write.id.clone())).collect();
+        self.lane.begin_write();
         self.lane.put(writes).await?;
         Ok(Appended { lane: self.lane.clone(), places })
     }

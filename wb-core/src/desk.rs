@@ -195,9 +195,13 @@ async fn look<E: Entity>(lane: &Lane<E>) {
 
 async fn look_at<E: Entity>(lane: &Lane<E>, partition: u16, waiters: &[Waiter]) -> Result<Vec<Verdict>, BufferError> {
     let ids: Vec<Id> = waiters.iter().map(|waiter| waiter.id.clone()).collect();
-    let Look { open_epoch, flushed_epoch, sights } = lane.space.look(partition, &ids).await?;
-    let verdict = |(waiter, sight): (&Waiter, Sight)| judge(waiter.awaited, open_epoch, flushed_epoch, sight);
-    Ok(waiters.iter().zip(sights).map(verdict).collect())
+    let looks = lane.space.look(partition, &ids).await?;
+    // Each id by the epochs of the instant at which it was looked for.
+    let sights = looks.into_iter().flat_map(|Look { open_epoch, flushed_epoch, sights }| {
+        sights.into_iter().map(move |sight| (open_epoch, flushed_epoch, sight))
+    });
+    let judged = waiters.iter().zip(sights);
+    Ok(judged.map(|(waiter, (open, flushed, sight))| judge(waiter.awaited, open, flushed, sight)).collect())
 }
 
 impl<E: Entity> Lane<E> {

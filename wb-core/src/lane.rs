@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -68,6 +68,15 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) desk: Desk,
     /// Times the buffer was found to have lost data, or to be able to have.
     pub(crate) losses: AtomicU64,
+    /// Those of them of which the next flush need not tell: one has, or nothing of this process was at stake.
+    pub(crate) losses_told: AtomicU64,
+    /// Writes that were begun here, and how many of them were begun before a flush that came to its end.
+    pub(crate) writes_begun: AtomicU64,
+    pub(crate) writes_flushed: AtomicU64,
+    /// The highest id that this process has reserved; 0: none.
+    pub(crate) highest_id: AtomicI64,
+    /// Who looks whether the buffer has lost data.
+    pub(crate) lineage_turn: Semaphore,
     /// Whether the sink writes a batch whole or not at all.
     pub(crate) whole: bool,
     pub(crate) passage: Passage,
@@ -201,13 +210,21 @@ impl<E: Entity> Lane<E> {
 
     /// The barrier over all partitions, for who may wait longer than this engine lives.
     pub(crate) async fn flush_all(&self) -> Result<(), CacheError> {
-        let (all, losses) = (self.all_partitions(), self.losses.load(Ordering::Acquire));
+        let (all, told) = (self.all_partitions(), self.losses_told.load(Ordering::Acquire));
+        let writes = self.writes_begun.load(Ordering::Acquire);
         let barrier = async {
             self.barrier(&all).await?;
             // A buffer that lost data counts its epochs from anew, and may have come to the awaited one. Only a look that
             // comes after says that it has not.
             lineage::look(self).await?;
-            if self.losses.load(Ordering::Acquire) == losses { Ok(()) } else { Err(lost()) }
+            let losses = self.losses.load(Ordering::Acquire);
+            self.writes_flushed.fetch_max(writes, Ordering::AcqRel);
+            if losses == told {
+                return Ok(());
+            }
+            // What was acknowledged before the loss may never come to the sink: the flush after it is the one to say so.
+            self.losses_told.fetch_max(losses, Ordering::AcqRel);
+            Err(lost())
         };
         tokio::select! {
             biased;

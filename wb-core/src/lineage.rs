@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::buffer::{BufferError, Lineage};
+use crate::buffer::{BufferError, IdFloor, Lineage};
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::{Lane, Phase, stopped};
@@ -38,7 +38,12 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
 }
 
 /// One look: what it finds is told and counted. `false` where nothing can be lost but with the process.
+///
+/// One at a time: a look that another one has overtaken would find nothing new, before that one has counted what it found.
 pub(crate) async fn look<E: Entity>(lane: &Lane<E>) -> Result<bool, BufferError> {
+    // Never closed.
+    let _turn = lane.lineage_turn.acquire().await;
+    let losses = lane.losses.load(Ordering::Acquire);
     match lane.space.lineage().await? {
         Lineage::Unwatched => return Ok(false),
         Lineage::Unbroken => {}
@@ -53,6 +58,18 @@ pub(crate) async fn look<E: Entity>(lane: &Lane<E>) -> Result<bool, BufferError>
             events::buffer_lost_data(&lane.scope, since_ms, dropped);
             lane.counters.lineage_breaks.add(1);
         }
+    }
+    let lost = lane.losses.load(Ordering::Acquire);
+    if lane.writes_begun.load(Ordering::Acquire) == lane.writes_flushed.load(Ordering::Acquire) {
+        // All that was written here was in the sink before. A flush that is under way judges by what it saw when it began.
+        lane.losses_told.fetch_max(lost, Ordering::AcqRel);
+    }
+    let highest = lane.highest_id.load(Ordering::Acquire);
+    if highest > 0 && lost > losses {
+        // The counter may have forgotten blocks that are in use here. Who reserves the next one must not get them; where this
+        // fails, the blocks that it leaves out itself are all there is.
+        let floor = IdFloor { above: highest, leap: false };
+        let _ = lane.space.reserve_ids(1, Some(floor)).await;
     }
     Ok(true)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::AsyncCommands;
 use write_behind::testing::ScriptedSink;
-use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RetryPolicy};
+use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RetryPolicy, Role};
 use write_behind_tests::{OwnRedis, eventually};
 
 use crate::player::{Player, id};
@@ -22,6 +22,10 @@ struct Bench {
 
 impl Bench {
     async fn start(server: &OwnRedis, sink: ScriptedSink<Player>) -> Self {
+        Self::with_role(server, sink, Role::Both).await
+    }
+
+    async fn with_role(server: &OwnRedis, sink: ScriptedSink<Player>, role: Role) -> Self {
         let options = EntityOptions::new()
             .partitions(4)
             .flush_every(Duration::from_millis(200))
@@ -29,6 +33,7 @@ impl Bench {
             .cache_ttl(Duration::from_secs(600));
         let engine = Engine::builder(RedisBuffer::connect(&server.url()).await.unwrap())
             .lease(Duration::from_secs(1))
+            .role(role)
             .entity::<Player>(sink.clone(), options)
             .start()
             .await
@@ -90,6 +95,10 @@ async fn changed(server: &OwnRedis, field: &str, before: Option<String>) -> Stri
 
 async fn meta(server: &OwnRedis, field: &str) -> Option<String> {
     server.plain().await.hget(META, field).await.unwrap()
+}
+
+fn lost(error: &CacheError) -> bool {
+    matches!(error, CacheError::Buffer(error) if error.kind() == BufferErrorKind::Lost)
 }
 
 #[tokio::test]
@@ -216,7 +225,6 @@ async fn an_epoch_that_vanishes_under_its_flush_is_reported_and_not_flushed() {
     .await;
     server.run(&["FLUSHALL"]).await;
     let flush = flush.await.unwrap();
-    let lost = |error: &CacheError| matches!(error, CacheError::Buffer(error) if error.kind() == BufferErrorKind::Lost);
     assert!(flush.as_ref().is_err_and(lost), "{flush:?}");
     bench.noticed().await;
     bench.sink.release();
@@ -229,4 +237,46 @@ async fn an_epoch_that_vanishes_under_its_flush_is_reported_and_not_flushed() {
     bench.flushed(2, 3).await;
     assert_eq!(bench.breaks(), 1, "reported once");
     bench.stop().await;
+}
+
+/// Three processes that have acknowledged writes, and a restart that lost them while every beat is there: each is told, not
+/// only the one that notices first.
+#[tokio::test]
+async fn every_process_that_saw_the_old_data_is_told_of_a_restart_that_lost_writes() {
+    let Some(mut server) = OwnRedis::start(NOTHING).await else { return };
+    let mut writers = Vec::new();
+    for _ in 0..3 {
+        writers.push(Bench::with_role(&server, ScriptedSink::new(), Role::Writer).await);
+    }
+    let mut receipts = Vec::new();
+    // As after the last second before a crash: the writes are gone, the beats that anybody has seen are not.
+    eventually("no beat between the file and the crash", PATIENCE, async || {
+        receipts.clear();
+        let _ = std::fs::remove_file(server.file("dump.rdb"));
+        server.run(&["SAVE"]).await;
+        let beat = meta(&server, "beat").await;
+        for (id, writer) in (1..).zip(&writers) {
+            receipts.push(writer.players.put(&Player::new(id, 1)).await.ok()?);
+        }
+        (meta(&server, "beat").await == beat).then_some(())
+    })
+    .await;
+    server.kill().await;
+    assert!(server.restart().await);
+    for partition in 0..4 {
+        let open: u64 = server.plain().await.hlen(format!("wb:{{player:{partition:02}}}:open")).await.unwrap();
+        assert_eq!(open, 0, "the writes are lost");
+    }
+    for (n, (writer, receipt)) in writers.iter().zip(&receipts).enumerate() {
+        let told = receipt.persisted_within(PATIENCE).await;
+        assert!(told.as_ref().is_err_and(lost), "process {n}: {told:?}");
+        // Noticed a moment ago, and by somebody else: it is for the flush to say so all the same, once.
+        let told = eventually("Redis answers", PATIENCE, async || match writer.players.flush().await {
+            Err(CacheError::Buffer(error)) if error.kind() != BufferErrorKind::Lost => None,
+            told => Some(told),
+        });
+        let told = told.await;
+        assert!(told.as_ref().is_err_and(lost), "process {n}: {told:?}");
+        writer.players.flush().await.unwrap();
+    }
 }

@@ -7,6 +7,7 @@ mod events;
 mod limits;
 mod lineage;
 mod player;
+mod receipts;
 mod seams;
 mod stamp;
 mod start;

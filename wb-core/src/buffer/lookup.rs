@@ -51,7 +51,7 @@ impl Token {
     }
 }
 
-/// Where ids of a partition stand.
+/// Where ids of a partition stand, at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
     /// Number of the epoch that writes go to now.
@@ -103,4 +103,19 @@ pub enum Swap {
     Stored,
     /// Another state stood, or none that is known; nothing was stored.
     Changed,
+}
+
+/// From where ids are counted on where the counter is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdFloor {
+    /// No id is this one or below it; below zero is zero.
+    pub above: i64,
+    /// Whether blocks may have been given out that nobody knows of any more: so many are left out.
+    pub leap: bool,
+}
+
+impl IdFloor {
+    /// Blocks that are left out after the buffer has lost its counter, or part of its data: other processes may still hold
+    /// ids of blocks that nobody remembers, and use them.
+    pub const LEAP: i64 = 1_000;
 }

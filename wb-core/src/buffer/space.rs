@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::log::{LogPage, Settled};
-use super::lookup::{Look, Lookup, Swap, Token};
+use super::lookup::{IdFloor, Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, Transacted};
@@ -175,18 +175,19 @@ pub trait Space: Send + Sync + 'static {
 
     /// Counts the entity's ids up by `count`, which is above zero, and returns the last of them: they are the caller's, and
     /// nobody else's. From a `floor` on at least: the counter is there afterwards, and above it. Without one `None`, and
-    /// nothing done, when there is no counter. Repeated, it reserves others.
+    /// nothing done, when there is no counter, or when it may have lost what was reserved last. Then a floor leaves out
+    /// [`IdFloor::LEAP`] of the largest blocks that were ever asked for, whether it says so or not. Repeated, it reserves others.
     ///
     /// # Errors
     /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when the counter would pass [`i64::MAX`].
-    async fn reserve_ids(&self, count: i64, floor: Option<i64>) -> Result<Option<i64>, BufferError>;
+    async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError>;
 
     /// Where a partition stands.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
 
-    /// Where ids of a partition stand, and its epochs, at one instant (for up to 200 ids; more are looked at in several
-    /// steps, and the epochs are those of the last one).
-    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError>;
+    /// Where ids of a partition stand, and its epochs: a [`Look`] is of one instant. Many ids are looked at in several steps,
+    /// 200 at a time; each step has epochs of its own, and only by these its ids can be judged. At least one, also for no ids.
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError>;
 
     /// Makes a write the latest state of its key if `expected` is what stands: in `open`, else in `flushing`, else as the
     /// clean copy. A tombstone stands for "no such row" only where it was found or left, not where nothing is known. Keeps

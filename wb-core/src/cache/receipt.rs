@@ -59,12 +59,12 @@ impl<T: Entity> fmt::Debug for Receipt<T> {
 
 impl<T: Entity> Receipt<T> {
     pub(crate) fn of(lane: Arc<Lane<T>>, place: Place) -> Self {
-        let losses = lane.losses.load(Ordering::Acquire);
+        let losses = lane.begin_write();
         Self { lane, places: Places::One(place), losses }
     }
 
     pub(crate) fn of_many(lane: Arc<Lane<T>>, places: Vec<Place>) -> Self {
-        let losses = lane.losses.load(Ordering::Acquire);
+        let losses = lane.begin_write();
         Self { lane, places: Places::Many(places), losses }
     }
 
@@ -110,6 +110,12 @@ impl<T: Entity> Receipt<T> {
 }
 
 impl<E: Entity> Lane<E> {
+    /// A write is about to be sent; returns the losses of the buffer that are known before it.
+    pub(crate) fn begin_write(&self) -> u64 {
+        self.writes_begun.fetch_add(1, Ordering::AcqRel);
+        self.losses.load(Ordering::Acquire)
+    }
+
     async fn persisted(&self, partition: u16, id: &Id, losses: u64) -> Result<(), CacheError> {
         let answer = self.desk.wait_for(partition, id.clone(), losses);
         let mut answer = std::pin::pin!(answer);

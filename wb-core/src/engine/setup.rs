@@ -1,7 +1,7 @@
 //! An entity on its way into an engine: described, opened, running.
 
 use std::any::TypeId;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -192,6 +192,11 @@ impl<T: Entity> Examined for Looked<T> {
             changes: Changes::default(),
             desk: Desk::default(),
             losses: AtomicU64::new(0),
+            losses_told: AtomicU64::new(0),
+            writes_begun: AtomicU64::new(0),
+            writes_flushed: AtomicU64::new(0),
+            highest_id: AtomicI64::new(0),
+            lineage_turn: Semaphore::new(1),
             kin: Kin::default(),
             holds: Holds::default(),
             room: Semaphore::new(LOOKING_FOR_ROOM),

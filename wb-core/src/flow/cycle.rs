@@ -193,9 +193,13 @@ impl<E: Entity> Lane<E> {
         if self.passage.is_over() {
             return Ok(());
         }
-        if let Some(epoch) = epochs.iter().find(|epoch| !ended.has(epoch)) {
+        let mut vanished = false;
+        for epoch in epochs.iter().filter(|epoch| !ended.has(epoch)) {
             // Every record was settled, and nobody was told that it was the last: there must have been others.
             events::vanished(&self.scope, epoch.partition, epoch.number, 0);
+            vanished = true;
+        }
+        if vanished {
             return Err(Interrupted::Vanished);
         }
         if !ended.given_up {

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 
 use super::claim::Claimed;
 use super::cycle::{Ended, Interrupted};
@@ -119,18 +119,7 @@ impl<E: Entity> Lane<E> {
         });
         // Collected first: each takes what is its own before the first one runs.
         let settled: Vec<_> = settled.collect();
-        let mut ended = Ended::default();
-        for (epoch, over, missing) in try_join_all(settled).await?.into_iter().map(Tally::result) {
-            if missing > 0 {
-                self.counters.vanished.add(missing);
-                events::vanished(&self.scope, epoch.partition, epoch.number, missing);
-                return Err(Interrupted::Vanished);
-            }
-            if over {
-                ended.insert(epoch.partition);
-            }
-        }
-        Ok(ended)
+        self.tell_missing(join_all(settled).await.into_iter().map(|settled| settled.map(Tally::result)))
     }
 
     /// Trims a run off its log. `refused`: those of its entries that the sink was given and refused; `all`: the same of the

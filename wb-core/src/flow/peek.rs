@@ -27,8 +27,8 @@ impl<E: Entity> Lane<E> {
         self.gate.open()?;
         let id = Id::of(key)?;
         let partition = self.partition_of(&id, key)?;
-        let look = self.space.look(partition, std::slice::from_ref(&id)).await?;
-        match look.sights.first().copied().unwrap_or_default() {
+        let looks = self.space.look(partition, std::slice::from_ref(&id)).await?;
+        match looks.into_iter().flat_map(|look| look.sights).next().unwrap_or_default() {
             Sight { open: true, .. } => return Ok(State::Dirty),
             Sight { flushing: true, .. } => return Ok(State::Flushing),
             Sight { dead: true, .. } => return Ok(State::Dead),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use super::claim::Claimed;
 use super::cycle::{Ended, Interrupted};
@@ -77,20 +77,33 @@ impl<E: Entity> Lane<E> {
             share(&mut shares, claimed.epoch).early.push((claimed.id, attempts));
         }
         let settled = shares.into_values().map(|(epoch, share)| async move { self.settle_epoch(epoch, share).await });
-        let mut ended = Ended::default();
         // Acknowledgements last, as within an epoch.
         let units = self.settle_units(units).await?;
-        for (epoch, over, missing) in units.into_iter().chain(try_join_all(settled).await?) {
-            if missing > 0 {
-                self.counters.vanished.add(missing);
-                events::vanished(&self.scope, epoch.partition, epoch.number, missing);
-                return Err(Interrupted::Vanished);
-            }
-            if over {
-                ended.insert(epoch.partition);
+        self.tell_missing(units.into_iter().map(Ok).chain(join_all(settled).await))
+    }
+
+    /// Which of these epochs are over. What is missing of any of them is told and counted, although another one has failed.
+    pub(super) fn tell_missing(
+        &self,
+        settled: impl IntoIterator<Item = Result<(Epoch, bool, u64), BufferError>>,
+    ) -> Result<Ended, Interrupted> {
+        let (mut ended, mut outcome) = (Ended::default(), Ok(()));
+        for settled in settled {
+            match settled {
+                Ok((epoch, over, missing)) => {
+                    if missing > 0 {
+                        self.counters.vanished.add(missing);
+                        events::vanished(&self.scope, epoch.partition, epoch.number, missing);
+                        outcome = outcome.and(Err(Interrupted::Vanished));
+                    }
+                    if over {
+                        ended.insert(epoch.partition);
+                    }
+                }
+                Err(error) => outcome = outcome.and(Err(error.into())),
             }
         }
-        Ok(ended)
+        outcome.map(|()| ended)
     }
 
     /// Returns the epoch, whether it is over for this worker, and how many of its records were not there.

@@ -1,18 +1,15 @@
 //! Integers from a counter in the buffer, a block at a time.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use crate::buffer::{BufferError, BufferErrorKind};
+use crate::buffer::{BufferError, BufferErrorKind, IdFloor};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::lane::Lane;
-
-/// Blocks that are left out after the buffer has lost its counter, or part of its data: other processes may still hold ids
-/// of blocks that nobody remembers, and use them.
-const LEAP: i64 = 1_000;
 
 /// Ids of entity `E`, from [`Engine::ids`](crate::Engine::ids): positive integers that no other process gets. Clones share a
 /// block, so keep one and clone it.
@@ -21,8 +18,11 @@ const LEAP: i64 = 1_000;
 ///   clones ascend; those of several processes interleave.
 /// - **A block costs one round trip**, whoever waits for it; all other ids cost nothing.
 /// - **The sink is the floor.** Before its first block, each process asks the sink for its highest key, and again when the
-///   buffer has lost the counter or other data. Then 1 000 blocks are left out, for the sake of processes that hold ids of
-///   forgotten ones. So ids stay unique although Redis is emptied, and a table that has rows already can be taken over.
+///   buffer has lost the counter, was restarted, or may have lost data otherwise. Then 1 000 blocks are left out (of the
+///   largest size that anybody has asked for), for the sake of processes that hold ids of forgotten ones. So ids stay unique
+///   although Redis loses its last second, or is emptied, and a table that has rows already can be taken over. What nobody
+///   can know: ids of a process that reserved more than that in the time that was lost, or, when all of Redis is lost and
+///   the table is empty, of processes that have not noticed it yet (they do within a second).
 ///
 /// Rows that other programs insert with keys of their own are seen at those moments only: let all of them take their ids
 /// here, or keep to another range.
@@ -126,7 +126,7 @@ impl<E: Entity> Shared<E> {
     async fn reserve(&self) -> Result<(), CacheError> {
         let lane = &self.lane;
         let _place = lane.gate.enter()?;
-        let losses = lane.counters.lineage_breaks.get();
+        let losses = lane.losses.load(Ordering::Acquire);
         let (asked, own) = {
             let block = self.block();
             (block.asked, block.last)
@@ -145,15 +145,15 @@ impl<E: Entity> Shared<E> {
             }
         };
         *self.block() = Block { left: self.size, last, asked: Some(losses) };
+        lane.highest_id.fetch_max(last, Ordering::AcqRel);
         Ok(())
     }
 
     /// The end of a block above the highest id that is known.
     async fn above(&self, highest: i64, first: bool) -> Result<i64, CacheError> {
         // Nothing is left out where there never was anything.
-        let leap = if first && highest == 0 { 0 } else { LEAP.saturating_mul(self.size) };
-        let count = self.size.saturating_add(leap);
-        self.lane.space.reserve_ids(count, Some(highest)).await?.ok_or_else(exhausted)
+        let floor = IdFloor { above: highest, leap: !first || highest > 0 };
+        self.lane.space.reserve_ids(self.size, Some(floor)).await?.ok_or_else(exhausted)
     }
 }
 

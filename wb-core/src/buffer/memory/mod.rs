@@ -88,7 +88,15 @@ impl Shelf {
 }
 
 /// The last id that was reserved.
-type Counter = Arc<Mutex<Option<i64>>>;
+type Counter = Arc<Mutex<Ids>>;
+
+/// Ids that were reserved.
+#[derive(Debug, Default)]
+struct Ids {
+    last: Option<i64>,
+    /// The largest block that was ever asked for.
+    largest: i64,
+}
 
 impl MemoryBuffer {
     /// An empty buffer.
@@ -103,7 +111,7 @@ impl MemoryBuffer {
     pub fn lose_ids(&self) {
         let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         for shelf in shelves.values() {
-            *shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = Ids::default();
         }
     }
 

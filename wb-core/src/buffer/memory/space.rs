@@ -12,9 +12,9 @@ use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::{Counter, Shelves, Workers};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, Letters, LogPage, Look,
-    Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status, Step,
-    Swap, Token, Topology, Transacted,
+    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
+    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
+    Step, Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -287,8 +287,8 @@ impl Space for MemorySpace {
         self.bury_unit_now(parts)
     }
 
-    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
-        self.on(partition, |p| p.look(ids))
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
+        self.on(partition, |p| vec![p.look(ids)])
     }
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
@@ -336,12 +336,16 @@ impl Space for MemorySpace {
         Ok(())
     }
 
-    async fn reserve_ids(&self, count: i64, floor: Option<i64>) -> Result<Option<i64>, BufferError> {
-        let mut counter = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(from) = (*counter).max(floor.map(|floor| floor.max(0))) else { return Ok(None) };
+    async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError> {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = ids.last.max(floor.map(|floor| floor.above.max(0))) else { return Ok(None) };
+        let largest = ids.largest.max(count);
+        let leap = if floor.is_some_and(|floor| floor.leap) { largest.saturating_mul(IdFloor::LEAP) } else { 0 };
+        let last = from.checked_add(leap).and_then(|from| from.checked_add(count));
         let end = || BufferError::new(BufferErrorKind::Misconfigured, "the counter of ids is at its end");
-        *counter = Some(from.checked_add(count).ok_or_else(end)?);
-        Ok(*counter)
+        ids.last = Some(last.ok_or_else(end)?);
+        ids.largest = largest;
+        Ok(ids.last)
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {

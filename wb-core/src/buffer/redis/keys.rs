@@ -89,6 +89,11 @@ pub(super) fn ids(scope: &Scope) -> String {
     format!("{}:{{{}}}:ids", scope.namespace, scope.entity)
 }
 
+/// Key of what is noted beside that counter: the run of the server that has it, and the largest block.
+pub(super) fn ids_notes(scope: &Scope) -> String {
+    format!("{}:{{{}}}:ids-notes", scope.namespace, scope.entity)
+}
+
 /// Pattern of all clean copies of an entity, for `SCAN`: it lets some other keys through.
 pub(super) fn copies_pattern(scope: &Scope) -> String {
     // Namespace and entity are checked words; none of their characters is special in a pattern.

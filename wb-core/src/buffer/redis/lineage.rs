@@ -26,6 +26,10 @@ struct Mark {
     base: u64,
     beat: u64,
     beat_ms: u64,
+    /// The run that had the data before.
+    run_before: String,
+    /// Whether this run took over everything that the one before it had acknowledged.
+    whole: bool,
 }
 
 /// The server that answers.
@@ -45,9 +49,9 @@ enum Verdict {
     New,
     /// The data that are known.
     Same,
-    /// Another run of the server; every beat that is known is there.
+    /// Another run of the server; every beat that is known is there. What was acknowledged after the last of them may not be.
     Restarted {
-        /// Somebody else has drawn the consequences.
+        /// Somebody else has drawn the consequences for the data. What this process has acknowledged is its own to judge.
         handled: bool,
     },
     /// Beats are missing.
@@ -149,16 +153,19 @@ impl Watch {
         }
         let drop_copies = async || forget(connection, scope, Copies::WithTtl(&scripts.forget)).await.map_err(failed);
         let since = stored.as_ref().map(|stored| stored.beat_ms);
+        let mut whole = false;
         // Copies go before the run is written down: who finds it there relies on that.
         let (told, keeps_name) = match judge(seen.as_ref(), stored.as_ref(), &server.run) {
             Verdict::New => (Lineage::Unbroken, false),
             Verdict::Same => (Lineage::Unbroken, true),
-            Verdict::Restarted { handled: true } => (Lineage::Unbroken, true),
+            // Two things: the consequences for the data are drawn once, but each process has writes of its own that may
+            // be lost, and knows only by the last beat that it saw itself.
+            Verdict::Restarted { handled: true } => (restarted(seen.as_ref(), stored.as_ref()), true),
             Verdict::Restarted { handled: false } => {
                 // Who has seen the last beat knows that it is there; with each write on disk before its answer,
                 // everything after it is there too. Not so on a replica that was promoted.
                 let replica = stored.as_ref().is_some_and(|stored| stored.replid == server.replid_before);
-                let whole = seen.is_some()
+                whole = seen.is_some()
                     && server.aof
                     && !replica
                     && server::setting(connection, "appendfsync").await.as_deref() == Some("always");
@@ -178,7 +185,17 @@ impl Watch {
             _ => uuid::Uuid::new_v4().simple().to_string(),
         };
         let beat = stored.as_ref().map_or(0, |stored| stored.beat);
-        let next = Mark { lineage: name, run: server.run, replid: server.replid, base: beat, beat, beat_ms: 0 };
+        let run_before = stored.as_ref().map(|stored| stored.run.clone()).unwrap_or_default();
+        let next = Mark {
+            lineage: name,
+            run: server.run,
+            replid: server.replid,
+            base: beat,
+            beat,
+            beat_ms: 0,
+            run_before,
+            whole,
+        };
         self.adopt(connection, scripts, meta, stored, next).await.map_err(failed)?;
         Ok(told)
     }
@@ -200,13 +217,9 @@ impl Watch {
         let mut call = scripts.adopt.prepare_invoke();
         call.key(meta).arg(lineage).arg(run);
         call.arg(&next.lineage).arg(&next.run).arg(&next.replid).arg(next.beat);
-        if call.invoke_async::<bool>(&mut connection.clone()).await? {
-            self.remember(next);
-            return Ok(());
-        }
-        let fields = ["lineage", "run", "replid", "base", "beat", "beat_ms"];
-        let found: Vec<Option<String>> =
-            redis::cmd("HMGET").arg(meta).arg(&fields).query_async(&mut connection.clone()).await?;
+        call.arg(&next.run_before).arg(u8::from(next.whole));
+        // Its own, or what somebody else has written down since.
+        let found: Vec<Option<String>> = call.invoke_async(&mut connection.clone()).await?;
         if let Some(found) = mark(found) {
             self.remember(found);
         }
@@ -226,7 +239,18 @@ fn mark(fields: Vec<Option<String>>) -> Option<Mark> {
     let mut next = || fields.next().flatten();
     let (lineage, run, replid) = (next()?, next()?, next()?);
     let mut number = || next()?.parse().ok();
-    Some(Mark { lineage, run, replid, base: number()?, beat: number()?, beat_ms: number()? })
+    let (base, beat, beat_ms) = (number()?, number()?, number()?);
+    // Older programs do not write the last two.
+    let (run_before, whole) = (next().unwrap_or_default(), next().is_some_and(|whole| whole == "1"));
+    Some(Mark { lineage, run, replid, base, beat, beat_ms, run_before, whole })
+}
+
+/// What a process is told of a restart for which another one has drawn the consequences.
+fn restarted(seen: Option<&Mark>, stored: Option<&Mark>) -> Lineage {
+    // There may have been other restarts in between, of which nobody knows any more what they kept.
+    let whole = seen.zip(stored).is_some_and(|(seen, stored)| stored.whole && stored.run_before == seen.run);
+    let since_ms = seen.or(stored).map(|mark| mark.beat_ms).filter(|_| !whole);
+    Lineage::Restarted { since_ms, dropped: 0 }
 }
 
 #[cfg(test)]
@@ -234,7 +258,31 @@ mod tests {
     use super::*;
 
     fn at(lineage: &str, run: &str, base: u64, beat: u64) -> Mark {
-        Mark { lineage: lineage.into(), run: run.into(), replid: String::new(), base, beat, beat_ms: 0 }
+        Mark {
+            lineage: lineage.into(),
+            run: run.into(),
+            replid: String::new(),
+            base,
+            beat,
+            beat_ms: 0,
+            run_before: String::new(),
+            whole: false,
+        }
+    }
+
+    /// Whoever comes second is told what may be lost of its own, unless it knows that nothing is.
+    #[test]
+    fn who_comes_after_the_first_is_told_too() {
+        let seen = Mark { beat_ms: 7, ..at("l", "one", 0, 100) };
+        let told = |stored: &Mark| match restarted(Some(&seen), Some(stored)) {
+            Lineage::Restarted { since_ms, .. } => since_ms,
+            _ => None,
+        };
+        let stored = Mark { run_before: "one".into(), beat_ms: 9, ..at("l", "two", 100, 300) };
+        assert_eq!(told(&stored), Some(7), "everything since the last beat that it saw itself");
+        assert_eq!(told(&Mark { whole: true, ..stored.clone() }), None, "nothing is lost");
+        let after_two = Mark { whole: true, run_before: "between".into(), ..stored };
+        assert_eq!(told(&after_two), Some(7), "nobody knows what the run in between had kept");
     }
 
     #[test]

@@ -75,9 +75,9 @@ pub(super) async fn fill(
     space.run("cannot fill in a loaded record", &call).await
 }
 
-pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
+pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
     let keys = space.shelf.keys(partition)?;
-    let mut look = Look::default();
+    let mut looks = Vec::with_capacity(ids.len().div_ceil(MAX_RECORDS).max(1));
     // Once without any id too: the epochs are asked for.
     for ids in ids.chunks(MAX_RECORDS).chain(ids.is_empty().then_some(ids)) {
         let mut call = space.scripts.look.prepare_invoke();
@@ -87,10 +87,10 @@ pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resu
         }
         let found: Vec<u64> = space.run("cannot look where records stand", &call).await?;
         let mut found = found.into_iter();
-        (look.open_epoch, look.flushed_epoch) = (found.next().unwrap_or(1), found.next().unwrap_or(0));
-        look.sights.extend(found.map(Sight::from_bits));
+        let (open_epoch, flushed_epoch) = (found.next().unwrap_or(1), found.next().unwrap_or(0));
+        looks.push(Look { open_epoch, flushed_epoch, sights: found.map(Sight::from_bits).collect() });
     }
-    Ok(look)
+    Ok(looks)
 }
 
 pub(super) async fn invalidate(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {

@@ -16,9 +16,9 @@ use super::signals::{Listener, Signals};
 use super::transaction::rotation;
 use super::{held, keys, leases, letters, log, reads, signals, steps, swap, topology};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, Letters, Lineage, LogPage, Look,
-    Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status, Step,
-    Swap, Token, Topology, Transacted, no_logs,
+    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
+    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
+    Step, Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -344,12 +344,12 @@ impl Space for RedisSpace {
         self.bury_together(parts).await
     }
 
-    async fn reserve_ids(&self, count: i64, floor: Option<i64>) -> Result<Option<i64>, BufferError> {
+    async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError> {
         let mut call = self.scripts.ids.prepare_invoke();
+        call.key(keys::ids(&self.scope)).key(keys::ids_notes(&self.scope));
         // Numbers travel as text: scripts count in floats.
-        call.key(keys::ids(&self.scope))
-            .arg(count)
-            .arg(floor.map(|floor| floor.max(0).to_string()).unwrap_or_default());
+        call.arg(count).arg(floor.map(|floor| floor.above.max(0).to_string()).unwrap_or_default());
+        call.arg(u8::from(floor.is_some_and(|floor| floor.leap))).arg(IdFloor::LEAP);
         let last: Option<String> = self.run("cannot reserve ids", &call).await?;
         last.map(|last| last.parse().map_err(|_| corrupt("a counter of ids"))).transpose()
     }
@@ -366,7 +366,7 @@ impl Space for RedisSpace {
         Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
     }
 
-    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Look, BufferError> {
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
         reads::look(self, partition, ids).await
     }
 

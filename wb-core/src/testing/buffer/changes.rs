@@ -3,15 +3,25 @@
 use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, ids, record, step};
-use crate::buffer::{Attempts, Buffer, BufferErrorKind, Clean, DeadLetter, Lookup, Registration, Sight, Swap, Token};
+use crate::buffer::{
+    Attempts, Buffer, BufferErrorKind, Clean, DeadLetter, Look, Lookup, Registration, Sight, Swap, Token,
+};
 use crate::codec::Format;
+use crate::key::Id;
 use crate::record::{Record, Write};
 
 const ONCE: Attempts = Attempts { count: 1, first_ms: 1, deferrals: 0, digest: 7 };
 
 impl Bench {
+    /// A look at so few ids that it is one.
+    async fn looked(&self, ids: &[Id]) -> Look {
+        let looks = self.done("look", self.space.look(HERE, ids).await);
+        assert_eq!(looks.len(), 1, "{}: one instant", self.check);
+        looks.into_iter().next().unwrap_or_default()
+    }
+
     async fn sight(&self, key: &str) -> Sight {
-        let look = self.done("look", self.space.look(HERE, &ids(&[key, "never seen"])).await);
+        let look = self.looked(&ids(&[key, "never seen"])).await;
         assert_eq!(look.sights.len(), 2, "{}: look: one answer per id", self.check);
         assert_eq!(look.sights.get(1), Some(&Sight::default()), "{}: what was never there", self.check);
         look.sights.into_iter().next().unwrap_or_default()
@@ -33,7 +43,7 @@ pub async fn looks_where_records_stand(buffer: &(impl Buffer + ?Sized)) {
     let nowhere = Sight::default();
     assert_eq!(bench.sight("a").await, nowhere, "{}: before anything", bench.check);
     let epoch = bench.closed(&[("a", "1"), ("b", "1"), ("c", "1")]).await;
-    let look = bench.done("look", bench.space.look(HERE, &[]).await);
+    let look = bench.looked(&[]).await;
     assert_eq!((look.open_epoch, look.flushed_epoch), (epoch + 1, epoch - 1), "{}: epochs", bench.check);
     assert_eq!(bench.sight("a").await, Sight { flushing: true, ..nowhere }, "{}: closed", bench.check);
     bench.put(&[("a", "2")]).await;
@@ -46,11 +56,17 @@ pub async fn looks_where_records_stand(buffer: &(impl Buffer + ?Sized)) {
     let letter = DeadLetter::new(&record("1"), "rejected", "no".to_owned(), 1, 1, 1);
     bench.done("bury", bench.space.bury(&step, &[(id("c"), letter)]).await);
     assert_eq!(bench.sight("c").await, Sight { dead: true, ..nowhere }, "{}: dead", bench.check);
-    let look = bench.done("look", bench.space.look(HERE, &[]).await);
+    let look = bench.looked(&[]).await;
     assert_eq!(look.flushed_epoch, epoch, "{}: flushed", bench.check);
     let epoch = bench.rotated().await;
     bench.ack(epoch, &["a", "b"], KEEP).await;
     assert_eq!(bench.sight("a").await, nowhere, "{}: settled", bench.check);
+    // More than one step can look at: each tells its own epochs, and all together one answer per id.
+    let many: Vec<Id> = (0..500).map(|n| id(n.to_string())).collect();
+    let looks = bench.done("look", bench.space.look(HERE, &many).await);
+    let sights: usize = looks.iter().map(|look| look.sights.len()).sum();
+    assert_eq!(sights, many.len(), "{}: one answer per id", bench.check);
+    assert!(looks.iter().all(|look| look.open_epoch == epoch + 1), "{}: epochs of each step", bench.check);
 }
 
 /// A swap stores if, and only if, the expected state is what a reader finds; absence and load tokens are no state.

@@ -17,7 +17,7 @@ impl Bench {
 
     async fn is_marked(&self, key: &str) -> bool {
         let look = self.done("look", self.space.look(HERE, &[id(key)]).await);
-        look.sights.first().copied().unwrap_or_default().stale
+        look.into_iter().flat_map(|look| look.sights).next().unwrap_or_default().stale
     }
 }
 
@@ -54,7 +54,8 @@ pub async fn remembers_what_was_left_out(buffer: &(impl Buffer + ?Sized)) {
     }
 
     // A later state is written, or a delete; one that is dirty says nothing yet.
-    let sight = bench.done("look", bench.space.look(HERE, &[id("c")]).await).sights.first().copied();
+    let sight =
+        bench.done("look", bench.space.look(HERE, &[id("c")]).await).into_iter().flat_map(|look| look.sights).next();
     let expected = Sight { open: true, stale: true, ..Sight::default() };
     assert_eq!(sight, Some(expected), "{}: both are told", bench.check);
     let epoch = bench.closed(&[("a", "")]).await;
@@ -90,7 +91,8 @@ pub async fn bounds_what_it_remembers_of_what_was_left_out(buffer: &(impl Buffer
         bench.done("ack_stale", bench.space.ack_stale(&step(OWNER, epoch), &records).await);
     }
     let look = bench.done("look", bench.space.look(HERE, &all).await);
-    let marks: Vec<usize> = (0..).zip(&look.sights).filter(|(_, sight)| sight.stale).map(|(n, _)| n).collect();
+    let marks: Vec<usize> =
+        (0..).zip(look.iter().flat_map(|look| &look.sights)).filter(|(_, sight)| sight.stale).map(|(n, _)| n).collect();
     assert!(marks.len() <= STALE_MARKS, "{}: {} marks", bench.check, marks.len());
     assert!(marks.len() > half, "{}: {} marks", bench.check, marks.len());
     assert!(marks.contains(&STALE_MARKS), "{}: the newest", bench.check);
