@@ -89,6 +89,11 @@
 //! stamp ([`Bounds::stamps`]). Then all promises hold for what is written after the loss, and the stamp makes the
 //! checks of owner and number redundant.
 //!
+//! # Changes of topology
+//!
+//! [`topology`] is a model of its own, of the protocol by which an entity is to be laid out anew while programs of the old
+//! topology still run.
+//!
 //! # What is left out
 //!
 //! - *Other keys.* Keys of a partition share the lease, the number of the epoch, and the moment at which `flushing`
@@ -114,6 +119,7 @@ mod sink;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod topology;
 mod worker;
 
 pub use action::Action;

@@ -1,5 +1,6 @@
 mod holds;
 mod loss;
+mod topology;
 mod without;
 
 use std::collections::BTreeSet;
