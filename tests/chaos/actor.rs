@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use write_behind::{
-    Engine, EngineBuilder, EntityOptions, Mechanism, RedisBuffer, RedisOptions, RetryPolicy, Role, StartError,
+    Engine, EngineBuilder, EntityOptions, Mechanism, MongoEntity, RedisBuffer, RedisOptions, RetryPolicy, Role,
+    SqlEntity, StartError,
 };
 
 use crate::history::Log;
-use crate::item::Item;
+use crate::item::{Item, Noted, Record};
 use crate::target::{Target, mongo_sink, sql_sink};
 use crate::writer::{Load, write};
 
@@ -35,6 +36,8 @@ pub(crate) struct Part {
     pub(crate) lease: Duration,
     pub(crate) flush_every: Duration,
     pub(crate) partitions: u16,
+    /// Whether it is the newer program.
+    pub(crate) newer: bool,
     /// Runs without fences, to see what they are for.
     pub(crate) unfenced: bool,
 }
@@ -48,6 +51,7 @@ pub(crate) struct Writes {
     pub(crate) first_seq: i64,
     pub(crate) pause: Duration,
     pub(crate) seed: u64,
+    pub(crate) noted: bool,
     pub(crate) log: PathBuf,
 }
 
@@ -59,6 +63,7 @@ impl Writes {
             first_seq: self.first_seq,
             pause: self.pause,
             seed: self.seed,
+            noted: self.noted,
         }
     }
 }
@@ -75,12 +80,17 @@ impl Part {
             lease: Duration::from_secs(1),
             flush_every: Duration::from_millis(50),
             partitions: 8,
+            newer: false,
             unfenced: false,
         }
     }
 
     /// The engine of this part.
     pub(crate) async fn start(&self) -> Result<Engine, Box<dyn std::error::Error>> {
+        if self.newer { self.start_as::<Noted>().await } else { self.start_as::<Item>().await }
+    }
+
+    async fn start_as<T: Record + SqlEntity + MongoEntity>(&self) -> Result<Engine, Box<dyn std::error::Error>> {
         let seconds = Duration::from_secs(1);
         let options = RedisOptions::new().connect_timeout(seconds).response_timeout(seconds);
         let builder = Engine::builder(RedisBuffer::connect_with(&self.redis, options).await?)
@@ -100,8 +110,8 @@ impl Part {
         }
         let start = async |builder: EngineBuilder| -> Result<Engine, StartError> { builder.start().await };
         Ok(match &self.target {
-            Target::Postgres(url) => start(builder.entity::<Item>(sql_sink(url).await?, options)).await?,
-            Target::Mongo(url, name) => start(builder.entity::<Item>(mongo_sink(url, name).await?, options)).await?,
+            Target::Postgres(url) => start(builder.entity::<T>(sql_sink(url).await?, options)).await?,
+            Target::Mongo(url, name) => start(builder.entity::<T>(mongo_sink(url, name).await?, options)).await?,
         })
     }
 }
@@ -132,7 +142,12 @@ async fn play(part: Part) {
     };
     if let Some(writes) = &part.writes {
         let over = Arc::new(AtomicBool::new(false));
-        write(engine.cache().unwrap(), Arc::new(Log::create(&writes.log)), writes.load(), over).await;
+        let log = Arc::new(Log::create(&writes.log));
+        if part.newer {
+            write::<Noted>(engine.cache().unwrap(), log, writes.load(), over).await;
+        } else {
+            write::<Item>(engine.cache().unwrap(), log, writes.load(), over).await;
+        }
     }
     std::future::pending::<()>().await;
 }

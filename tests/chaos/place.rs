@@ -1,10 +1,10 @@
 //! What the tests share: settings, files, and a look at what is dirty.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use write_behind_tests::{eventually, unique};
+use write_behind_tests::unique;
 
 use crate::actor::{Actor, Part};
 use crate::item::Item;
@@ -49,26 +49,66 @@ impl Drop for Folder {
     }
 }
 
-/// What an entity's partitions hold in Redis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the entity's partitions hold in Redis, of whatever topology.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) dirty: u64,
     pub(crate) dead: u64,
+    /// Keys with dirty records, and how many.
+    pub(crate) places: Vec<(String, u64)>,
+}
+
+/// Sizes of the hashes under a pattern. Something else may stand there for a while.
+const SIZES: &str = "local sizes = {}
+    for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+        if redis.call('TYPE', key).ok == 'hash' then
+            sizes[#sizes + 1] = key
+            sizes[#sizes + 1] = tostring(redis.call('HLEN', key))
+        end
+    end
+    return sizes";
+
+/// What the dead letters say, of whatever topology.
+pub(crate) async fn letters(redis: &mut MultiplexedConnection, namespace: &str) -> Vec<String> {
+    let script = "local all = {}
+        for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+            if redis.call('TYPE', key).ok == 'hash' then
+                for _, letter in ipairs(redis.call('HVALS', key)) do all[#all + 1] = key .. ' ' .. letter end
+            end
+        end
+        return all";
+    let mut command = redis::cmd("EVAL");
+    command.arg(script).arg(0).arg(format!("{namespace}:{{{}:*}}:dead", Item::NAME));
+    command.query_async(redis).await.unwrap()
 }
 
 /// Looks past the framework; `None` while Redis does not answer.
-pub(crate) async fn held(redis: &mut MultiplexedConnection, namespace: &str, partitions: u16) -> Option<Held> {
+pub(crate) async fn held(redis: &mut MultiplexedConnection, namespace: &str) -> Option<Held> {
     let mut held = Held::default();
-    assert!(partitions <= 100, "more digits");
-    for partition in 0..partitions {
-        let key = |what: &str| format!("{namespace}:{{{}:{partition:02}}}:{what}", Item::NAME);
-        let mut pipeline = redis::pipe();
-        pipeline.hlen(key("open")).hlen(key("flushing")).hlen(key("dead"));
-        let (open, flushing, dead): (u64, u64, u64) = pipeline.query_async(redis).await.ok()?;
-        held.dirty += open + flushing;
-        held.dead += dead;
+    for what in ["open", "flushing", "dead"] {
+        let pattern = format!("{namespace}:{{{}:*}}:{what}", Item::NAME);
+        let mut command = redis::cmd("EVAL");
+        command.arg(SIZES).arg(0).arg(pattern);
+        let sizes: Vec<String> = command.query_async(redis).await.ok()?;
+        for pair in sizes.chunks_exact(2) {
+            let size: u64 = pair[1].parse().unwrap();
+            if what == "dead" {
+                held.dead += size;
+            } else if size > 0 {
+                held.dirty += size;
+                held.places.push((pair[0].clone(), size));
+            }
+        }
     }
     Some(held)
+}
+
+/// The partitions that the stored topology says; `None` where there is none, or Redis does not answer.
+pub(crate) async fn partitions(redis: &mut MultiplexedConnection, namespace: &str) -> Option<u16> {
+    let mut command = redis::cmd("HGET");
+    command.arg(format!("{namespace}:topology")).arg(Item::NAME);
+    let stored: String = command.query_async::<Option<String>>(redis).await.ok()??;
+    stored.split(' ').find_map(|word| word.strip_prefix("partitions=")?.parse().ok())
 }
 
 /// A connection past the framework.
@@ -76,15 +116,16 @@ pub(crate) async fn redis(url: &str) -> MultiplexedConnection {
     redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
 }
 
-/// A healthy worker flushes until nothing is dirty; how many dead letters there are then.
-pub(crate) async fn drain(part: &Part, says: &Path, limit: Duration) -> u64 {
+/// A healthy worker flushes until nothing is dirty; how many dead letters there are then. `None`: not within the limit.
+pub(crate) async fn drain(part: &Part, says: &Path, limit: Duration) -> Option<u64> {
     let mut worker = Actor::start(part, says, "");
     let mut redis = redis(&part.redis).await;
-    let held = eventually("nothing is dirty", limit, async || {
-        let held = held(&mut redis, &part.namespace, part.partitions).await?;
-        (held.dirty == 0).then_some(held)
-    })
-    .await;
+    let until = Instant::now() + limit;
+    let mut dead = None;
+    while dead.is_none() && Instant::now() < until {
+        dead = held(&mut redis, &part.namespace).await.filter(|held| held.dirty == 0).map(|held| held.dead);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     worker.kill();
-    held.dead
+    dead
 }

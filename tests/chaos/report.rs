@@ -29,6 +29,12 @@ pub(crate) struct Report {
     pub(crate) regressions: usize,
     pub(crate) stale_reads: usize,
     pub(crate) dead_letters: u64,
+    /// States of the newer program that lost its field.
+    pub(crate) stripped: usize,
+    /// What did not go on although every fault was gone.
+    pub(crate) stuck: Vec<String>,
+    #[serde(skip)]
+    missing: Vec<String>,
     #[serde(skip)]
     judgement: Judgement,
     #[serde(skip)]
@@ -53,6 +59,9 @@ impl Report {
             regressions: judgement.regressions.len(),
             stale_reads: history.stale_reads.len(),
             dead_letters: dead,
+            stripped: memory.stripped.len(),
+            stuck: Vec::new(),
+            missing: memory.stripped.clone(),
             judgement,
             stale: history.stale_reads.clone(),
         }
@@ -74,6 +83,8 @@ impl Report {
             (self.regressions as u64, "regressions"),
             (self.stale_reads as u64, "stale reads"),
             (self.dead_letters, "dead letters"),
+            (self.stripped as u64, "states without a newer program's field"),
+            (self.stuck.len() as u64, "stuck"),
         ] {
             println!("  {count:>7} {what}");
         }
@@ -87,6 +98,8 @@ impl Report {
         assert!(self.judgement.lost.is_empty(), "lost:\n{}", some(&self.judgement.lost));
         assert!(self.stale.is_empty(), "stale reads:\n{}", some(&self.stale));
         assert_eq!(self.dead_letters, 0, "dead letters");
+        assert!(self.missing.is_empty(), "without a newer program's field:\n{}", some(&self.missing));
+        assert!(self.stuck.is_empty(), "stuck after every fault was gone:\n{}", some(&self.stuck));
         assert!(self.judgement.is_clean());
     }
 }

@@ -12,6 +12,7 @@ use write_behind_tests::{server, unique};
 
 use crate::actor::{Actor, Part};
 use crate::history::{History, Log};
+use crate::item::Item;
 use crate::place::{Folder, drain, seed, setting};
 use crate::report::Report;
 use crate::target::Target;
@@ -37,9 +38,9 @@ async fn rounds(name: &str, variable: &str) {
     };
     let writer = Part { flushes: false, ..worker.clone() }.start().await.unwrap();
     let over = Arc::new(AtomicBool::new(false));
-    let load = Load { keys: 0..200, tasks: 8, first_seq: 0, pause: Duration::from_millis(5), seed };
+    let load = Load { keys: 0..200, tasks: 8, first_seq: 0, pause: Duration::from_millis(5), seed, noted: false };
     let log = Arc::new(Log::create(&folder.file("log")));
-    let writing = tokio::spawn(write(writer.cache().unwrap(), log, load, over.clone()));
+    let writing = tokio::spawn(write::<Item>(writer.cache().unwrap(), log, load, over.clone()));
 
     let mut died = BTreeMap::new();
     for (step, most) in STEPS {
@@ -56,7 +57,7 @@ async fn rounds(name: &str, variable: &str) {
     over.store(true, Ordering::Relaxed);
     writing.await.unwrap();
     writer.shutdown(Duration::from_secs(5)).await.unwrap();
-    let dead = drain(&worker, &folder.file("worker"), Duration::from_secs(30)).await;
+    let dead = drain(&worker, &folder.file("worker"), Duration::from_secs(60)).await.unwrap();
 
     let memory = target.memory().await;
     let mut report = Report::new(name, seed, begun.elapsed(), &History::read([folder.file("log")]), &memory, dead);

@@ -58,7 +58,7 @@ async fn overtaken(name: &str, variable: &str, unfenced: bool) -> Option<Report>
     let mut b = Actor::start(&worker, &folder.file("b"), "");
     let mut connection = redis(&redis_url).await;
     eventually("B has flushed everything", LIMIT, async || {
-        let held = held(&mut connection, &namespace, worker.partitions).await?;
+        let held = held(&mut connection, &namespace).await?;
         (held.dirty == 0).then_some(())
     })
     .await;
@@ -69,7 +69,7 @@ async fn overtaken(name: &str, variable: &str, unfenced: bool) -> Option<Report>
     assert!(a.is_stopped() && !b.has_ended());
     a.go_on();
     assert!(a.dies_within(LIMIT).await, "A has not returned from its write");
-    let dead = held(&mut connection, &namespace, worker.partitions).await.unwrap().dead;
+    let dead = held(&mut connection, &namespace).await.unwrap().dead;
     b.kill();
     writer.shutdown(Duration::from_secs(5)).await.unwrap();
 
@@ -123,7 +123,7 @@ async fn p3_a_worker_stopped_in_its_transaction_is_not_overtaken() {
     let mut b = Actor::start(&worker, &folder.file("b"), "");
     let mut connection = redis(&redis_url).await;
     let clean = async |connection: &mut MultiplexedConnection| {
-        held(connection, &namespace, worker.partitions).await.is_some_and(|held| held.dirty == 0)
+        held(connection, &namespace).await.is_some_and(|held| held.dirty == 0)
     };
     // Two leases and more, in which B tries what it can.
     let until = Instant::now() + 4 * worker.lease;
@@ -135,7 +135,7 @@ async fn p3_a_worker_stopped_in_its_transaction_is_not_overtaken() {
     println!("A was {} in its transaction", if passed { "given up" } else { "waited for" });
     a.go_on();
     eventually("everything is flushed", LIMIT, async || clean(&mut connection).await.then_some(())).await;
-    let dead = held(&mut connection, &namespace, worker.partitions).await.unwrap().dead;
+    let dead = held(&mut connection, &namespace).await.unwrap().dead;
     a.kill();
     b.kill();
     writer.shutdown(Duration::from_secs(5)).await.unwrap();

@@ -10,7 +10,7 @@ use write_behind::sql::SqlOptions;
 use write_behind::sql::sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
 use write_behind::{MongoSink, SinkError, SqlEntity, SqlSink, create_table};
 
-use crate::item::Item;
+use crate::item::{Item, Noted, note};
 use crate::oracle::Change;
 
 /// A database of one test.
@@ -25,10 +25,10 @@ pub(crate) enum Target {
 /// Filled by a trigger. A row of `items` is locked until its change is committed, so that the changes of a key have the
 /// order of their commits.
 const AUDIT: &str = "
-    CREATE TABLE audit (n bigserial PRIMARY KEY, id bigint NOT NULL, seq bigint, tx bigint NOT NULL DEFAULT txid_current());
+    CREATE TABLE audit (n bigserial PRIMARY KEY, id bigint NOT NULL, seq bigint, note text, tx bigint NOT NULL DEFAULT txid_current());
     CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF TG_OP = 'DELETE' THEN INSERT INTO audit (id) VALUES (OLD.id);
-        ELSE INSERT INTO audit (id, seq) VALUES (NEW.id, NEW.seq); END IF;
+        ELSE INSERT INTO audit (id, seq, note) VALUES (NEW.id, NEW.seq, NEW.note); END IF;
         RETURN NULL;
     END $$;
     CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON items FOR EACH ROW EXECUTE FUNCTION audit();";
@@ -42,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) transactions: usize,
     /// What is there now.
     pub(crate) rows: BTreeMap<i64, Item>,
+    /// States without the note that belongs to their key.
+    pub(crate) stripped: Vec<String>,
 }
 
 impl Target {
@@ -55,7 +57,7 @@ impl Target {
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{name}");
         let db = Database::connect(&url).await.unwrap();
-        create_table::<Item>(&db).await.unwrap();
+        create_table::<Noted>(&db).await.unwrap();
         db.execute_unprepared(AUDIT).await.unwrap();
         db.close().await.unwrap();
         Self::Postgres(url)
@@ -169,15 +171,20 @@ impl Gate {
 }
 
 async fn postgres(db: &DatabaseConnection) -> Memory {
-    let query = "SELECT id, seq, tx FROM audit ORDER BY n";
+    let query = "SELECT id, seq, note, tx FROM audit ORDER BY n";
     let found = db.query_all_raw(Statement::from_string(db.get_database_backend(), query)).await.unwrap();
     let mut transactions = std::collections::BTreeSet::new();
-    let mut changes = Vec::with_capacity(found.len());
+    let (mut changes, mut stripped) = (Vec::with_capacity(found.len()), Vec::new());
     for row in found {
-        changes.push(Change { key: row.try_get("", "id").unwrap(), seq: row.try_get("", "seq").unwrap() });
+        let change = Change { key: row.try_get("", "id").unwrap(), seq: row.try_get("", "seq").unwrap() };
+        let found: Option<String> = row.try_get("", "note").unwrap();
+        if change.seq.is_some() && note(change.key).is_some_and(|note| found.as_ref() != Some(&note)) {
+            stripped.push(format!("{change:?} has the note {found:?}"));
+        }
+        changes.push(change);
         transactions.insert(row.try_get::<i64>("", "tx").unwrap());
     }
-    Memory { changes, transactions: transactions.len(), rows: postgres_rows(db).await }
+    Memory { changes, transactions: transactions.len(), rows: postgres_rows(db).await, stripped }
 }
 
 async fn postgres_rows(db: &DatabaseConnection) -> BTreeMap<i64, Item> {
@@ -199,6 +206,13 @@ async fn mongo_rows(url: &str, name: &str) -> BTreeMap<i64, Item> {
 /// The log of the replica set has every change in the order of the commits.
 async fn mongo(url: &str, name: &str) -> Memory {
     let mut memory = Memory { rows: mongo_rows(url, name).await, ..Memory::default() };
+    let noted = client(url).await.database(name).collection::<Noted>("items");
+    let mut noted = noted.find(doc! {}).await.unwrap();
+    while let Some(row) = noted.try_next().await.unwrap() {
+        if note(row.id).is_some_and(|note| row.note.as_ref() != Some(&note)) {
+            memory.stripped.push(format!("{row:?}"));
+        }
+    }
     let space = format!("{name}.items");
     let oplog = client(url).await.database("local").collection::<Document>("oplog.rs");
     let ours = doc! { "$or": [{ "ns": &space }, { "o.applyOps.ns": &space }] };

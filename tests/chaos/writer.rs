@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use write_behind::{BufferErrorKind, Cache, CacheError};
 
 use crate::history::{Log, Outcome};
-use crate::item::Item;
+use crate::item::{Item, Record, noted_key};
 
 /// Keys from here on, and again for each writer, are written once and never again: whatever loses one is seen, however
 /// long ago it was.
@@ -27,10 +27,15 @@ pub(crate) struct Load {
     /// Between two operations of a task.
     pub(crate) pause: Duration,
     pub(crate) seed: u64,
+    /// Whether there are keys that belong to the newer program.
+    pub(crate) noted: bool,
 }
 
+/// How many keys of a task belong to the newer program.
+const NOTED: i64 = 4;
+
 /// Writes until `over`.
-pub(crate) async fn write(cache: Cache<Item>, log: Arc<Log>, load: Load, over: Arc<AtomicBool>) {
+pub(crate) async fn write<T: Record>(cache: Cache<T>, log: Arc<Log>, load: Load, over: Arc<AtomicBool>) {
     let tasks: Vec<_> = (0..load.tasks)
         .map(|number| {
             let task = Task {
@@ -43,6 +48,7 @@ pub(crate) async fn write(cache: Cache<Item>, log: Arc<Log>, load: Load, over: A
                     .map(|key| (key, Known::default()))
                     .collect(),
                 seq: load.first_seq,
+                noted: (0..if load.noted { NOTED } else { 0 }).map(|n| noted_key(load.keys.start, number, n)).collect(),
                 once: ONCE * (1 + load.keys.start) + number,
                 step: load.tasks,
                 random: StdRng::seed_from_u64(load.seed.wrapping_add(number.unsigned_abs())),
@@ -64,18 +70,19 @@ struct Known {
     maybe: Vec<(i64, bool)>,
 }
 
-struct Task {
-    cache: Cache<Item>,
+struct Task<T: Record> {
+    cache: Cache<T>,
     log: Arc<Log>,
     keys: BTreeMap<i64, Known>,
     seq: i64,
+    noted: Vec<i64>,
     /// Where this task's keys of one write begin, and how far each is from the next.
     once: i64,
     step: i64,
     random: StdRng,
 }
 
-impl Task {
+impl<T: Record> Task<T> {
     async fn run(mut self, pause: Duration, over: Arc<AtomicBool>) {
         let keys: Vec<i64> = self.keys.keys().copied().collect();
         while !over.load(Ordering::Relaxed) {
@@ -85,6 +92,13 @@ impl Task {
             if self.random.random_ratio(1, 10) {
                 self.seq += 1;
                 self.operate(self.once + self.seq * self.step, self.seq, false).await;
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            if !self.noted.is_empty() && self.random.random_ratio(1, 6) {
+                self.seq += 1;
+                let key = self.noted[self.random.random_range(0..self.noted.len())];
+                self.renew(key, self.seq).await;
                 tokio::time::sleep(pause).await;
                 continue;
             }
@@ -117,14 +131,25 @@ impl Task {
 
     async fn operate(&self, key: i64, seq: i64, delete: bool) -> Outcome {
         self.log.intent(key, seq, delete);
-        let result = if delete { self.cache.delete(&key).await } else { self.cache.put(&Item::state(key, seq)).await };
-        let outcome = match result {
-            Ok(_) => Outcome::Acknowledged,
-            Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Unknown => Outcome::Unknown,
-            Err(_) => Outcome::Refused,
-        };
+        let result = if delete { self.cache.delete(&key).await } else { self.cache.put(&T::state(key, seq)).await };
+        let outcome = outcome(&result.map(drop));
         self.log.answer(key, seq, outcome);
         outcome
+    }
+
+    /// The newer program puts a record with its note, and both update it and read it, which must leave the note.
+    async fn renew(&mut self, key: i64, seq: i64) {
+        if self.random.random_ratio(1, 3) {
+            // Fills a copy, whatever it finds.
+            let _ = self.cache.get(&key).await;
+        }
+        self.log.intent(key, seq, false);
+        let result = if T::NEWER && self.random.random_ratio(1, 2) {
+            self.cache.put(&T::state(key, seq)).await.map(drop)
+        } else {
+            self.cache.update(&key, move |record| record.renew(seq)).await.map(drop)
+        };
+        self.log.answer(key, seq, outcome(&result));
     }
 
     /// A read sees the last acknowledged state, or a later one that may have been carried out.
@@ -133,6 +158,7 @@ impl Task {
         let Some(last) = known.last else { return };
         // A failure says nothing.
         let Ok(found) = self.cache.get(&key).await else { return };
+        let found = found.map(Record::item);
         let mut possible = std::iter::once(&last).chain(&known.maybe);
         let explained = match &found {
             None => possible.any(|&(_, delete)| delete),
@@ -142,5 +168,13 @@ impl Task {
             let found = found.map(|item| item.seq);
             self.log.stale(key, &format!("found {found:?}, not {last:?} or {:?}", known.maybe));
         }
+    }
+}
+
+fn outcome(result: &Result<(), CacheError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Acknowledged,
+        Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Unknown => Outcome::Unknown,
+        Err(_) => Outcome::Refused,
     }
 }

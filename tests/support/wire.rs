@@ -1,4 +1,4 @@
-//! A wire to a server that can be cut and slowed down, without touching the connections of others.
+//! A wire to a server that can be cut, silenced and slowed down, without touching the connections of others.
 
 use std::io;
 use std::time::Duration;
@@ -15,6 +15,7 @@ pub struct Wire {
     /// Where to connect.
     pub url: String,
     cuts: watch::Sender<u64>,
+    silences: watch::Sender<u64>,
     delay: watch::Sender<Duration>,
     task: JoinHandle<()>,
 }
@@ -32,31 +33,46 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("{scheme}://{login}{at}{}/{path}", listener.local_addr()?);
         let (cuts, seen) = watch::channel(0);
+        let (silences, silenced) = watch::channel(0);
         let (delay, delayed) = watch::channel(Duration::ZERO);
         let server = server.to_owned();
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let (server, mut seen, delayed) = (server.clone(), seen.clone(), delayed.clone());
+                let mut silenced = silenced.clone();
                 seen.mark_unchanged();
+                silenced.mark_unchanged();
                 tokio::spawn(async move {
                     let Ok(far) = TcpStream::connect(&server).await else { return };
                     // Small answers at once: what slows this down is the delay alone.
                     let _ = (near.set_nodelay(true), far.set_nodelay(true));
                     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                     tokio::select! {
-                        () = carry(from_near, to_far, &delayed) => {}
-                        () = carry(from_far, to_near, &delayed) => {}
+                        () = carry(from_near, to_far, &delayed, &silenced) => {}
+                        () = async {
+                            carry(from_far, to_near, &delayed, &silenced).await;
+                            if is_silent(&silenced) {
+                                // The end of the server's side is not heard either.
+                                std::future::pending::<()>().await;
+                            }
+                        } => {}
                         _ = seen.changed() => {}
                     }
                 });
             }
         });
-        Ok(Self { url, cuts, delay, task })
+        Ok(Self { url, cuts, silences, delay, task })
     }
 
     /// Cuts every connection that is there now, wherever its requests and replies are; later ones pass.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Every connection that is there now falls silent, half open: what either end sends is gone, and neither hears of
+    /// it until it closes its own end or the wire is cut; later ones pass.
+    pub fn silence(&self) {
+        self.silences.send_modify(|silences| *silences += 1);
     }
 
     /// From now on, whatever passes takes this much longer, each way; zero ends it.
@@ -66,17 +82,30 @@ impl Wire {
 }
 
 /// Carries bytes one way, until either end closes. What waits when the wire is cut is gone.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: &watch::Receiver<Duration>) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    delay: &watch::Receiver<Duration>,
+    silenced: &watch::Receiver<u64>,
+) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         let delay = *delay.borrow();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+        if is_silent(silenced) {
+            continue;
+        }
         if to.write_all(bytes.get(..count).unwrap_or_default()).await.is_err() {
             return;
         }
     }
+}
+
+/// Whether the wire was silenced since this connection began.
+fn is_silent(silenced: &watch::Receiver<u64>) -> bool {
+    silenced.has_changed().unwrap_or(false)
 }
 
 impl Drop for Wire {

@@ -19,11 +19,13 @@ pub(crate) struct Chaos {
     /// PostgreSQL or MongoDB.
     pub(crate) sink: Kind,
     pub(crate) workers: u64,
+    /// Names of the faults of the storm, or `all`; else the usual ones.
+    pub(crate) faults: Option<String>,
 }
 
 impl Default for Chaos {
     fn default() -> Self {
-        Self { minutes: 10, rounds: None, seed: None, sink: Kind::Postgres, workers: 3 }
+        Self { minutes: 10, rounds: None, seed: None, sink: Kind::Postgres, workers: 3, faults: None }
     }
 }
 
@@ -48,6 +50,10 @@ pub(crate) fn run(chaos: &Chaos) -> Result<ExitCode> {
         None => command.env("WB_CHAOS_MINUTES", chaos.minutes.to_string()),
     };
     command.env("WB_CHAOS_WORKERS", chaos.workers.to_string());
+    if let Some(faults) = &chaos.faults {
+        // The suite knows their names.
+        command.env("WB_CHAOS_FAULTS", faults);
+    }
     if let Some(seed) = chaos.seed {
         command.env("WB_SEED", seed.to_string());
     }

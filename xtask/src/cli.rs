@@ -11,9 +11,9 @@ Developer commands of write-behind.
 
 USAGE
   cargo xtask test [--no-doc] [-- NEXTEST ARGS]   run all tests against real servers, then stop the servers
-  cargo xtask chaos [--minutes N] [--seed S] [--sink postgres|mongo] [--workers N]
+  cargo xtask chaos [--minutes N] [--seed S] [--sink postgres|mongo] [--workers N] [--faults NAME,NAME|all]
                                                   kill, stop and cut off everything for N minutes (10), see that
-                                                  nothing is lost and nothing goes back
+                                                  nothing is lost, nothing goes back and nothing is stuck
   cargo xtask chaos --rounds N [--seed S] [--sink postgres|mongo]
                                                   kill a worker N times at each step of the flow
   cargo xtask up [--only NAME,NAME]               start the servers and keep them until Ctrl-C
@@ -35,6 +35,11 @@ TESTS
   `cargo test --doc --workspace --all-features` (not with --no-doc). Both see the variables above and
   WB_REQUIRE_SERVERS=1, which turns a missing server into a failure. All tests are run, whatever fails; the last lines
   name what failed (`-- --fail-fast` stops at the first). The exit code is that of the tests.
+
+FAULTS
+  A storm has all of kill-worker, stop-worker, stop-before-write, kill-writer, stop-writer, kill-redis, kill-database,
+  cut-redis, cut-database, delay, silence-redis, silence-database, password, read-only, no-replicas, full, delete-keys,
+  wrong-type, topology and shape that the code is known to survive; --faults names those of one storm.
 
 EXAMPLES
   cargo xtask test
@@ -107,6 +112,7 @@ fn parse_chaos(mut args: impl Iterator<Item = String>) -> Result<Command> {
             "--rounds" => chaos.rounds = Some(number()?),
             "--seed" => chaos.seed = Some(number()?),
             "--workers" => chaos.workers = number()?,
+            "--faults" => chaos.faults = Some(value),
             "--sink" => match parse_names(&value)?.as_slice() {
                 [sink @ (Kind::Postgres | Kind::Mongo)] => chaos.sink = *sink,
                 _ => bail!("the sinks of `chaos` are postgres and mongo"),
@@ -186,8 +192,10 @@ mod tests {
     #[test]
     fn chaos_says_how_much_of_what() {
         assert_eq!(parsed("chaos"), Ok(Command::Chaos(Chaos::default())));
-        let chaos = Chaos { minutes: 3, rounds: None, seed: Some(7), sink: Kind::Mongo, workers: 5 };
+        let chaos = Chaos { minutes: 3, rounds: None, seed: Some(7), sink: Kind::Mongo, workers: 5, faults: None };
         assert_eq!(parsed("chaos --minutes 3 --seed=7 --sink mongo --workers 5"), Ok(Command::Chaos(chaos)));
+        let faults = Chaos { faults: Some("password,full".into()), ..Chaos::default() };
+        assert_eq!(parsed("chaos --faults password,full"), Ok(Command::Chaos(faults)));
         let rounds = Chaos { rounds: Some(100), ..Chaos::default() };
         assert_eq!(parsed("chaos --rounds 100"), Ok(Command::Chaos(rounds)));
     }
