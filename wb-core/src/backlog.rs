@@ -1,13 +1,13 @@
 //! What waits in the partitions that this process holds, as it was last seen; for stats and metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::buffer::Pending;
+use crate::buffer::{BufferError, Pending};
 use crate::entity::Entity;
 use crate::events;
 use crate::lane::{Lane, Phase, stopped};
@@ -16,7 +16,52 @@ use crate::lane::{Lane, Phase, stopped};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-pub(crate) struct Backlog(Mutex<Seen>);
+pub(crate) struct Backlog {
+    seen: Mutex<Seen>,
+    broken: Mutex<Broken>,
+}
+
+/// Who found that a partition cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The heartbeat: nobody can hold its lease.
+    ByLease,
+    /// The look at what waits: its records cannot be flushed.
+    ByRecords,
+}
+
+/// Partitions that cannot be used, by who found it.
+#[derive(Debug, Default)]
+struct Broken {
+    by_lease: BTreeSet<u16>,
+    by_records: BTreeSet<u16>,
+}
+
+/// What is new about partitions that cannot be used.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) broken: Vec<u16>,
+    pub(crate) mended: Vec<u16>,
+}
+
+impl Broken {
+    fn has(&self, partition: u16) -> bool {
+        self.by_lease.contains(&partition) || self.by_records.contains(&partition)
+    }
+
+    /// Of those that were `looked` at, these failed.
+    fn saw(&mut self, found: Found, looked: &[u16], failed: BTreeSet<u16>) -> News {
+        let broken = failed.iter().copied().filter(|&partition| !self.has(partition)).collect();
+        let set = match found {
+            Found::ByLease => &mut self.by_lease,
+            Found::ByRecords => &mut self.by_records,
+        };
+        // One that was not looked at is another worker's by now.
+        let before = std::mem::replace(set, failed);
+        let well = before.into_iter().filter(|partition| looked.contains(partition) && !self.has(*partition));
+        News { broken, mended: well.collect() }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -28,7 +73,17 @@ struct Seen {
 
 impl Backlog {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn broken(&self) -> MutexGuard<'_, Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many partitions cannot be used, of those that this process looks at.
+    pub(crate) fn broken_partitions(&self) -> u32 {
+        let broken = self.broken();
+        u32::try_from(broken.by_lease.union(&broken.by_records).count()).unwrap_or(u32::MAX)
     }
 
     /// This is what the partitions held have to flush now.
@@ -65,11 +120,25 @@ impl Backlog {
 }
 
 impl<E: Entity> Lane<E> {
+    /// Tells which partitions cannot be used: once, and again when they can.
+    pub(crate) fn saw_broken(&self, found: Found, looked: &[u16], failed: &[(u16, BufferError)]) {
+        let news = self.backlog.broken().saw(found, looked, failed.iter().map(|(partition, _)| *partition).collect());
+        for (partition, error) in failed.iter().filter(|(partition, _)| news.broken.contains(partition)) {
+            events::partition_broken(&self.scope, *partition, self.options.transactions, error);
+        }
+        for partition in news.mended {
+            events::partition_mended(&self.scope, partition);
+        }
+    }
+
     /// Looks at what waits.
     pub(crate) async fn look(&self) {
         let held = self.leases.owned();
         match self.space.pending(&held).await {
-            Ok(pending) => self.backlog.saw(&held, &pending),
+            Ok(report) => {
+                self.backlog.saw(&held, &report.pending);
+                self.saw_broken(Found::ByRecords, &held, &report.failed);
+            }
             // Whatever else needs the buffer reports it as what it is.
             Err(error) => events::backlog_unknown(&self.scope, &error),
         }
@@ -97,6 +166,20 @@ mod tests {
 
     fn found(partition: u16, age: Option<u64>) -> Pending {
         Pending { partition, open: 2, flushing: 1, age: age.map(Duration::from_secs) }
+    }
+
+    #[test]
+    fn a_partition_that_breaks_is_told_once_and_again_when_it_is_mended() {
+        let mut broken = Broken::default();
+        let news = |broken: &[u16], mended: &[u16]| News { broken: broken.to_vec(), mended: mended.to_vec() };
+        let set = |partitions: &[u16]| partitions.iter().copied().collect::<BTreeSet<u16>>();
+        assert_eq!(broken.saw(Found::ByRecords, &[0, 1, 2], set(&[1])), news(&[1], &[]));
+        assert_eq!(broken.saw(Found::ByRecords, &[0, 1, 2], set(&[1, 2])), news(&[2], &[]));
+        assert_eq!(broken.saw(Found::ByLease, &[0, 1, 2], set(&[1])), news(&[], &[]), "told already");
+        assert_eq!(broken.saw(Found::ByRecords, &[0, 1, 2], set(&[])), news(&[], &[2]), "the lease is broken still");
+        assert_eq!(broken.saw(Found::ByLease, &[0, 1, 2], set(&[])), news(&[], &[1]));
+        assert_eq!(broken.saw(Found::ByRecords, &[0, 1], set(&[0])), news(&[0], &[]));
+        assert_eq!(broken.saw(Found::ByRecords, &[1], set(&[])), news(&[], &[]), "another worker's by now");
     }
 
     #[tokio::test(start_paused = true)]

@@ -230,6 +230,18 @@ pub(crate) fn cycle_panicked(scope: &Scope) {
     tracing::error!(entity = scope.entity, "sink or codec panicked, trying again");
 }
 
+pub(crate) fn partition_broken(scope: &Scope, partition: u16, holds_up_all: bool, error: &BufferError) {
+    // Transactions are flushed as a cut over all partitions, or not at all.
+    tracing::error!(
+        namespace = %scope.namespace, entity = scope.entity, partition, holds_up_all, error = chain(error),
+        "partition cannot be used, what is dirty waits"
+    );
+}
+
+pub(crate) fn partition_mended(scope: &Scope, partition: u16) {
+    tracing::info!(namespace = %scope.namespace, entity = scope.entity, partition, "partition can be used again");
+}
+
 pub(crate) fn backlog_unknown(scope: &Scope, error: &BufferError) {
     tracing::debug!(entity = scope.entity, error = chain(error), "what waits was not looked up");
 }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::buffer::{BufferError, Held};
+use crate::buffer::{BufferError, BufferErrorKind, Held};
 use crate::key::Id;
 use crate::kin::{EpochOf, Relative};
+use crate::lane::Dirty;
 use crate::record::digest;
 
 /// Deletes that are remembered at most, some 12 MiB. Those beyond it wait until there is room.
@@ -49,19 +50,28 @@ pub(crate) enum Known {
 pub(crate) struct Wait {
     child: Arc<dyn Relative>,
     epochs: Vec<EpochOf>,
+    /// Partitions that could not be looked at: what they hold is waited for once they can.
+    unknown: Vec<u16>,
     held: Vec<Held>,
 }
 
 impl Wait {
     /// What `child` has dirty now; `None` when that is nothing.
     pub(crate) async fn on(child: Arc<dyn Relative>) -> Result<Option<Self>, BufferError> {
-        let epochs = child.dirty_now().await?;
-        Ok((!epochs.is_empty()).then(|| Self { child, epochs, held: Vec::new() }))
+        let Dirty { epochs, unknown } = child.dirty_now().await?;
+        let unknown: Vec<u16> = unknown.into_iter().map(|(partition, _)| partition).collect();
+        let waits = !epochs.is_empty() || !unknown.is_empty();
+        Ok(waits.then(|| Self { child, epochs, unknown, held: Vec::new() }))
     }
 
     /// Whether all of it is in the sink, or refused. A delete that the child itself holds is not: it went into an epoch,
     /// and came out of it again.
     async fn is_over(&mut self) -> Result<bool, BufferError> {
+        if !self.unknown.is_empty() {
+            let now = self.child.dirty_in(&self.unknown).await?;
+            self.epochs.extend(now.epochs);
+            self.unknown = now.unknown.into_iter().map(|(partition, _)| partition).collect();
+        }
         if !self.epochs.is_empty() {
             let left = self.child.unflushed(self.epochs.clone()).await?;
             if self.child.holds_deletes() {
@@ -75,7 +85,7 @@ impl Wait {
         if !self.held.is_empty() {
             self.held = self.child.still_held(self.held.clone()).await?;
         }
-        Ok(self.epochs.is_empty() && self.held.is_empty())
+        Ok(self.epochs.is_empty() && self.unknown.is_empty() && self.held.is_empty())
     }
 }
 
@@ -104,8 +114,12 @@ impl Holds {
             let Some(waits) = self.book().waits.get(&number).cloned() else { continue };
             let mut still = Vec::new();
             for mut wait in waits {
-                if !wait.is_over().await? {
-                    still.push(wait);
+                match wait.is_over().await {
+                    Ok(true) => {}
+                    Ok(false) => still.push(wait),
+                    // A partition of the child that cannot be used is told by the child, and holds up what waits for it.
+                    Err(error) if error.kind() == BufferErrorKind::Misconfigured => still.push(wait),
+                    Err(error) => return Err(error),
                 }
             }
             let mut book = self.book();
@@ -176,7 +190,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::buffer::{Attempts, BufferErrorKind};
+    use crate::buffer::Attempts;
 
     /// A child with one dirty epoch, out of which a delete of its own comes that is held.
     #[derive(Default)]
@@ -213,8 +227,11 @@ mod tests {
         fn holds_deletes(&self) -> bool {
             true
         }
-        async fn dirty_now(&self) -> Result<Vec<EpochOf>, BufferError> {
-            Ok(vec![(0, 1)])
+        async fn dirty_now(&self) -> Result<Dirty, BufferError> {
+            Ok(Dirty { epochs: vec![(0, 1)], unknown: Vec::new() })
+        }
+        async fn dirty_in(&self, _: &[u16]) -> Result<Dirty, BufferError> {
+            self.dirty_now().await
         }
         async fn unflushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError> {
             self.pass().await?;

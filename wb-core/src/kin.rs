@@ -10,7 +10,7 @@ use crate::buffer::{BufferError, Held};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::ConfigError;
-use crate::lane::Lane;
+use crate::lane::{Dirty, Lane};
 
 /// A partition, and an epoch of it.
 pub(crate) type EpochOf = (u16, u64);
@@ -73,8 +73,10 @@ pub(crate) trait Relative: Send + Sync {
     fn cycles(&self) -> watch::Receiver<u64>;
     /// Whether deletes of this entity may be held.
     fn holds_deletes(&self) -> bool;
-    /// The epochs that hold everything that is dirty now.
-    async fn dirty_now(&self) -> Result<Vec<EpochOf>, BufferError>;
+    /// The epochs that hold everything that is dirty now, and the partitions of which nobody can say it.
+    async fn dirty_now(&self) -> Result<Dirty, BufferError>;
+    /// The same of these partitions.
+    async fn dirty_in(&self, partitions: &[u16]) -> Result<Dirty, BufferError>;
     /// Which of these epochs are not flushed yet. What a buffer has lost is not waited for.
     async fn unflushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError>;
     /// Deletes that are held in these partitions.
@@ -103,8 +105,12 @@ impl<E: Entity> Relative for Lane<E> {
         self.kin.has_children()
     }
 
-    async fn dirty_now(&self) -> Result<Vec<EpochOf>, BufferError> {
+    async fn dirty_now(&self) -> Result<Dirty, BufferError> {
         self.dirty_epochs(&self.all_partitions()).await
+    }
+
+    async fn dirty_in(&self, partitions: &[u16]) -> Result<Dirty, BufferError> {
+        self.dirty_epochs(partitions).await
     }
 
     async fn unflushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError> {

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backlog::Backlog;
-use crate::buffer::{BufferError, BufferErrorKind, Held, Pending, Space};
+use crate::buffer::{BufferError, BufferErrorKind, Held, Pending, PendingReport, Space};
 use crate::changes::Changes;
 use crate::desk::Desk;
 use crate::entity::Entity;
@@ -102,15 +102,24 @@ pub(crate) const LOOKING_FOR_ROOM: usize = 64;
 /// Shortest and longest wait between two looks at a flush: it may be another process that does it.
 pub(crate) const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
+/// What partitions have dirty at one moment.
+#[derive(Debug)]
+pub(crate) struct Dirty {
+    pub(crate) epochs: Vec<EpochOf>,
+    /// Partitions that cannot be looked at, and why.
+    pub(crate) unknown: Vec<(u16, BufferError)>,
+}
+
 fn lost() -> BufferError {
     BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed")
 }
 
 impl<E: Entity> Lane<E> {
-    /// The epochs of these partitions that hold what is dirty now; none where nothing is.
-    pub(crate) async fn dirty_epochs(&self, partitions: &[u16]) -> Result<Vec<EpochOf>, BufferError> {
+    /// The epochs of these partitions that hold what is dirty now; none where nothing is. And the partitions of which nobody
+    /// can say it.
+    pub(crate) async fn dirty_epochs(&self, partitions: &[u16]) -> Result<Dirty, BufferError> {
         // What is not dirty now has nothing to wait for; so many partitions cost no more than those that have.
-        let pending = self.space.pending(partitions).await?;
+        let PendingReport { pending, failed } = self.space.pending(partitions).await?;
         let epochs = try_join_all(pending.into_iter().map(|Pending { partition, .. }| async move {
             let status = self.space.status(partition).await?;
             let epoch = match (status.open, status.flushing) {
@@ -120,7 +129,7 @@ impl<E: Entity> Lane<E> {
             };
             Ok::<_, BufferError>(Some((partition, epoch)))
         }));
-        Ok(epochs.await?.into_iter().flatten().collect())
+        Ok(Dirty { epochs: epochs.await?.into_iter().flatten().collect(), unknown: failed })
     }
 
     /// Which of these epochs are not flushed yet.
@@ -150,20 +159,31 @@ impl<E: Entity> Lane<E> {
     /// # Errors
     /// [`BufferErrorKind::Lost`] when the buffer lost data meanwhile: nobody can say that it reached the sink.
     pub(crate) async fn barrier(&self, partitions: &[u16]) -> Result<(), BufferError> {
-        let epochs = self.outlast_epochs(partitions).await?;
-        self.outlast_holds(epochs, |_| true).await
+        let Dirty { epochs, unknown } = self.outlast_epochs(partitions).await?;
+        self.outlast_holds(epochs, |_| true).await?;
+        unknown.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// The barrier for who is about to end: what only a newer program can flush is left to that.
     async fn barrier_at_the_end(&self, partitions: &[u16]) -> Result<(), BufferError> {
-        let epochs = self.outlast_epochs(partitions).await?;
-        self.outlast_holds(epochs, |held| held.attempts.digest == Record::TOMBSTONE_DIGEST).await
+        let Dirty { epochs, unknown } = self.outlast_epochs(partitions).await?;
+        self.outlast_holds(epochs, |held| held.attempts.digest == Record::TOMBSTONE_DIGEST).await?;
+        unknown.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Waits until the epochs are flushed that are dirty now; returns them.
-    async fn outlast_epochs(&self, partitions: &[u16]) -> Result<Vec<EpochOf>, BufferError> {
-        let mut waiting = self.dirty_epochs(partitions).await?;
-        let epochs = waiting.clone();
+    /// The error of a partition that holds the whole entity up: transactions are flushed as a cut over all of them.
+    async fn nothing_holds_up_all(&self) -> Result<(), BufferError> {
+        if !self.options.transactions {
+            return Ok(());
+        }
+        let failed = self.space.pending(&self.all_partitions()).await?.failed;
+        failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Waits until the epochs are flushed that are dirty now; returns them. What cannot be looked at is not waited for.
+    async fn outlast_epochs(&self, partitions: &[u16]) -> Result<Dirty, BufferError> {
+        let Dirty { epochs, unknown } = self.dirty_epochs(partitions).await?;
+        let mut waiting = epochs.clone();
         let mut cycles = self.cycles.subscribe();
         let mut pause = LOOK_AGAIN.0;
         let owned = self.leases.owned();
@@ -177,12 +197,13 @@ impl<E: Entity> Lane<E> {
             let _ = tokio::time::timeout(LOOK_AGAIN.1, cycles.changed()).await;
             waiting = self.not_flushed(waiting).await?;
             if !waiting.is_empty() {
+                self.nothing_holds_up_all().await?;
                 // This process's cycles end at once when the partitions are another one's.
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LOOK_AGAIN.1);
             }
         }
-        Ok(epochs)
+        Ok(Dirty { epochs, unknown })
     }
 
     /// Waits for what came out of these epochs, which are flushed, because it is held. What is refused is not waited for.
@@ -244,6 +265,7 @@ impl<E: Entity> Lane<E> {
             coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
+            broken_partitions: self.backlog.broken_partitions(),
             oldest_dirty,
             near_hits: near.hits,
             near_misses: near.misses,
@@ -333,7 +355,10 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError> {
-        Ok(self.space.pending(owned).await?.iter().map(Pending::dirty).sum())
+        let PendingReport { pending, failed } = self.space.pending(owned).await?;
+        let dirty = pending.iter().map(Pending::dirty).sum();
+        // What is left of a partition that cannot be looked at is not known.
+        failed.into_iter().next().map_or(Ok(dirty), |(_, error)| Err(error))
     }
 
     fn owned(&self) -> Vec<u16> {

@@ -50,6 +50,8 @@ pub const NEAR_INVALIDATIONS: &str = "wb_near_invalidations_total";
 pub const NEAR_DROPS: &str = "wb_near_drops_total";
 /// Partitions that this process holds.
 pub const LEASES: &str = "wb_leases";
+/// Partitions that cannot be used, because the buffer holds a value of a foreign type under one of their keys.
+pub const BROKEN_PARTITIONS: &str = "wb_broken_partitions";
 /// Dirty keys in the partitions that this process holds; summed over processes, of the entity.
 pub const DIRTY_KEYS: &str = "wb_dirty_keys";
 /// No dirty key in the partitions that this process holds is older than this, in seconds.
@@ -77,6 +79,11 @@ pub(crate) fn describe() {
     describe_counter!(NEAR_INVALIDATIONS, Unit::Count, "Values that writes have taken out of the near cache");
     describe_counter!(NEAR_DROPS, Unit::Count, "Times the near cache was dropped whole");
     describe_gauge!(LEASES, Unit::Count, "Partitions that this process holds");
+    describe_gauge!(
+        BROKEN_PARTITIONS,
+        Unit::Count,
+        "Partitions that hold a value of a foreign type, and cannot be flushed"
+    );
     describe_gauge!(DIRTY_KEYS, Unit::Count, "Dirty keys in the partitions that this process holds");
     describe_gauge!(OLDEST_DIRTY_SECONDS, Unit::Seconds, "Bound of the age of the oldest dirty key in them");
 }
@@ -117,6 +124,7 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     // What a gauge loses beyond 2^53 nobody misses.
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
     gauge!(DIRTY_KEYS, &labels()).set(stats.dirty_keys as f64);
+    gauge!(BROKEN_PARTITIONS, &labels()).set(f64::from(stats.broken_partitions));
     gauge!(LEASES, &labels()).set(f64::from(stats.leases));
     gauge!(OLDEST_DIRTY_SECONDS, &labels()).set(stats.oldest_dirty.unwrap_or_default().as_secs_f64());
 }

@@ -57,7 +57,10 @@ pub struct EntityStats {
     pub slowest_cycle: Duration,
     /// Partitions that this process holds.
     pub leases: u32,
-    /// Dirty keys in them, when they were last looked at (every flush, and every 5 s at least).
+    /// Partitions that cannot be used, because the buffer holds a value of a foreign type under one of their keys. What is dirty
+    /// in them waits until that is mended. (With transactions, what is dirty in all partitions does.)
+    pub broken_partitions: u32,
+    /// Dirty keys in the partitions that this process holds, when they were last looked at (every flush, and every 5 s at least).
     pub dirty_keys: u64,
     /// None of these has been dirty for longer than this; `None` when there are none.
     pub oldest_dirty: Option<Duration>,

@@ -32,7 +32,9 @@ pub use ownership::{Holder, Lineage, Roll};
 pub use shapes::SeenShape;
 pub use signal::{Ear, NearCopies};
 pub use space::Space;
-pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, STALE_MARKS, Stamp, Status, Step};
+pub use step::{
+    Attempts, Clean, Done, Held, Moved, Page, Pending, PendingReport, Rotation, STALE_MARKS, Stamp, Status, Step,
+};
 pub use topology::{LAYOUT, Registration, Topology};
 use topology::{no_logs, topology_changed, topology_mismatch};
 pub use transaction::{Guarded, Mark, Marks, Transacted};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::log::{LogPage, Settled};
 use super::lookup::{IdFloor, Look, Lookup, Swap, Token};
 use super::ownership::{Lineage, Roll};
-use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
+use super::step::{Attempts, Clean, Held, Moved, Page, PendingReport, Rotation, Stamp, Status, Step};
 use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, Transacted};
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -84,8 +84,11 @@ pub trait Space: Send + Sync + 'static {
     /// Gives leases up.
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError>;
 
-    /// Which of these partitions have anything to flush, how much, and since when.
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError>;
+    /// Which of these partitions have anything to flush, how much, and since when; and which of them cannot be used.
+    ///
+    /// # Errors
+    /// When none can be looked at.
+    async fn pending(&self, partitions: &[u16]) -> Result<PendingReport, BufferError>;
 
     /// Closes the open epoch: `open` becomes `flushing`, and the log of an append-only entity the one that is being flushed,
     /// in one step, whatever their size. Marks it, or the one that was
@@ -183,6 +186,9 @@ pub trait Space: Send + Sync + 'static {
     async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError>;
 
     /// Where a partition stands.
+    ///
+    /// # Errors
+    /// Also when [`pending`](Space::pending) says that the partition cannot be used: who waits for it must not wait for ever.
     async fn status(&self, partition: u16) -> Result<Status, BufferError>;
 
     /// Where ids of a partition stand, and its epochs: a [`Look`] is of one instant. Many ids are looked at in several steps,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::BufferError;
 use crate::key::Id;
 use crate::record::Record;
 
@@ -27,6 +28,16 @@ impl Pending {
     pub const fn dirty(&self) -> u64 {
         self.open + self.flushing
     }
+}
+
+/// What partitions have to flush, each by itself: one that cannot be looked at says nothing of the others.
+#[derive(Clone, Debug, Default)]
+pub struct PendingReport {
+    /// Those that have anything.
+    pub pending: Vec<Pending>,
+    /// Those that cannot be used, and why: what the buffer holds there is not the framework's. Until that is mended nothing of
+    /// them can be flushed.
+    pub failed: Vec<(u16, BufferError)>,
 }
 
 /// What a rotation found.

@@ -16,7 +16,7 @@ use crate::buffer::{Attempts, BufferError};
 use crate::entity::Entity;
 use crate::events;
 use crate::holds::{Known, Wait};
-use crate::lane::{LOOK_AGAIN, Lane};
+use crate::lane::{Dirty, LOOK_AGAIN, Lane};
 use crate::record::Record;
 use crate::sabotage::Mechanism;
 
@@ -43,7 +43,8 @@ impl<E: Entity> Lane<E> {
         let mut reports = 1;
         let parents: Vec<_> = self.kin.parents().collect();
         let dirty = try_join_all(parents.iter().map(|parent| parent.dirty_now())).await?;
-        for (parent, mut waiting) in parents.into_iter().zip(dirty) {
+        // A partition of a parent that cannot be used is not waited for: it is that one's, and told by it.
+        for (parent, Dirty { epochs: mut waiting, .. }) in parents.into_iter().zip(dirty) {
             let mut cycles = parent.cycles();
             let mut pause = LOOK_AGAIN.0;
             while !waiting.is_empty() {

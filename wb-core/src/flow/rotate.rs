@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 
-use crate::buffer::{BufferError, Rotation, Stamp};
+use crate::backlog::Found;
+use crate::buffer::{BufferError, BufferErrorKind, PendingReport, Rotation, Stamp};
 use crate::entity::Entity;
 use crate::events;
 use crate::failpoint;
 use crate::lane::Lane;
-use crate::lease::Right;
+use crate::lease::{self, Right};
 use crate::sabotage::Mechanism;
 
 /// A closed epoch of a partition, and the right by which it is flushed.
@@ -34,22 +35,39 @@ impl<E: Entity> Lane<E> {
             // A part of the entity is no cut of it.
             return Ok(Vec::new());
         }
-        let pending = self.space.pending(&held).await?;
+        let PendingReport { pending, failed } = self.space.pending(&held).await?;
         self.backlog.saw(&held, &pending);
+        self.saw_broken(Found::ByRecords, &held, &failed);
+        if !failed.is_empty() {
+            // Perhaps it is this program that is out of place: see `flush_batch`.
+            lease::confirm(self).await?;
+            if self.options.transactions {
+                // No cut of the whole entity can be made.
+                return Ok(Vec::new());
+            }
+        }
         // From here on, keys that become dirty belong to the next epoch.
         self.pressure.reset();
         let pending = pending.into_iter().filter_map(|found| Some((found.partition, *rights.get(&found.partition)?)));
         if self.options.transactions {
             return if pending.count() == 0 { Ok(Vec::new()) } else { self.rotate_together(&rights).await };
         }
-        let rotations = try_join_all(pending.map(|(partition, right)| async move {
+        let rotations = join_all(pending.map(|(partition, right)| async move {
             let stamp = Stamp::fresh();
-            let rotation = self.space.rotate(partition, self.leases.owner(), stamp).await?;
+            let rotation = self.space.rotate(partition, self.leases.owner(), stamp).await;
             failpoint::pass("after_rotate");
-            Ok::<_, BufferError>((partition, right, stamp, rotation))
-        }))
-        .await?;
-        Ok(self.rotated(rotations))
+            match rotation {
+                Ok(rotation) => Ok(Some((partition, right, stamp, rotation))),
+                // It broke since the look: its own affair, and the next look tells.
+                Err(error) if error.kind() == BufferErrorKind::Misconfigured => {
+                    events::backlog_unknown(&self.scope, &error);
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        }));
+        let rotations: Result<Vec<_>, BufferError> = rotations.await.into_iter().collect();
+        Ok(self.rotated(rotations?.into_iter().flatten().collect()))
     }
 
     /// All partitions at one instant, so that what is flushed is the state that the whole entity had.

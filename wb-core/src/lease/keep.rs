@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hold::Standing;
 use super::{newest, share};
+use crate::backlog::Found;
 use crate::entity::Entity;
 use crate::events;
 use crate::failpoint;
@@ -74,6 +75,7 @@ async fn tend<E: Entity>(lane: &Lane<E>) {
         Err(error) => return events::lease_failed(&lane.scope, &error),
     };
     failpoint::pass("after_renew");
+    lane.saw_broken(Found::ByLease, &lane.all_partitions(), &roll.failed);
     let renewed = leases.renewed(sent, &roll.leases);
     for partition in renewed.lost {
         events::lease_lost(&lane.scope, partition);

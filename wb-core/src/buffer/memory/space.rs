@@ -13,8 +13,8 @@ use super::partition::{Partition, end, lock};
 use super::{Counter, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
-    Step, Swap, Token, Topology, Transacted,
+    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp,
+    Status, Step, Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -189,10 +189,11 @@ impl Space for MemorySpace {
         partitions.iter().try_for_each(|&p| self.on(p, |p| p.release(owner)))
     }
 
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
+    async fn pending(&self, partitions: &[u16]) -> Result<PendingReport, BufferError> {
         let now = Instant::now();
         let found = partitions.iter().map(|&partition| self.on(partition, |p| p.pending(partition, now)));
-        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let pending = found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        Ok(PendingReport { pending, failed: Vec::new() })
     }
 
     async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {

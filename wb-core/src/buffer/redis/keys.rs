@@ -43,6 +43,17 @@ impl PartitionKeys {
         }
     }
 
+    /// What the records of a partition need, as the scripts that look at all of it take it; `append`: with the logs.
+    pub(super) fn of_records(&self, append: bool) -> Vec<&String> {
+        let hashes = [&self.open, &self.flushing, &self.meta, &self.attempts, &self.dead, &self.stale];
+        let mut all = Vec::from(hashes);
+        all.extend([&self.groups, &self.groups_flushing]);
+        if append {
+            all.extend([&self.log, &self.closed_log]);
+        }
+        all
+    }
+
     /// All partitions of an entity.
     pub(super) fn all(scope: &Scope, partitions: u16) -> Vec<Self> {
         (0..partitions).map(|partition| Self::new(scope, partition, partitions)).collect()

@@ -15,6 +15,7 @@ mod letters;
 mod limit;
 mod lineage;
 mod log;
+mod pending;
 mod reads;
 mod sabotaged;
 mod scripts;

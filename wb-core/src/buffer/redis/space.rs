@@ -11,14 +11,14 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf, Verb};
 use super::connect::Connection;
 use super::lineage::Watch;
-use super::scripts::{MAX_RECORDS, Scripts};
+use super::scripts::Scripts;
 use super::signals::{Listener, Signals};
 use super::transaction::rotation;
-use super::{held, keys, leases, letters, log, reads, signals, steps, swap, topology};
+use super::{held, keys, leases, letters, log, pending, reads, signals, steps, swap, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
-    Step, Swap, Token, Topology, Transacted, no_logs,
+    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp,
+    Status, Step, Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -142,19 +142,6 @@ pub(super) fn corrupt(what: &str) -> BufferError {
     BufferError::new(BufferErrorKind::Misconfigured, format!("cannot read {what} that Redis holds"))
 }
 
-/// One partition of what the script found.
-fn read_pending(partitions: &[u16], found: &[i64]) -> Option<Pending> {
-    let &[position, open, flushing, open_ms, flushing_ms] = found else { return None };
-    let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
-    let age_ms = if flushing > 0 { flushing_ms } else { open_ms };
-    Some(Pending {
-        partition: *partitions.get(usize::try_from(position).ok()?)?,
-        open: unsigned(open),
-        flushing: unsigned(flushing),
-        age: u64::try_from(age_ms).ok().map(Duration::from_millis),
-    })
-}
-
 #[async_trait]
 impl Space for RedisSpace {
     async fn start(&self) -> Result<(), BufferError> {
@@ -228,22 +215,8 @@ impl Space for RedisSpace {
         leases::release(self, partitions, owner).await
     }
 
-    async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
-        let mut pending = Vec::new();
-        for partitions in partitions.chunks(MAX_RECORDS) {
-            let mut call = self.scripts.pending.prepare_invoke();
-            for &partition in partitions {
-                let keys = self.shelf.keys(partition)?;
-                call.key(&keys.open).key(&keys.flushing).key(&keys.meta);
-                if self.shelf.append {
-                    call.key(&keys.log).key(&keys.closed_log);
-                }
-            }
-            call.arg(if self.shelf.append { 5 } else { 3 });
-            let found: Vec<i64> = self.run("cannot look for what is dirty", &call).await?;
-            pending.extend(found.chunks_exact(5).filter_map(|found| read_pending(partitions, found)));
-        }
-        Ok(pending)
+    async fn pending(&self, partitions: &[u16]) -> Result<PendingReport, BufferError> {
+        pending::pending(self, partitions).await
     }
 
     async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {
@@ -355,15 +328,7 @@ impl Space for RedisSpace {
     }
 
     async fn status(&self, partition: u16) -> Result<Status, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let mut call = self.scripts.status.prepare_invoke();
-        call.key(&keys.open).key(&keys.flushing).key(&keys.dead).key(&keys.meta);
-        if self.shelf.append {
-            call.key(&keys.log).key(&keys.closed_log);
-        }
-        let (open, flushing, dead, open_epoch, flushed_epoch) =
-            self.run("cannot read where a partition stands", &call).await?;
-        Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
+        pending::status(self, partition).await
     }
 
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {

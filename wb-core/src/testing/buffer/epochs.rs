@@ -150,7 +150,7 @@ pub async fn counts_where_it_stands(buffer: &(impl Buffer + ?Sized)) {
     let stands = async |when: &str, open_epoch, flushed_epoch, open, flushing, dead| {
         let expected = Status { open_epoch, flushed_epoch, open, flushing, dead };
         assert_eq!(bench.status().await, expected, "{}: {when}", bench.check);
-        let pending = bench.done("pending", bench.space.pending(&[HERE]).await);
+        let pending = bench.done("pending", bench.space.pending(&[HERE]).await).pending;
         let found: Vec<_> = pending.iter().map(|found| (found.partition, found.open, found.flushing)).collect();
         let expected = if open + flushing > 0 { vec![(HERE, open, flushing)] } else { Vec::new() };
         assert_eq!(found, expected, "{}: pending {when}", bench.check);

@@ -82,7 +82,7 @@ pub async fn p13_logs_are_the_cut_in_order(buffer: &(impl Buffer + ?Sized)) {
 pub async fn logs_count_and_end_with_the_epoch(buffer: &(impl Buffer + ?Sized)) {
     let bench = Bench::logs(buffer, "logs count, and end with the epoch").await;
     let check = bench.check;
-    let pending = async || bench.done("pending", bench.space.pending(&[0, HERE]).await);
+    let pending = async || bench.done("pending", bench.space.pending(&[0, HERE]).await).pending;
     assert!(pending().await.is_empty(), "{check}: nothing is dirty");
     bench.append(&["a", "b"]).await;
     bench.put(&[("c", "1")]).await;

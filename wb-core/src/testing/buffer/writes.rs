@@ -133,7 +133,7 @@ pub async fn takes_many_writes_in_one_call(buffer: &(impl Buffer + ?Sized)) {
         let status = bench.done("status", bench.space.status(partition).await);
         assert_eq!(status.open, ids.len() as u64, "{}: dirty keys of partition {partition}", bench.check);
     }
-    let found = bench.done("pending", bench.space.pending(&[0, 1, 2, 3]).await);
+    let found = bench.done("pending", bench.space.pending(&[0, 1, 2, 3]).await).pending;
     assert_eq!(found.iter().map(Pending::dirty).sum::<u64>(), u64::from(keys), "{}: dirty keys", bench.check);
     let mut pending: Vec<u16> = found.iter().map(|found| found.partition).collect();
     pending.sort_unstable();

@@ -1,8 +1,10 @@
 -- Where a partition stands, at one instant. A script, because a full Redis refuses even a transaction that only reads.
--- KEYS: open, flushing, dead, meta; of an append-only entity also log, closed log. Returns the three sizes, the open epoch
--- and the last flushed one.
-local function entries(key) return key and redis.call('LLEN', key) or 0 end
+-- KEYS: open, flushing, meta, attempts, dead, stale, groups, groups_flushing; of an append-only entity also log, closed log.
+-- Returns records open, records being flushed, letters, the open epoch and the last flushed one.
+local sizes = {}
+-- Also those that are not told: with a key of a wrong type the partition cannot be flushed, and the script fails.
+for i = 1, #KEYS do sizes[i] = redis.call(i <= 8 and 'HLEN' or 'LLEN', KEYS[i]) end
 return {
-  redis.call('HLEN', KEYS[1]) + entries(KEYS[5]), redis.call('HLEN', KEYS[2]) + entries(KEYS[6]), redis.call('HLEN', KEYS[3]),
-  tonumber(redis.call('HGET', KEYS[4], 'open') or '1'), tonumber(redis.call('HGET', KEYS[4], 'flushed') or '0'),
+  sizes[1] + (sizes[9] or 0), sizes[2] + (sizes[10] or 0), sizes[5],
+  tonumber(redis.call('HGET', KEYS[3], 'open') or '1'), tonumber(redis.call('HGET', KEYS[3], 'flushed') or '0'),
 }

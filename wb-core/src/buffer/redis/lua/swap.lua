@@ -8,7 +8,11 @@ local dirty = open or redis.call('HGET', KEYS[2], id)
 if (dirty or redis.call('GET', KEYS[3])) ~= ARGV[2] then return 0 end
 if not dirty and ARGV[4] ~= '' then
   local used = 0
-  for i = 4, #KEYS do used = used + redis.call('HLEN', KEYS[i]) end
+  for i = 4, #KEYS do
+    -- A key of a wrong type costs its own partition, and no other.
+    local size = redis.pcall('HLEN', KEYS[i])
+    if type(size) == 'number' then used = used + size end
+  end
   if used >= tonumber(ARGV[4]) then return -1 end
 end
 redis.call('HSET', KEYS[1], id, ARGV[3])

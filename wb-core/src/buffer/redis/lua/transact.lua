@@ -21,7 +21,11 @@ for n = 1, records do
   writes[n] = write
 end
 if limit > 0 and fresh > 0 then
-  for i = copies + records + 1, #KEYS do used = used + redis.call('HLEN', KEYS[i]) end
+  for i = copies + records + 1, #KEYS do
+    -- A key of a wrong type in a partition that is not written to is none of this transaction's.
+    local size = redis.pcall('HLEN', KEYS[i])
+    if type(size) == 'number' then used = used + size end
+  end
   if used + fresh > limit then return { 2, 0 } end
 end
 fresh = 0
