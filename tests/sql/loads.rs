@@ -87,7 +87,7 @@ async fn reads_of_a_locked_table_leave_the_flusher_its_connections(database: Dat
             };
             assert!(matches!(kind, Some(ErrorKind::Transient | ErrorKind::Unavailable)), "{told:?}");
         }
-        println!("three flushes took {flushed:.1?}, then 200 reads ended within {:.1?}", begun.elapsed());
+        eprintln!("three flushes took {flushed:.1?}, then 200 reads ended within {:.1?}", begun.elapsed());
         // Of the two seconds of a read most are over before a flush that waits for it could begin.
         assert!(flushed < Duration::from_secs(10), "the flush of another entity took {flushed:?}");
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
