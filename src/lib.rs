@@ -7,8 +7,8 @@ pub use wb_core::{
     Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Event,
     Events, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode,
     NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries, RetryPolicy, Role,
-    Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError, UnknownEntity, Upsert,
-    VersionField, Write, buffer, codec, ids, metrics, partition_of,
+    Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError, UnknownEntity,
+    Unstorable, Upsert, VersionField, Write, buffer, codec, ids, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

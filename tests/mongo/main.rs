@@ -21,5 +21,6 @@ mod refusals;
 mod server;
 mod speed;
 mod stopped;
+mod storable;
 mod versions;
 mod zoo;

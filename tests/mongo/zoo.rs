@@ -242,9 +242,11 @@ async fn p12_a_value_without_a_bson_form_is_refused_by_name_and_the_others_land(
             [batch(&[good.clone(), bad.clone()], &[]), batch(std::slice::from_ref(&good), std::slice::from_ref(&bad))]
         {
             let report = sink.write(&rows).await.unwrap();
-            assert_eq!(report.rejected.iter().map(|(id, _)| id).collect::<Vec<_>>(), [&id(&bad)]);
+            // Such a key is nowhere, so there is nothing to delete.
+            let named = if rows.deletes.is_empty() { vec![id(&bad)] } else { Vec::new() };
+            assert_eq!(report.rejected.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), named);
         }
-        assert_eq!(Sink::<Wide>::load(&sink, &[1]).await.unwrap(), [good]);
+        assert_eq!(Sink::<Wide>::load(&sink, &[1, u64::MAX]).await.unwrap(), [good]);
     })
     .await;
 }

@@ -2,6 +2,8 @@
 
 mod fields;
 mod keep;
+#[doc(hidden)]
+pub mod walk;
 
 use std::fmt;
 

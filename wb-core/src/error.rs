@@ -129,6 +129,16 @@ pub enum CacheError {
         /// The record.
         id: String,
     },
+    /// The sink can never hold the record, because of this field. Nothing is stored.
+    #[error("the sink cannot hold record `{id}`: field `{field}` {reason}")]
+    Unstorable {
+        /// The record.
+        id: String,
+        /// The field, or the column.
+        field: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
     /// The buffer failed. [`BufferErrorKind::Topology`](crate::BufferErrorKind::Topology): another program has changed the
     /// entity's topology since this one started, which must end. [`BufferErrorKind::Unknown`](crate::BufferErrorKind::Unknown): the write may have been carried out; repeating it is safe.
     #[error("the buffer failed")]

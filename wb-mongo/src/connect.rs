@@ -15,6 +15,9 @@ use crate::sink::MongoSink;
 /// Selecting a server, and connecting to it, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Connections that the driver has to a server at most, unless it is told otherwise.
+pub(crate) const CONNECTIONS: u32 = 10;
+
 /// `create` on a collection that is there.
 const NAMESPACE_EXISTS: i32 = 48;
 /// The user may write, but not create.
@@ -43,8 +46,8 @@ impl Deployment {
     }
 }
 
-/// The client of a URL.
-pub(crate) async fn client(url: &str) -> Result<Client, SinkError> {
+/// The client of a URL, and how many connections it has to a server at most.
+pub(crate) async fn client(url: &str) -> Result<(Client, u32), SinkError> {
     let failed = |error: &Error| {
         // A message that quotes the URL's secret part is left out.
         let text = error.kind.to_string();
@@ -60,7 +63,9 @@ pub(crate) async fn client(url: &str) -> Result<Client, SinkError> {
     options.server_selection_timeout.get_or_insert(CONNECT_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     options.app_name.get_or_insert_with(|| "write-behind".to_owned());
-    Client::with_options(options).map_err(|error| failed(&error))
+    // Zero stands for no limit.
+    let connections = options.max_pool_size.map_or(CONNECTIONS, |most| if most == 0 { u32::MAX } else { most });
+    Ok((Client::with_options(options).map_err(|error| failed(&error))?, connections))
 }
 
 /// Checks the write concern, and asks the server what it is.

@@ -40,6 +40,7 @@ mod reply;
 mod sink;
 mod slots;
 mod stale;
+mod storable;
 mod transaction;
 mod write;
 

@@ -1,5 +1,7 @@
 //! Keys → values.
 
+use std::time::Duration;
+
 use bson::raw::RawDocument;
 use bson::{Bson, doc};
 use mongodb::options::{ReadPreference, SelectionCriteria};
@@ -16,13 +18,14 @@ const KEYS: usize = 1_000;
 /// Loads the values of these keys from the primary; absent ones are left out.
 pub(crate) async fn values<E: MongoEntity>(sink: &MongoSink, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
     let mut values = Vec::with_capacity(keys.len());
+    let what = format!("read collection `{}`", E::COLLECTION);
     for chunk in keys.chunks(KEYS) {
-        let ids = chunk
-            .iter()
-            .map(E::id_of)
-            .collect::<Result<Vec<Bson>, _>>()
-            .map_err(|error| SinkError::new(ErrorKind::Rejected, "a key has no `_id`").with_source(error))?;
-        let found = sink.bounded(&format!("read collection `{}`", E::COLLECTION), find(sink, ids)).await?;
+        // A key that has no `_id` is not there.
+        let ids: Vec<Bson> = chunk.iter().filter_map(|key| E::id_of(key).ok()).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        let found = sink.load_within(&what, async |left| find(sink, ids, left).await).await?;
         for value in found {
             values.push(value?);
         }
@@ -31,12 +34,17 @@ pub(crate) async fn values<E: MongoEntity>(sink: &MongoSink, keys: &[E::Key]) ->
 }
 
 /// One `find`. Documents are decoded where they arrived, without a copy.
-async fn find<E: MongoEntity>(sink: &MongoSink, ids: Vec<Bson>) -> mongodb::error::Result<Vec<Result<E, SinkError>>> {
+async fn find<E: MongoEntity>(
+    sink: &MongoSink,
+    ids: Vec<Bson>,
+    limit: Duration,
+) -> mongodb::error::Result<Vec<Result<E, SinkError>>> {
     let mut found = Vec::with_capacity(ids.len());
     let mut cursor = sink
         .database()
         .collection::<bson::Document>(E::COLLECTION)
         .find(doc! { "_id": { "$in": ids } })
+        .max_time(limit)
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .await?;
     while cursor.advance().await? {

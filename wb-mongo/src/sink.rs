@@ -8,18 +8,27 @@ use async_trait::async_trait;
 use bson::raw::RawDocumentBuf;
 use mongodb::Database;
 use mongodb::options::{Acknowledgment, WriteConcern};
-use tokio::sync::OnceCell;
-use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError, Unstorable};
 
 use crate::classify::sink_error;
 use crate::connect::{self, Deployment};
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
 use crate::slots::Slots;
-use crate::{examine, fence, load, write};
+use crate::{examine, fence, load, storable, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a load may take, unless told otherwise.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn permits(loads: u32) -> Arc<Semaphore> {
+    let loads = usize::try_from(loads).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+    Arc::new(Semaphore::new(loads))
+}
 
 /// A sink that writes to a MongoDB database: each entity to its collection, a record to the document whose `_id` is
 /// the key.
@@ -39,6 +48,10 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// named in [`Report::stale`]. The same version is replaced, and what is no number is no version. Deletes carry none.
 ///
 /// A sharded collection must be sharded by `_id`.
+///
+/// A record that has no document (a `u64` above `i64::MAX`, a map whose keys are no text, one that is too long, a key that is an
+/// array) is refused by [`check`](Sink::check), before it is stored in the buffer. A key without an `_id` is nowhere: it loads
+/// nothing, and deleting it does nothing.
 ///
 /// # Stale workers
 /// A worker that was stopped, and overtaken, must not write any more. On a replica set and behind a mongos,
@@ -79,6 +92,9 @@ pub struct MongoSink {
     /// What stands for the database in errors; never a password.
     label: Arc<str>,
     command_timeout: Duration,
+    load_timeout: Duration,
+    /// Loads that may be under way.
+    loads: Arc<Semaphore>,
     deployment: Arc<OnceCell<Deployment>>,
     slots: Arc<Slots>,
 }
@@ -109,13 +125,21 @@ impl MongoSink {
     /// [`ErrorKind::Misconfigured`] for a malformed URL, [`ErrorKind::Unavailable`] when its SRV record cannot be
     /// resolved. Errors name the URL without its password.
     pub async fn connect(url: &str, database: &str) -> Result<Self, SinkError> {
-        let client = connect::client(url).await?;
+        let (client, connections) = connect::client(url).await?;
         let label = Arc::from(format!("database `{database}` at {}", connect::redact(url)));
-        Ok(Self::labelled(client.database(database), label))
+        Ok(Self::labelled(client.database(database), label).max_loads(connections / 2))
     }
 
     fn labelled(database: Database, label: Arc<str>) -> Self {
-        Self { database, label, command_timeout: COMMAND_TIMEOUT, deployment: Arc::default(), slots: Arc::default() }
+        Self {
+            database,
+            label,
+            command_timeout: COMMAND_TIMEOUT,
+            load_timeout: LOAD_TIMEOUT,
+            loads: permits(connect::CONNECTIONS / 2),
+            deployment: Arc::default(),
+            slots: Arc::default(),
+        }
     }
 
     /// How long one command may take; 30 seconds by default. A command that takes longer fails as
@@ -124,6 +148,47 @@ impl MongoSink {
     pub const fn command_timeout(mut self, timeout: Duration) -> Self {
         self.command_timeout = timeout;
         self
+    }
+
+    /// How long one load of documents may take, waiting for its turn included; 5 seconds by default. The server ends it by
+    /// itself then; a load that waited in vain for other loads is [`ErrorKind::Transient`].
+    #[must_use]
+    pub const fn load_timeout(mut self, timeout: Duration) -> Self {
+        self.load_timeout = timeout;
+        self
+    }
+
+    /// Loads that this sink, with its clones, has under way at most; zero counts as one. So that slow reads leave the flusher its
+    /// connections: half of the URL's `maxPoolSize` by default; for a sink on a client of yours 5, half of the driver's default.
+    /// Several sinks on one client share its connections, so clone one of them, or let their loads be fewer together than
+    /// `maxPoolSize`.
+    #[must_use]
+    pub fn max_loads(self, loads: u32) -> Self {
+        Self { loads: permits(loads), ..self }
+    }
+
+    /// Waits for a load's turn, then for the load.
+    pub(crate) async fn load_within<T>(
+        &self,
+        what: &str,
+        load: impl AsyncFnOnce(Duration) -> mongodb::error::Result<T>,
+    ) -> Result<T, SinkError> {
+        let begun = Instant::now();
+        let Ok(Ok(_permit)) = tokio::time::timeout(self.load_timeout, self.loads.acquire()).await else {
+            let text =
+                format!("cannot {what} in {}: other loads did not end within {:?}", self.label, self.load_timeout);
+            return Err(SinkError::new(ErrorKind::Transient, text));
+        };
+        let left = self.load_timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+        // A little longer than the server was told to take: its own words say more than our silence.
+        match tokio::time::timeout(left.saturating_add(Duration::from_millis(500)), load(left)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.failed(what, error)),
+            Err(_) => Err(SinkError::new(
+                ErrorKind::Unavailable,
+                format!("cannot {what} in {}: no answer within {:?}", self.label, self.load_timeout),
+            )),
+        }
     }
 
     /// The database that the sink writes to.
@@ -200,6 +265,11 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
 
     async fn prepare(&self, _scope: &Scope) -> Result<(), SinkError> {
         connect::prepare(self, E::COLLECTION).await
+    }
+
+    fn check(&self, row: &E) -> Result<(), Unstorable> {
+        let max_document = self.deployment.get().map_or(storable::MAX_DOCUMENT, |deployment| deployment.max_document);
+        storable::check(row, max_document)
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

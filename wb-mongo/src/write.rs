@@ -70,7 +70,8 @@ impl<'a> Work<'a> {
         for delete in &batch.deletes {
             match id_of::<E>(&delete.key) {
                 Ok(key) => deletes.push(key),
-                Err(error) => refuse(&delete.id, unmapped(error)),
+                // A key that has no `_id` is not there.
+                Err(error) => tracing::debug!(id = %delete.id, %error, "nothing to delete"),
             }
         }
         let mut fences: Vec<_> = batch.fences.iter().map(|fence| (fence.partition, fence.generation)).collect();

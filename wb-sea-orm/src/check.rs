@@ -44,7 +44,7 @@ fn flatten_json_array(_: &Column, value: Value) -> Value {
     value
 }
 
-fn inspect(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
+pub(crate) fn inspect(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
     Ok(match value {
         Value::Bool(_) | Value::TinyInt(_) | Value::TinyUnsigned(_) => 1,
         Value::SmallInt(_) | Value::SmallUnsigned(_) => 2,
@@ -63,12 +63,7 @@ fn inspect(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
         Value::Char(Some(letter)) => characters(backend, letter.encode_utf8(&mut [0; 4]))?,
         Value::String(None) | Value::Enum(OptionEnum::None(_)) | Value::Char(None) => 1,
         Value::Bytes(bytes) => bytes.as_ref().map_or(1, Vec::len),
-        Value::Json(Some(json)) => {
-            if backend == DbBackend::Postgres && json_has_nul(json) {
-                return Err("has a NUL character in its JSON, which PostgreSQL cannot store");
-            }
-            json_bytes(json)
-        }
+        Value::Json(Some(json)) => self::json(backend, json)?,
         Value::Json(None) => 1,
         Value::ChronoDate(date) => year(backend, date.map(|d| d.year()))?,
         Value::ChronoDateTime(time) => year(backend, time.map(|t| t.year()))?,
@@ -114,11 +109,18 @@ fn float(backend: DbBackend, number: f64) -> Result<(), &'static str> {
     }
 }
 
-fn characters(backend: DbBackend, text: &str) -> Result<usize, &'static str> {
+pub(crate) fn characters(backend: DbBackend, text: &str) -> Result<usize, &'static str> {
     if backend == DbBackend::Postgres && text.as_bytes().contains(&0) {
         return Err("has a NUL character, which PostgreSQL cannot store");
     }
     Ok(text.len())
+}
+
+pub(crate) fn json(backend: DbBackend, json: &serde_json::Value) -> Result<usize, &'static str> {
+    if backend == DbBackend::Postgres && json_has_nul(json) {
+        return Err("has a NUL character in its JSON, which PostgreSQL cannot store");
+    }
+    Ok(json_bytes(json))
 }
 
 fn year(backend: DbBackend, year: Option<i32>) -> Result<usize, &'static str> {

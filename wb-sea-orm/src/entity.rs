@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use sea_orm::sea_query::{ArrayType, ColumnType, ValueType};
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{DbBackend, DbErr, QueryResult, Value};
 use serde::de::DeserializeOwned;
-use wb_core::Entity;
+use wb_core::{Entity, Unstorable};
+
+use crate::check::check;
 
 /// An entity with a table; derived where `#[wb(table = "...")]` is given or the struct is a SeaORM `Model`.
 pub trait SqlEntity: Entity {
@@ -26,6 +28,21 @@ pub trait SqlEntity: Entity {
     /// When a value has no SQL form (for example a `#[wb(json)]` field that does not serialize).
     fn bind(&self) -> Result<Vec<Value>, SqlMappingError>;
 
+    /// Bytes of this value, roughly, when `backend` can hold it; [`SqlSink`](crate::SqlSink) asks before each write. The derive
+    /// looks at the fields where they are; this one binds them.
+    ///
+    /// # Errors
+    /// [`Unstorable`] for a value that `backend` can never hold in its column.
+    fn storable(&self, backend: DbBackend) -> Result<usize, Unstorable> {
+        let values = self.bind().map_err(|error| mapping_failed(&error))?;
+        let mut bytes = 0;
+        for (column, value) in Self::table().columns.iter().zip(values) {
+            let unstorable = |reason| Unstorable::new(column.name.clone(), reason);
+            bytes += check(backend, column, value).map_err(unstorable)?.bytes;
+        }
+        Ok(bytes)
+    }
+
     /// One value per key column, in the order of the key columns in [`table`](SqlEntity::table).
     fn bind_key(key: &Self::Key) -> Vec<Value>;
 
@@ -40,6 +57,14 @@ pub trait SqlEntity: Entity {
     /// # Errors
     /// When a column is missing or of another type.
     fn from_row(row: &QueryResult) -> Result<Self, DbErr>;
+}
+
+fn mapping_failed(error: &SqlMappingError) -> Unstorable {
+    match error {
+        SqlMappingError::Json { column, source } => {
+            Unstorable::new(*column, format!("does not serialize as JSON: {source}"))
+        }
+    }
 }
 
 /// A table as an entity maps it.

@@ -8,12 +8,14 @@
 //! | `connect`, `options` | opening a database by its URL; what an operator tunes |
 //! | `inspect` | what the sink must know of a table before it writes |
 //! | `rows`, `check` | a batch as rows; values that the database cannot hold |
+//! | `storable` | the same, asked of a value before it is stored in the buffer |
 //! | `write`, `isolate` | a batch as one transaction; finding the rows that are refused |
 //! | `stale` | which rows of a batch the database has newer versions of |
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
 //! | `fence` | generations of owners: issued, checked and locked |
 //! | `load`, `read` | values by their keys; a column of a row |
+//! | `loads` | how many loads at a time, and for how long: the flusher's connections are not theirs |
 //! | `highest` | the highest key, above which ids are made |
 //! | `doctor`, `live` | what is wrong between a mapping and the live table |
 //! | `classify` | what an error means, by its code |
@@ -37,6 +39,7 @@ mod inspect;
 mod isolate;
 mod live;
 mod load;
+mod loads;
 #[doc(hidden)]
 pub mod mapping;
 #[doc(hidden)]
@@ -49,6 +52,7 @@ mod rows;
 mod schema;
 mod sink;
 mod stale;
+mod storable;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod tx;
 #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]

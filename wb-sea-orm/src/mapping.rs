@@ -3,15 +3,26 @@
 use std::marker::PhantomData;
 
 use sea_orm::sea_query::ValueType;
-use sea_orm::{DbErr, QueryResult, TryGetable, Value};
+use sea_orm::{DbBackend, DbErr, QueryResult, TryGetable, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wb_core::Unstorable;
 
 use crate::entity::{Column, Reference, SqlEntity, SqlMappingError};
 use crate::read::read;
+use crate::storable;
 
 /// One value per column.
 pub type Values = Vec<Value>;
+
+/// What is said of a value before it is stored.
+pub type Storable = Result<usize, Unstorable>;
+
+/// Bytes of all columns.
+#[must_use]
+pub fn bytes<const COLUMNS: usize>(columns: [usize; COLUMNS]) -> usize {
+    columns.iter().sum()
+}
 
 /// References of an entity.
 pub type References = Vec<Reference>;
@@ -70,6 +81,12 @@ pub trait SqlField: Sized {
     /// What SeaORM would bind.
     fn to_value(&self) -> Value;
 
+    /// Bytes of the value, roughly, when `backend` can hold it in this column.
+    ///
+    /// # Errors
+    /// [`Unstorable`] when it never can.
+    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable;
+
     /// The field of a row.
     ///
     /// # Errors
@@ -78,13 +95,17 @@ pub trait SqlField: Sized {
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Clone + Into<Value> + ValueType + TryGetable> SqlField for T {
+impl<T: Clone + Into<Value> + ValueType + TryGetable + 'static> SqlField for T {
     fn column(name: &'static str) -> Column {
         Column::of::<T>(name)
     }
 
     fn to_value(&self) -> Value {
         self.clone().into()
+    }
+
+    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable {
+        storable::field(self, backend).map_err(|reason| Unstorable::new(column, reason))
     }
 
     fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {
@@ -109,6 +130,12 @@ pub trait JsonField: Sized {
     /// [`SqlMappingError::Json`] when serde fails.
     fn to_value(&self, column: &'static str) -> Result<Value, SqlMappingError>;
 
+    /// Bytes of the value, roughly, when `backend` can hold it in this column.
+    ///
+    /// # Errors
+    /// [`Unstorable`] when it never can, or when serde fails.
+    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable;
+
     /// The field of a row.
     ///
     /// # Errors
@@ -128,6 +155,10 @@ impl<T: Serialize + DeserializeOwned> JsonField for T {
             Ok(json) => Ok(Value::Json(Some(Box::new(json)))),
             Err(source) => Err(SqlMappingError::Json { column, source }),
         }
+    }
+
+    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable {
+        storable::json(self, backend).map_err(|reason| Unstorable::new(column, reason))
     }
 
     fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {

@@ -18,6 +18,7 @@ pub struct SqlOptions {
     pub(crate) max_bytes: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) statement_timeout: Duration,
+    pub(crate) load_timeout: Duration,
     pub(crate) idle_in_transaction_timeout: Duration,
     pub(crate) max_connections: u32,
 }
@@ -31,6 +32,7 @@ impl SqlOptions {
             max_bytes: 8 * 1024 * 1024,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
+            load_timeout: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(10),
             max_connections: 8,
         }
@@ -70,6 +72,19 @@ impl SqlOptions {
     #[must_use]
     pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
+        self
+    }
+
+    /// How long one load of rows may take, waiting for its turn included: loads take half of the pool's connections at most, one
+    /// at least. Default: 5 s; below 1 ms counts as 1 ms.
+    ///
+    /// A load that waited in vain for other loads is [`Transient`](wb_core::ErrorKind::Transient). A server that does not answer
+    /// is given a second and a tenth of the time more; then the connection is closed, and the error is
+    /// [`Unavailable`](wb_core::ErrorKind::Unavailable). For a minute after that PostgreSQL gets the limit as `statement_timeout`,
+    /// in a transaction of each load (two more round trips): so a locked table does not pile up waiting processes in the server.
+    #[must_use]
+    pub const fn load_timeout(mut self, timeout: Duration) -> Self {
+        self.load_timeout = timeout;
         self
     }
 

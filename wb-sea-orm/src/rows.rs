@@ -1,6 +1,6 @@
 //! The rows of a batch, bound and checked.
 
-use wb_core::{Batch, ErrorKind, Id, SinkError};
+use wb_core::{Batch, ErrorKind, Id, SinkError, Unstorable};
 
 use crate::check::check;
 use crate::entity::{Column, SqlEntity};
@@ -61,6 +61,24 @@ impl<'a> Rows<'a> {
     pub(crate) fn only(&self) -> Option<&'a Id> {
         let mut ids = self.upserts.ids.iter().chain(&self.deletes.ids);
         ids.next().filter(|_| self.len() == 1).copied()
+    }
+}
+
+/// Whether the table that the plan is for can hold a row of so many bytes.
+pub(crate) fn storable<E: SqlEntity>(plan: &Plan, value: &E, bytes: usize) -> Result<(), Unstorable> {
+    if let Some(column) = plan.table.columns.iter().find(|column| column.key && fills_in(plan, column))
+        && E::bind_key(&value.key()).iter().any(is_zero)
+    {
+        return Err(Unstorable::new(
+            column.name.clone(),
+            "is zero, which its AUTO_INCREMENT replaces by another number",
+        ));
+    }
+    match plan.facts.max_packet {
+        Some(packet) if bytes >= packet => {
+            Err(Unstorable::new("(row)", format!("has {bytes} bytes, more than max_allowed_packet ({packet}) takes")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,20 +3,21 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError};
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError, Unstorable};
 
 use crate::entity::SqlEntity;
 use crate::inspect::inspect;
 use crate::load::load;
+use crate::loads::Loads;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
 use crate::tx::Pool;
-use crate::{doctor, fence, highest, write};
+use crate::{doctor, fence, highest, rows, write};
 
 /// Writes records to PostgreSQL, MySQL, MariaDB or SQLite.
 ///
@@ -31,11 +32,15 @@ use crate::{doctor, fence, highest, write};
 /// - An upsert writes only the row of its own key: a value that collides with another row under a second unique key is
 ///   [`Rejected`](ErrorKind::Rejected), on MySQL too.
 /// - A value that the database cannot hold (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
-///   PostgreSQL, NaN on MySQL and SQLite, ...) is named in [`Report::rejected`]; the rest of its batch lands.
+///   PostgreSQL, NaN on MySQL and SQLite, ...) is refused by [`check`](Sink::check), before it is stored in the buffer. One that
+///   comes by another way is named in [`Report::rejected`]; the rest of its batch lands.
 /// - With `#[wb(version)]` on a field, a row with a higher version is left alone and named in [`Report::stale`]. The same
 ///   version is replaced, and a row without one (NULL) is older than all. Deletes carry none. On MySQL this costs one more
 ///   query a batch.
 /// - A batch that is all or nothing ([`Batch::whole`]) is rolled back when a row of it is refused; the error names the row.
+/// - Loads take half of the pool's connections at most (one at least; of all sinks on one pool together) and have a limit of
+///   their own ([`SqlOptions::load_timeout`]), so that reads of a locked table leave the flusher its connections. In a pool of one
+///   connection reads and flushes wait for each other.
 /// - A key column that the database is meant to fill in (an identity, a sequence, `AUTO_INCREMENT`) is a fatal finding of
 ///   [`examine`](Sink::examine), unless the entity says `#[wb(client_keys)]`.
 /// - A foreign key's missing parent is [`Deferred`](ErrorKind::Deferred). Where the entity says what it refers to
@@ -58,7 +63,11 @@ pub struct SqlSink {
 
 struct Shared {
     options: SqlOptions,
+    /// `None`: a connection that was never opened, or of a driver that is not compiled in.
+    backend: Option<DbBackend>,
     plans: RwLock<HashMap<TypeId, Arc<Plan>>>,
+    /// Of the pool, once it was used.
+    loads: OnceLock<Arc<Loads>>,
     /// SQLite has one writer: the others wait here instead of polling its lock.
     writer: Semaphore,
 }
@@ -80,7 +89,9 @@ impl SqlSink {
     /// only for [`open`](Sink::open).
     #[must_use]
     pub fn with_options(db: DatabaseConnection, options: SqlOptions) -> Self {
-        let shared = Shared { options, plans: RwLock::default(), writer: Semaphore::new(1) };
+        let backend = Pool::of(&db, options.limits()).ok().map(|pool| pool.backend());
+        let shared =
+            Shared { options, backend, plans: RwLock::default(), loads: OnceLock::new(), writer: Semaphore::new(1) };
         Self { db, shared: Arc::new(shared) }
     }
 
@@ -152,6 +163,13 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         self.in_time(fence::prepare(&self.pool()?)).await
     }
 
+    fn check(&self, row: &E) -> Result<(), Unstorable> {
+        let Some(backend) = self.shared.backend else { return Ok(()) };
+        let bytes = row.storable(backend)?;
+        // What the table tells is known once it was looked at.
+        self.known::<E>().map_or(Ok(()), |plan| rows::storable(&plan, row, bytes))
+    }
+
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
         let pool = self.pool()?;
         let _turn = self.turn(&pool).await;
@@ -180,7 +198,8 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         }
         let pool = self.pool()?;
         let plan = self.plan::<E>(&pool).await?;
-        load(&pool, &plan, keys).await
+        let loads = self.shared.loads.get_or_init(|| Loads::of(&pool));
+        load((&pool, loads), &plan, keys, self.shared.options.load_timeout).await
     }
     async fn examine(&self, _scope: &Scope) -> Result<Vec<Finding>, SinkError> {
         doctor::examine(&self.pool()?, E::NAME, &E::table()).await

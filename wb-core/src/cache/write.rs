@@ -16,8 +16,8 @@ impl<T: Entity> Cache<T> {
     /// with itself: then the stored version is the offered one, and a read tells whose state it is.
     ///
     /// # Errors
-    /// [`CacheError::Key`], [`CacheError::Codec`], [`CacheError::TooLarge`], [`CacheError::Empty`], [`CacheError::Conflict`]:
-    /// nothing is stored. [`CacheError::Buffer`]: its kind says whether the write may have been carried out; repeating it is
+    /// [`CacheError::Key`], [`CacheError::Codec`], [`CacheError::TooLarge`], [`CacheError::Empty`], [`CacheError::Unstorable`],
+    /// [`CacheError::Conflict`]: nothing is stored. [`CacheError::Buffer`]: its kind says whether the write may have been carried out; repeating it is
     /// safe. [`CacheError::Closed`] after shutdown.
     pub async fn put(&self, value: &T) -> Result<Receipt<T>, CacheError> {
         let write = self.lane.upsert(value)?;

@@ -13,6 +13,7 @@ use crate::key::Id;
 use crate::lane::{LOOK_AGAIN, Lane, NEVER};
 use crate::options::{MaxDirty, Overflow};
 use crate::record::{Record, Write};
+use crate::sink::Unstorable;
 
 impl<E: Entity> Lane<E> {
     pub(crate) async fn put(&self, writes: Vec<Write>) -> Result<(), CacheError> {
@@ -109,6 +110,14 @@ impl<E: Entity> Lane<E> {
         if payload.is_empty() {
             // The empty payload is the tombstone: storing it would delete the row.
             return Err(CacheError::Empty { id: id.to_string() });
+        }
+        if self.hook.is_none() {
+            let unstorable = |Unstorable { field, reason }| CacheError::Unstorable {
+                id: id.to_string(),
+                field: field.into_owned(),
+                reason: reason.into_owned(),
+            };
+            self.sink.check(value).map_err(unstorable)?;
         }
         let partition = self.partition(&id, || value.place())?;
         Ok(Write { partition, id, record: Record::from_bytes(payload) })

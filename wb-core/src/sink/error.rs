@@ -1,5 +1,6 @@
 //! What a sink can say when a write fails.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -40,6 +41,24 @@ impl ErrorKind {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Why a sink can never hold a row, whenever it is tried: which field, and what is wrong with its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field `{field}` {reason}")]
+#[non_exhaustive]
+pub struct Unstorable {
+    /// Field, column or part of the record.
+    pub field: Cow<'static, str>,
+    /// What is wrong with it, as it follows the field's name in a sentence: "is larger than …".
+    pub reason: Cow<'static, str>,
+}
+
+impl Unstorable {
+    /// What is wrong with a field.
+    pub fn new(field: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use error::{ErrorKind, SinkError};
+pub use error::{ErrorKind, SinkError, Unstorable};
 
 use crate::doctor::Finding;
 use crate::entity::Entity;
@@ -45,6 +45,22 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
     /// As for [`open`](Sink::open).
     async fn prepare(&self, scope: &Scope) -> Result<(), SinkError> {
         let _ = scope;
+        Ok(())
+    }
+
+    /// Whether this sink can hold a row at all, as far as the row alone tells: asked of every row before it is stored in the
+    /// buffer, in its writer's task and in whatever process. What is wrong for good is told to who writes it, and not found by
+    /// a flush when nobody waits any more. Not asked where the entity has a [`before_flush`](crate::EngineBuilder::before_flush)
+    /// hook, which may put the row right.
+    ///
+    /// Asks no server, may be called before [`open`](Sink::open), and is quick: it is on the way of each write. It refuses
+    /// nothing that [`write`](Sink::write) would take. What it takes may be refused by [`write`](Sink::write) all the same.
+    ///
+    /// # Errors
+    /// [`Unstorable`] names the field and says what is wrong; the write fails with
+    /// [`CacheError::Unstorable`](crate::CacheError::Unstorable).
+    fn check(&self, row: &E) -> Result<(), Unstorable> {
+        let _ = row;
         Ok(())
     }
 
@@ -110,6 +126,10 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
 
     async fn prepare(&self, scope: &Scope) -> Result<(), SinkError> {
         (**self).prepare(scope).await
+    }
+
+    fn check(&self, row: &E) -> Result<(), Unstorable> {
+        (**self).check(row)
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::entity::Entity;
 use crate::key::Id;
-use crate::sink::{Batch, ErrorKind, Fence, Report, Scope, Sink, SinkError};
+use crate::sink::{Batch, ErrorKind, Fence, Report, Scope, Sink, SinkError, Unstorable};
 
 /// A sink in memory with a log of what it was given and a script of what goes wrong. Clones share everything.
 ///
@@ -53,9 +53,13 @@ struct State<E> {
     next: VecDeque<Failure>,
     outage: Option<ErrorKind>,
     refusals: Vec<Refusal>,
+    unstorable: Vec<Unheld<E>>,
     loads: u64,
     closed: bool,
 }
+
+/// Says what is wrong with a row, if anything.
+type Unheld<E> = Box<dyn Fn(&E) -> Option<Unstorable> + Send>;
 
 struct Failure {
     kind: ErrorKind,
@@ -143,6 +147,7 @@ impl<E> ScriptedSink<E> {
             next: VecDeque::new(),
             outage: None,
             refusals: Vec::new(),
+            unstorable: Vec::new(),
             loads: 0,
             closed: false,
         };
@@ -195,9 +200,16 @@ impl<E> ScriptedSink<E> {
         self.state().refusals.push(Refusal { kind, named: false, hits: Box::new(hits) });
     }
 
+    /// Rows of which `check` says what is wrong cannot be held at all: [`check`](Sink::check) refuses them.
+    pub fn cannot_hold(&self, check: impl Fn(&E) -> Option<Unstorable> + Send + 'static) {
+        self.state().unstorable.push(Box::new(check));
+    }
+
     /// Ends all refusals.
     pub fn accept(&self) {
-        self.state().refusals.clear();
+        let mut state = self.state();
+        state.refusals.clear();
+        state.unstorable.clear();
     }
 
     /// From now on writes wait before they do anything: a database that hangs, a worker that is paused.
@@ -361,6 +373,10 @@ fn scripted(kind: ErrorKind) -> SinkError {
 impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
         self.state().check_outage()
+    }
+
+    fn check(&self, row: &E) -> Result<(), Unstorable> {
+        self.state().unstorable.iter().find_map(|check| check(row)).map_or(Ok(()), Err)
     }
 
     async fn fence(&self, _scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

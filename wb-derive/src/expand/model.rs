@@ -34,6 +34,12 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
     });
+    let storable = input.fields.iter().filter(|field| !field.sea.ignore).map(|field| {
+        let (cast, variant, field) =
+            (cast(field.ty, &quote!(#sql::mapping::SqlField)), column_variant(field), field.ident);
+        let name = quote!(#sql::model::name::<Self>(#sql::model::ColumnOf::<Self>::#variant));
+        quote!(#cast::storable(&self.#field, #name, backend)?)
+    });
     let references = references(
         input.fields.iter().map(|field| {
             let variant = column_variant(field);
@@ -50,6 +56,10 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
 
             fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
                 ::core::result::Result::Ok(#sql::model::values(self))
+            }
+
+            fn storable(&self, backend: #sql::sea_orm::DbBackend) -> #sql::mapping::Storable {
+                ::core::result::Result::Ok(#sql::mapping::bytes([#(#storable),*]))
             }
 
             #references

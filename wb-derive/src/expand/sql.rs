@@ -37,6 +37,7 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
     let key_columns = table.columns.iter().filter(|c| matches!(c.stored, Stored::Value { key: true, .. }));
     let key = tuple(key_columns.map(|column| read(column, &sql)).collect());
     let values = table.columns.iter().filter_map(|column| value(column, &sql));
+    let storable = table.columns.iter().filter_map(|column| storable(column, &sql));
     let key_values = plan.keys.iter().zip(key_parts(&plan.keys)).map(|(key, part)| {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
@@ -58,6 +59,10 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
 
             fn bind(&self) -> ::core::result::Result<#sql::mapping::Values, #sql::SqlMappingError> {
                 ::core::result::Result::Ok(#sql::mapping::values([#(#values),*]))
+            }
+
+            fn storable(&self, backend: #sql::sea_orm::DbBackend) -> #sql::mapping::Storable {
+                ::core::result::Result::Ok(#sql::mapping::bytes([#(#storable),*]))
             }
 
             #references
@@ -111,6 +116,15 @@ fn value(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
     match column.stored {
         Stored::Value { .. } => Some(quote!(#cast::to_value(&self.#field))),
         Stored::Json { .. } => Some(quote!(#cast::to_value(&self.#field, #name)?)),
+        Stored::Not => None,
+    }
+}
+
+fn storable(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
+    let (field, name) = (column.field.ident, &column.name);
+    let cast = cast(column.field.ty, &role(column, sql));
+    match column.stored {
+        Stored::Value { .. } | Stored::Json { .. } => Some(quote!(#cast::storable(&self.#field, #name, backend)?)),
         Stored::Not => None,
     }
 }

@@ -6,6 +6,7 @@ use wb_core::{ErrorKind, SinkError};
 use crate::bind::Statement;
 use crate::dialect::session::Limits;
 
+#[derive(Clone)]
 pub(crate) enum Pool {}
 
 pub(crate) enum Tx {}
@@ -21,6 +22,18 @@ pub(crate) fn backend(_: &DatabaseConnection) -> Result<DbBackend, SinkError> {
 impl Pool {
     pub(crate) fn of(_: &DatabaseConnection, _: Limits) -> Result<Self, SinkError> {
         Err(absent())
+    }
+
+    pub(crate) const fn within(self, _: std::time::Duration) -> Self {
+        self
+    }
+
+    pub(crate) const fn place(&self) -> usize {
+        match *self {}
+    }
+
+    pub(crate) const fn connections(&self) -> u32 {
+        match *self {}
     }
 
     pub(crate) const fn backend(&self) -> DbBackend {

@@ -89,6 +89,36 @@ impl Pool {
         Ok(Self { driver, limits })
     }
 
+    /// The same, with another limit for a statement.
+    pub(crate) const fn within(mut self, statement: Duration) -> Self {
+        self.limits.statement = statement;
+        self
+    }
+
+    /// Tells the pool from every other one that lives.
+    pub(crate) fn place(&self) -> usize {
+        match &self.driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(pool) => std::ptr::from_ref(pool.options()).addr(),
+            #[cfg(feature = "mysql")]
+            Driver::MySql(pool) => std::ptr::from_ref(pool.options()).addr(),
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(pool) => std::ptr::from_ref(pool.options()).addr(),
+        }
+    }
+
+    /// Connections that it has at most.
+    pub(crate) fn connections(&self) -> u32 {
+        match &self.driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(pool) => pool.options().get_max_connections(),
+            #[cfg(feature = "mysql")]
+            Driver::MySql(pool) => pool.options().get_max_connections(),
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(pool) => pool.options().get_max_connections(),
+        }
+    }
+
     pub(crate) const fn backend(&self) -> DbBackend {
         match &self.driver {
             #[cfg(feature = "postgres")]
