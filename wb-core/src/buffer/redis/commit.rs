@@ -20,7 +20,7 @@ use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use tokio::sync::{Notify, oneshot};
 
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::Connection;
 use super::durability::Wait;
 use super::group::{Group, Way};
 use super::keys::PartitionKeys;

@@ -2,7 +2,7 @@
 
 use redis::{RedisResult, Script};
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::keys;
 use super::scripts::MAX_RECORDS;
 use crate::sink::Scope;

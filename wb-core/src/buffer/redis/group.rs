@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Script, Value};
 use super::append::{self, Logs};
 use super::classify::classify;
 use super::commit::{Shelf, Verb};
-use super::connect::Connection;
+use super::connection::Connection;
 use super::durability::Wait;
 use super::limit::{self, Call};
 use super::signals;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use redis::RedisError;
 
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::Connection;
 use super::forget::{Copies, forget};
 use super::scripts::Scripts;
 use super::server;

@@ -4,6 +4,7 @@ mod append;
 mod classify;
 mod commit;
 mod connect;
+mod connection;
 mod durability;
 mod examine;
 mod forget;
@@ -37,7 +38,7 @@ pub use self::connect::RedisOptions;
 pub use self::durability::Durability;
 
 use self::commit::{Committer, Shelf};
-use self::connect::Connection;
+use self::connection::Connection;
 use self::durability::Wait;
 use self::keys::PartitionKeys;
 use self::lineage::Watch;
@@ -54,6 +55,8 @@ use crate::doctor::Finding;
 /// belongs to one engine.
 pub struct RedisBuffer {
     connection: Connection,
+    /// The one that writes leave by; the same where they are not waited for.
+    writes: Connection,
     committer: Arc<Committer>,
     task: Mutex<Option<JoinHandle<()>>>,
     scripts: Arc<Scripts>,
@@ -93,15 +96,16 @@ impl RedisBuffer {
                 connect::connect_for_waits(url, &options).await?
             }
         };
-        let committer = Arc::new(Committer::new(writes, wait));
+        let committer = Arc::new(Committer::new(writes.clone(), wait));
         let task = tokio::spawn(committer.clone().run());
         Ok(Self {
-            connection,
             committer,
             task: Mutex::new(Some(task)),
             scripts: Arc::new(Scripts::new()),
             shelves: AtomicU32::new(0),
-            signals: Arc::new(Signals::new(connect::client(url, &options)?, options.connect_timeout)),
+            signals: Arc::new(Signals::new(connect::client(url, &options)?, options.connect_timeout, connection.clone())),
+            connection,
+            writes,
         })
     }
 }
@@ -151,6 +155,8 @@ impl Buffer for RedisBuffer {
             let _ = task.await;
         }
         self.signals.close().await;
+        self.connection.close().await;
+        self.writes.close().await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::Connection;
 use crate::buffer::BufferError;
 
 /// Major and minor version.

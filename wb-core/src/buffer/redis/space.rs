@@ -9,7 +9,7 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf, Verb};
-use super::connect::Connection;
+use super::connection::Connection;
 use super::lineage::Watch;
 use super::scripts::{MAX_RECORDS, Scripts};
 use super::signals::{Listener, Signals};

@@ -1,0 +1,128 @@
+//! The task that replaces a connection: one attempt at a time, for ever.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisError, RedisResult, Value};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::verdict::{Symptom, code_symptom, jittered, longer, pause_after_life};
+use super::{Live, Outage, Shared, State};
+use crate::events;
+
+/// Replaces connections until the connection is closed.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut state = shared.state.subscribe();
+    let mut pause = Duration::ZERO;
+    loop {
+        let outage = match state.wait_for(|state| !matches!(state, State::Up(_))).await.as_deref() {
+            Ok(State::Down(outage)) => outage.clone(),
+            Ok(State::Up(_)) => continue,
+            Ok(State::Closed) | Err(_) => return,
+        };
+        events::connection_lost(&outage.error);
+        pause = pause_after_life(pause, outage.lived);
+        loop {
+            tokio::select! {
+                biased;
+                () = closed(state.clone()) => return,
+                () = sleep(jittered(pause, rand::random())) => {}
+            }
+            let attempt = tokio::select! {
+                biased;
+                () = closed(state.clone()) => return,
+                attempt = shared.connect(outage.needs_primary) => attempt,
+            };
+            match attempt {
+                Ok(connection) => {
+                    if !shared.serve(connection, &outage) {
+                        return;
+                    }
+                    events::connection_back(outage.since.elapsed());
+                    break;
+                }
+                Err(error) => shared.attempt_failed(error),
+            }
+            pause = longer(pause);
+        }
+    }
+}
+
+async fn closed(mut state: watch::Receiver<State>) {
+    // Its sender lives as long as the task.
+    let _ = state.wait_for(|state| matches!(state, State::Closed)).await.is_ok();
+}
+
+impl Shared {
+    /// One attempt: resolves the name, connects, and asks whether the server serves.
+    pub(super) async fn connect(&self, needs_primary: bool) -> RedisResult<MultiplexedConnection> {
+        let attempt = async {
+            let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+            probe(&mut connection, needs_primary).await?;
+            Ok(connection)
+        };
+        timeout(self.connect_timeout, attempt)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+    }
+
+    /// The next generation serves; `false` when the connection was closed meanwhile.
+    fn serve(&self, connection: MultiplexedConnection, outage: &Outage) -> bool {
+        let live = Arc::new(Live::new(connection, outage.generation + 1));
+        self.state.send_if_modified(|state| {
+            let down = matches!(state, State::Down(_));
+            if down {
+                *state = State::Up(live);
+            }
+            down
+        })
+    }
+
+    fn attempt_failed(&self, error: RedisError) {
+        self.state.send_if_modified(|state| match state {
+            State::Down(outage) => {
+                outage.attempts += 1;
+                outage.error = error;
+                true
+            }
+            State::Up(_) | State::Closed => false,
+        });
+    }
+}
+
+/// A server that loads its data, or has lost its primary, takes connections and serves nothing.
+async fn probe(connection: &mut MultiplexedConnection, needs_primary: bool) -> RedisResult<()> {
+    serves(redis::cmd("PING").query_async::<Value>(connection).await)?;
+    if needs_primary {
+        let role: Option<Value> = serves(redis::cmd("ROLE").query_async::<Value>(connection).await)?;
+        if role.is_some_and(|role| is_replica(&role)) {
+            return Err((ErrorKind::Client, "the server is a replica, which takes no writes").into());
+        }
+    }
+    Ok(())
+}
+
+/// The reply; `None` where the command is not allowed, which says nothing.
+fn serves(reply: RedisResult<Value>) -> RedisResult<Option<Value>> {
+    match reply {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_io_error() => Err(error),
+        Err(error) => match error.code().map(code_symptom) {
+            Some(Symptom::Answered) => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// What `ROLE` says: a name first, then what depends on it.
+fn is_replica(role: &Value) -> bool {
+    let Value::Array(parts) = role else { return false };
+    match parts.first() {
+        Some(Value::BulkString(name)) => name.as_slice() == b"slave",
+        Some(Value::SimpleString(name)) => name == "slave",
+        _ => false,
+    }
+}
