@@ -194,3 +194,27 @@ async fn without_a_server_a_caller_waits_for_the_connect_timeout_at_most() {
     // What is dirty died with it: nothing to flush, and nobody to ask.
     let _ = bench.engine.shutdown(Duration::from_millis(100)).await;
 }
+
+/// What was sent on a connection that was given up, and waits in a proxy, does not arrive on top of what the next connection
+/// has written.
+#[tokio::test]
+async fn p3_what_waits_on_a_connection_that_was_given_up_never_lands() {
+    let Some(server) = OwnRedis::start(NOTHING).await else { return };
+    let wire = Wire::to(&server.url()).await.unwrap();
+    let bench = Bench::start(&wire.url, EntityOptions::new()).await;
+    bench.sink.hold();
+    assert_eq!(bench.put(1, 1).await, Ok(()));
+    wire.stall(true);
+    let old = bench.put(1, 2).await;
+    assert!(matches!(old, Ok(()) | Err(BufferErrorKind::Unknown)), "it may have left: {old:?}");
+    bench.puts_again(1, 10).await;
+    // The old bytes travel on.
+    wire.stall(false);
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(bench.players.get(&1).await.unwrap(), Some(Player::new(1, 109)), "the last acknowledged write");
+    }
+    bench.sink.release();
+    bench.lands(1, 109).await;
+    bench.stop().await;
+}

@@ -15,6 +15,10 @@ use crate::buffer::{BufferError, BufferErrorKind};
 /// forget it, and a peer that went away without a word is noticed.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 
+/// Times the response timeout that an answer in bulk may take. What it brings is bounded by bytes, so not much more is needed, and
+/// this is also how long a silent socket goes unnoticed.
+const BULK_PATIENCE: u32 = 3;
+
 /// What can be set about the connection to Redis.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -84,6 +88,13 @@ pub(super) async fn connect_for_waits(url: &str, options: &RedisOptions) -> Resu
     // Two groups are under way at most, and the second waits for the first.
     let waits = options.durability_timeout.saturating_mul(2);
     let options = options.clone().response_timeout(options.response_timeout.saturating_add(waits));
+    connect(url, &options).await
+}
+
+/// A connection for what is read in bulk: closed epochs and logs, dead letters. What they bring takes long over a slow link, and
+/// writes and readers must not wait behind it.
+pub(super) async fn connect_for_bulk(url: &str, options: &RedisOptions) -> Result<Connection, BufferError> {
+    let options = options.clone().response_timeout(options.response_timeout.saturating_mul(BULK_PATIENCE));
     connect(url, &options).await
 }
 

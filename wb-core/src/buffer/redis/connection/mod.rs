@@ -9,6 +9,7 @@
 //! process behind it, so what was found out about the data on one generation holds for every request that is
 //! [pinned](Pinned) to it.
 
+mod peer;
 mod supervisor;
 mod unsent;
 mod verdict;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::peer::Peer;
 use self::unsent::Unsent;
 pub(super) use self::unsent::{Why, why_unsent};
 use self::verdict::{Symptom, Verdict, error_symptom, judge, value_symptom};
@@ -41,6 +43,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        self.shared.ended.send_replace(true);
         self.shared.state.send_replace(State::Closed);
     }
 }
@@ -52,6 +55,8 @@ struct Shared {
     connect_timeout: Duration,
     db: i64,
     state: watch::Sender<State>,
+    /// The connection that serves is the last one.
+    ended: watch::Sender<bool>,
 }
 
 #[derive(Clone)]
@@ -64,6 +69,7 @@ enum State {
 /// The connection that serves.
 struct Live {
     connection: MultiplexedConnection,
+    peer: Option<Peer>,
     generation: u64,
     since: Instant,
     /// Answers so far: tells whether the connection was silent while a request waited.
@@ -75,8 +81,9 @@ struct Live {
 /// There is no connection.
 #[derive(Clone)]
 struct Outage {
-    /// Generation of the last connection.
+    /// Generation of the last connection, and how its server knows it.
     generation: u64,
+    peer: Option<Peer>,
     since: Instant,
     /// Life of the last connection.
     lived: Duration,
@@ -103,9 +110,10 @@ impl Connection {
     ) -> RedisResult<Self> {
         let db = client.get_connection_info().redis_settings().db();
         let (state, _) = watch::channel(State::Closed);
-        let shared = Arc::new(Shared { client, config, connect_timeout, db, state });
-        let connection = shared.connect(false).await?;
-        shared.state.send_replace(State::Up(Arc::new(Live::new(connection, 1))));
+        let ended = watch::channel(false).0;
+        let shared = Arc::new(Shared { client, config, connect_timeout, db, state, ended });
+        let (connection, peer) = shared.connect(false, None).await?;
+        shared.state.send_replace(State::Up(Arc::new(Live::new(connection, peer, 1))));
         let supervisor = tokio::spawn(supervisor::run(shared.clone()));
         Ok(Self(Arc::new(Handle { shared, supervisor: Mutex::new(Some(supervisor)) })))
     }
@@ -150,6 +158,11 @@ impl Connection {
         }
     }
 
+    /// Whether this is a clone of `other`.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Waits until a later connection than this generation serves, or until there will be none.
     pub(super) async fn replaced(&self, generation: u64) {
         let mut state = self.0.shared.state.subscribe();
@@ -162,14 +175,21 @@ impl Connection {
         let _ = state.wait_for(later).await.is_ok();
     }
 
-    /// Nothing is sent any more; returns when the supervisor has ended.
+    /// The connection that serves, if any, is the last one: who still reads may. Returns when the supervisor has ended.
     pub(super) async fn close(&self) {
-        self.0.shared.state.send_replace(State::Closed);
+        self.0.shared.ended.send_replace(true);
         let supervisor = self.0.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(supervisor) = supervisor {
             // It holds nothing that a panic could break.
             let _ = supervisor.await;
         }
+        self.0.shared.state.send_if_modified(|state| {
+            let down = matches!(state, State::Down(_));
+            if down {
+                *state = State::Closed;
+            }
+            down
+        });
     }
 }
 
@@ -178,9 +198,9 @@ fn unsent(error: RedisError) -> RedisError {
 }
 
 impl Live {
-    fn new(connection: MultiplexedConnection, generation: u64) -> Self {
+    fn new(connection: MultiplexedConnection, peer: Option<Peer>, generation: u64) -> Self {
         let (answers, timeouts) = (AtomicU64::new(0), AtomicU32::new(0));
-        Self { connection, generation, since: Instant::now(), answers, timeouts }
+        Self { connection, peer, generation, since: Instant::now(), answers, timeouts }
     }
 
     /// Counts what a request has shown, and judges.
@@ -205,9 +225,12 @@ impl Shared {
     fn give_up(&self, live: &Live, symptom: Symptom, error: &RedisError) {
         self.state.send_if_modified(|state| {
             let current = matches!(state, State::Up(current) if current.generation == live.generation);
-            if current {
+            if current && *self.ended.borrow() {
+                *state = State::Closed;
+            } else if current {
                 *state = State::Down(Outage {
                     generation: live.generation,
+                    peer: live.peer.clone(),
                     since: Instant::now(),
                     lived: live.since.elapsed(),
                     attempts: 0,

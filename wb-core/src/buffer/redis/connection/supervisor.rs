@@ -9,6 +9,7 @@ use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::peer::Peer;
 use super::verdict::{Symptom, code_symptom, jittered, longer, pause_after_life};
 use super::{Live, Outage, Shared, State};
 use crate::events;
@@ -18,27 +19,28 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut state = shared.state.subscribe();
     let mut pause = Duration::ZERO;
     loop {
-        let outage = match state.wait_for(|state| !matches!(state, State::Up(_))).await.as_deref() {
-            Ok(State::Down(outage)) => outage.clone(),
-            Ok(State::Up(_)) => continue,
-            Ok(State::Closed) | Err(_) => return,
+        let outage = tokio::select! {
+            biased;
+            () = ended(shared.ended.subscribe()) => return,
+            outage = outage(&mut state) => outage,
         };
+        let Some(outage) = outage else { return };
         events::connection_lost(&outage.error);
         pause = pause_after_life(pause, outage.lived);
         loop {
             tokio::select! {
                 biased;
-                () = closed(state.clone()) => return,
+                () = ended(shared.ended.subscribe()) => return,
                 () = sleep(jittered(pause, rand::random())) => {}
             }
             let attempt = tokio::select! {
                 biased;
-                () = closed(state.clone()) => return,
-                attempt = shared.connect(outage.needs_primary) => attempt,
+                () = ended(shared.ended.subscribe()) => return,
+                attempt = shared.connect(outage.needs_primary, outage.peer.as_ref()) => attempt,
             };
             match attempt {
-                Ok(connection) => {
-                    if !shared.serve(connection, &outage) {
+                Ok((connection, peer)) => {
+                    if !shared.serve(connection, peer, &outage) {
                         return;
                     }
                     events::connection_back(outage.since.elapsed());
@@ -51,18 +53,36 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn closed(mut state: watch::Receiver<State>) {
+/// The next outage; `None` when there will be none.
+async fn outage(state: &mut watch::Receiver<State>) -> Option<Outage> {
+    match &*state.wait_for(|state| !matches!(state, State::Up(_))).await.ok()? {
+        State::Down(outage) => Some(outage.clone()),
+        State::Up(_) | State::Closed => None,
+    }
+}
+
+async fn ended(mut ended: watch::Receiver<bool>) {
     // Its sender lives as long as the task.
-    let _ = state.wait_for(|state| matches!(state, State::Closed)).await.is_ok();
+    let _ = ended.wait_for(|ended| *ended).await.is_ok();
 }
 
 impl Shared {
     /// One attempt: resolves the name, connects, and asks whether the server serves.
-    pub(super) async fn connect(&self, needs_primary: bool) -> RedisResult<MultiplexedConnection> {
+    /// `last` is the connection before: the server ends it, so that nothing sent on it arrives later than what is sent on
+    /// this one.
+    pub(super) async fn connect(
+        &self,
+        needs_primary: bool,
+        last: Option<&Peer>,
+    ) -> RedisResult<(MultiplexedConnection, Option<Peer>)> {
         let attempt = async {
             let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
             probe(&mut connection, needs_primary).await?;
-            Ok(connection)
+            if let Some(last) = last {
+                last.end(&mut connection).await?;
+            }
+            let peer = Peer::ask(&mut connection).await?;
+            Ok((connection, peer))
         };
         timeout(self.connect_timeout, attempt)
             .await
@@ -70,8 +90,8 @@ impl Shared {
     }
 
     /// The next generation serves; `false` when the connection was closed meanwhile.
-    fn serve(&self, connection: MultiplexedConnection, outage: &Outage) -> bool {
-        let live = Arc::new(Live::new(connection, outage.generation + 1));
+    fn serve(&self, connection: MultiplexedConnection, peer: Option<Peer>, outage: &Outage) -> bool {
+        let live = Arc::new(Live::new(connection, peer, outage.generation + 1));
         self.state.send_if_modified(|state| {
             let down = matches!(state, State::Down(_));
             if down {
