@@ -8,7 +8,7 @@ use futures::future::join_all;
 use futures::{FutureExt, StreamExt, stream};
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep, timeout};
-use write_behind::buffer::{Lookup, Registration};
+use write_behind::buffer::{Lookup, Registration, Swap};
 use write_behind::{Buffer, BufferErrorKind, Format, Id, Record, RedisBuffer, Scope, Space, Write};
 use write_behind_tests::{Wire, redis_url, unique};
 
@@ -190,4 +190,46 @@ async fn p2_a_cut_connection_fails_whoever_was_on_it_and_heals() {
         assert_eq!(value(&*space, key).await, Some(u64::MAX));
     }
     timeout(PATIENCE, buffer.close()).await.unwrap();
+}
+
+/// Callers give up while nothing can be answered: what has not left by then does not leave, least of all on top of a newer
+/// write that was acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p3_a_write_whose_caller_gave_up_in_the_queue_never_lands() {
+    let Some(url) = redis_url() else { return };
+    let wire = Wire::to(&url).await.unwrap();
+    let (buffer, space) = open(&wire.url, &unique("redis")).await;
+    space.put(vec![write(7, 1)]).await.unwrap();
+    // A swap goes its own way, past the queue; its script is known.
+    assert_eq!(space.swap(&write(7, 1).record, &write(7, 2)).await.unwrap(), Swap::Stored);
+    wire.delay(Duration::from_millis(700));
+    let put = |key, value| {
+        let space = space.clone();
+        tokio::spawn(async move { space.put(vec![write(key, value)]).await })
+    };
+    // Two are on their way; the others wait in the queue.
+    let first = put(1, 1);
+    sleep(Duration::from_millis(50)).await;
+    let second = put(2, 1);
+    sleep(Duration::from_millis(50)).await;
+    let given_up = (100..400_u64).map(|key| timeout(Duration::from_millis(50), space.put(vec![write(key, 1)])));
+    let old = timeout(Duration::from_millis(50), space.put(vec![write(7, 3)]));
+    let (given_up, old) = futures::join!(join_all(given_up), old);
+    assert!(old.is_err() && given_up.iter().all(Result::is_err), "nobody has waited long enough");
+    let swapped = space.swap(&write(7, 2).record, &write(7, 4)).await.unwrap();
+    assert_eq!(swapped, Swap::Stored);
+    wire.delay(Duration::ZERO);
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    // The queue is empty when this is through.
+    for key in 500..510 {
+        space.put(vec![write(key, 1)]).await.unwrap();
+    }
+    assert_eq!(value(&*space, 7).await, Some(4), "the newer one, which was acknowledged");
+    let mut landed = Vec::new();
+    for key in 100..400 {
+        landed.extend(value(&*space, key).await.map(|_| key));
+    }
+    assert!(landed.is_empty(), "{} writes landed that nobody waits for: {landed:?}", landed.len());
+    buffer.close().await;
 }

@@ -16,6 +16,8 @@ pub struct Wire {
     pub url: String,
     cuts: watch::Sender<u64>,
     silences: watch::Sender<u64>,
+    stalled: watch::Sender<bool>,
+    server: watch::Sender<String>,
     delay: watch::Sender<Duration>,
     task: JoinHandle<()>,
 }
@@ -35,11 +37,14 @@ impl Wire {
         let (cuts, seen) = watch::channel(0);
         let (silences, silenced) = watch::channel(0);
         let (delay, delayed) = watch::channel(Duration::ZERO);
-        let server = server.to_owned();
+        let (stalled, stall) = watch::channel(false);
+        let (target, server) = watch::channel(server.to_owned());
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let (server, mut seen, delayed) = (server.clone(), seen.clone(), delayed.clone());
+                let (server, mut seen, delayed) = (server.borrow().clone(), seen.clone(), delayed.clone());
                 let mut silenced = silenced.clone();
+                // Later connections than the stall pass.
+                let stall = if *stall.borrow() { watch::channel(false).1 } else { stall.clone() };
                 seen.mark_unchanged();
                 silenced.mark_unchanged();
                 tokio::spawn(async move {
@@ -48,9 +53,9 @@ impl Wire {
                     let _ = (near.set_nodelay(true), far.set_nodelay(true));
                     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                     tokio::select! {
-                        () = carry(from_near, to_far, &delayed, &silenced) => {}
+                        () = carry(from_near, to_far, &delayed, &silenced, stall.clone()) => {}
                         () = async {
-                            carry(from_far, to_near, &delayed, &silenced).await;
+                            carry(from_far, to_near, &delayed, &silenced, stall.clone()).await;
                             if is_silent(&silenced) {
                                 // The end of the server's side is not heard either.
                                 std::future::pending::<()>().await;
@@ -61,7 +66,7 @@ impl Wire {
                 });
             }
         });
-        Ok(Self { url, cuts, silences, delay, task })
+        Ok(Self { url, cuts, silences, stalled, server: target, delay, task })
     }
 
     /// Cuts every connection that is there now, wherever its requests and replies are; later ones pass.
@@ -73,6 +78,18 @@ impl Wire {
     /// it until it closes its own end or the wire is cut; later ones pass.
     pub fn silence(&self) {
         self.silences.send_modify(|silences| *silences += 1);
+    }
+
+    /// What travels on the connections that are there now waits until the stall is over; later connections pass.
+    pub fn stall(&self, stalled: bool) {
+        self.stalled.send_replace(stalled);
+    }
+
+    /// Later connections lead to the server of this URL, as after a change of a name or an address.
+    pub fn lead_to(&self, url: &str) {
+        let server = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let server = server.split_once('/').map_or(server, |(server, _)| server);
+        self.server.send_replace(server.rsplit_once('@').map_or(server, |(_, server)| server).to_owned());
     }
 
     /// From now on, whatever passes takes this much longer, each way; zero ends it.
@@ -87,6 +104,7 @@ async fn carry(
     mut to: OwnedWriteHalf,
     delay: &watch::Receiver<Duration>,
     silenced: &watch::Receiver<u64>,
+    mut stall: watch::Receiver<bool>,
 ) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
@@ -97,6 +115,8 @@ async fn carry(
         if is_silent(silenced) {
             continue;
         }
+        // One whose sender is gone stalls no more.
+        let _ = stall.wait_for(|stalled| !*stalled).await.is_ok();
         if to.write_all(bytes.get(..count).unwrap_or_default()).await.is_err() {
             return;
         }

@@ -255,6 +255,16 @@ pub(crate) fn fill_failed(scope: &Scope, error: &BufferError) {
 }
 
 #[cfg(feature = "redis")]
+pub(crate) fn connection_lost(error: &redis::RedisError) {
+    tracing::warn!(error = chain(error), "connection to the buffer given up, connecting anew");
+}
+
+#[cfg(feature = "redis")]
+pub(crate) fn connection_back(away: Duration) {
+    tracing::info!(away_ms = away.as_millis(), "connection to the buffer replaced");
+}
+
+#[cfg(feature = "redis")]
 pub(crate) fn signals_lost(error: &BufferError) {
     tracing::warn!(error = chain(error), "signals of other processes not heard, trying again");
 }

@@ -23,6 +23,9 @@ pub enum Mechanism {
     Order,
     /// A lease has no TTL. Without it, a full Redis may evict it.
     LeaseWithoutTtl,
+    /// Nothing is read through a new connection to the buffer before it was looked at whose data it leads to. Without it,
+    /// readers and changes go on at once.
+    VerifiedConnection,
     /// What transactions have written carries their marks, and batches are never split in the middle of them. Without it,
     /// the marks are not looked at.
     Marks,

@@ -1,6 +1,7 @@
 //! What needs a Redis of its own: one that is killed, goes back, is full of settings, or has replicas.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod connection;
 mod doctor;
 mod durability;
 mod events;

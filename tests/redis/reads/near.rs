@@ -168,3 +168,40 @@ async fn no_read_is_older_than_an_acknowledged_write_of_its_process() {
     assert!(raced, "{stats:?}");
     engine.shutdown(PATIENCE).await.unwrap();
 }
+
+/// The socket that carries what other processes tell goes silent; those of the requests live on.
+#[tokio::test]
+async fn a_subscription_that_went_silent_is_noticed_and_its_values_dropped() {
+    let Some(url) = redis_url() else { return };
+    let namespace = unique("near");
+    let wire = Wire::to(&url).await.unwrap();
+    let (reader, seen) = start(&wire.url, &namespace, near(HOUR)).await;
+    let (writer, players) = start(&url, &namespace, near(HOUR)).await;
+    players.put(&Player::new(1, 1)).await.unwrap();
+    comes_to(&seen, 1, Some(1)).await;
+    comes_to(&seen, 1, Some(1)).await;
+    assert_eq!(reader.stats().get("player").unwrap().near_drops, 0);
+    wire.silence();
+    players.put(&Player::new(1, 2)).await.unwrap();
+    let written = Instant::now();
+    eventually("the new value", PATIENCE, async || {
+        let found = seen.get_shared(&1).await.ok()?.map(|player| player.score);
+        (found == Some(2)).then_some(())
+    })
+    .await;
+    println!("stale for {:?}", written.elapsed());
+    let drops = reader.stats().get("player").unwrap().near_drops;
+    assert!(drops > 0, "what was kept was dropped, and counted");
+    // It hears again.
+    eventually("values are kept and taken away again", PATIENCE, async || {
+        let before = reader.stats().get("player").unwrap().near_invalidations;
+        seen.get_shared(&1).await.ok()?;
+        players.put(&Player::new(1, 3)).await.ok()?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        (reader.stats().get("player").unwrap().near_invalidations > before).then_some(())
+    })
+    .await;
+    comes_to(&seen, 1, Some(3)).await;
+    reader.shutdown(PATIENCE).await.unwrap();
+    writer.shutdown(PATIENCE).await.unwrap();
+}

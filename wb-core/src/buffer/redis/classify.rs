@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::connection::{Why, why_unsent};
 use crate::buffer::{BufferError, BufferErrorKind};
 
 /// The buffer's error for a failed request.
@@ -29,6 +30,11 @@ pub(super) fn is_wrong_type(error: &BufferError) -> bool {
 }
 
 fn kind(error: &RedisError) -> BufferErrorKind {
+    match why_unsent(error) {
+        Some(Why::NoConnection) => return BufferErrorKind::Unavailable,
+        Some(Why::Closed) => return BufferErrorKind::Closed,
+        None => {}
+    }
     match error.kind() {
         // Refused at connect: the request never left.
         _ if error.is_connection_refusal() => BufferErrorKind::Unavailable,
@@ -41,7 +47,8 @@ fn kind(error: &RedisError) -> BufferErrorKind {
             | ServerErrorKind::ReadOnly => BufferErrorKind::Unavailable,
             _ => code_kind(error.code()),
         },
-        ErrorKind::ClusterConnectionNotFound => BufferErrorKind::Unavailable,
+        // Wrong for now: passwords change, and the connection is made anew until it is let in. Nothing was done.
+        ErrorKind::ClusterConnectionNotFound | ErrorKind::AuthenticationFailed => BufferErrorKind::Unavailable,
         ErrorKind::Extension => code_kind(error.code()),
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => BufferErrorKind::Unknown,
         _ => BufferErrorKind::Misconfigured,
@@ -52,8 +59,10 @@ fn code_kind(code: Option<&str>) -> BufferErrorKind {
     match code {
         Some("OOM") => BufferErrorKind::Full,
         // MISCONF: the server refuses writes while it cannot save; NOREPLICAS: while it has too few replicas.
+        // NOAUTH and WRONGPASS: a new connection is made, and made again until the server lets it in.
         Some(
-            "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN",
+            "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN"
+            | "NOAUTH" | "WRONGPASS",
         ) => BufferErrorKind::Unavailable,
         _ => BufferErrorKind::Misconfigured,
     }
@@ -70,6 +79,10 @@ mod tests {
             ("MISCONF", BufferErrorKind::Unavailable),
             ("NOREPLICAS", BufferErrorKind::Unavailable),
             ("READONLY", BufferErrorKind::Unavailable),
+            ("LOADING", BufferErrorKind::Unavailable),
+            ("MASTERDOWN", BufferErrorKind::Unavailable),
+            ("NOAUTH", BufferErrorKind::Unavailable),
+            ("WRONGPASS", BufferErrorKind::Unavailable),
             ("WRONGTYPE", BufferErrorKind::Misconfigured),
             ("NOPERM", BufferErrorKind::Misconfigured),
         ] {

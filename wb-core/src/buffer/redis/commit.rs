@@ -10,6 +10,9 @@
 //!
 //! No timer: an idle connection sends at once, a busy one gathers for as long as a round trip takes. The connection
 //! carries requests in order, so a later group never overtakes an earlier one.
+//!
+//! What nobody waits for any more does not leave: its caller has been told nothing, and may have written something newer
+//! since. A group takes its jobs when there is a connection for it, and sends them at once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +23,7 @@ use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use tokio::sync::{Notify, oneshot};
 
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::{Connection, Pinned};
 use super::durability::Wait;
 use super::group::{Group, Way};
 use super::keys::PartitionKeys;
@@ -77,6 +80,10 @@ struct Job {
 }
 
 impl Job {
+    fn is_wanted(&self) -> bool {
+        !self.done.is_closed()
+    }
+
     fn bytes(&self) -> usize {
         self.writes.iter().map(|w| w.id.as_bytes().len() + w.record.len()).sum()
     }
@@ -87,6 +94,22 @@ struct Queue {
     jobs: VecDeque<Job>,
     in_flight: usize,
     closed: bool,
+    /// At this length jobs are taken out that nobody waits for.
+    tidy_at: usize,
+}
+
+/// A shorter queue is not looked through.
+const TIDY_FROM: usize = 1024;
+
+impl Queue {
+    /// However many callers give up while nothing can be sent, the queue is no longer than twice those that wait.
+    fn push(&mut self, job: Job) {
+        if self.jobs.len() >= self.tidy_at.max(TIDY_FROM) {
+            self.jobs.retain(Job::is_wanted);
+            self.tidy_at = 2 * self.jobs.len();
+        }
+        self.jobs.push_back(job);
+    }
 }
 
 pub(super) struct Committer {
@@ -124,7 +147,7 @@ impl Committer {
                 None
             } else {
                 let (done, waiting) = oneshot::channel();
-                queue.jobs.push_back(Job { shelf: shelf.clone(), verb, writes: std::mem::take(&mut writes), done });
+                queue.push(Job { shelf: shelf.clone(), verb, writes: std::mem::take(&mut writes), done });
                 if queue.in_flight < IN_FLIGHT {
                     self.wake.notify_one();
                 }
@@ -148,7 +171,8 @@ impl Committer {
         if shelf.limit.is_some() || shelf.written.is_some() || self.way.wait.is_some() {
             let mut group = Group::default();
             let caller = group.add(shelf, verb, vec![write]);
-            return group.send(&self.way).await.of(&caller);
+            let connection = self.current().await?;
+            return group.send(&self.way, &connection).await.of(&caller);
         }
         let keys = shelf.keys(write.partition)?;
         let command = match verb {
@@ -189,6 +213,7 @@ impl Committer {
     /// of the last command.
     pub(super) async fn send_alone(
         &self,
+        connection: &Pinned,
         mut pipeline: Pipeline,
         told: Option<&Cmd>,
         commands: usize,
@@ -196,7 +221,7 @@ impl Committer {
         if let Some(told) = told {
             pipeline.add_command(told.clone());
         }
-        let sent = self.way.send(pipeline, commands + usize::from(told.is_some())).await;
+        let sent = self.way.send(connection, pipeline, commands + usize::from(told.is_some())).await;
         let (mut replies, weak) = sent.map_err(|error| classify("cannot change a record", error))?;
         replies.truncate(commands);
         Ok((swap::last(replies), weak))
@@ -225,6 +250,9 @@ impl Committer {
         let mut bytes = 0;
         while bytes < GROUP_BYTES {
             let Some(job) = queue.jobs.pop_front() else { break };
+            if !job.is_wanted() {
+                continue;
+            }
             bytes += job.bytes();
             group.push(job);
         }
@@ -235,12 +263,38 @@ impl Committer {
         Some(group)
     }
 
-    async fn send(&self, jobs: Vec<Job>) {
+    async fn current(&self) -> Result<Pinned, BufferError> {
+        self.way.connection.current().await.map_err(|error| classify("cannot put records", error))
+    }
+
+    /// The connection by which writes leave.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.way.connection
+    }
+
+    async fn send(&self, mut jobs: Vec<Job>) {
         let _slot = Slot(self);
+        // First a connection: while it is waited for callers may give up, and theirs has not left.
+        let connection = match self.current().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Those behind would wait for nothing else.
+                jobs.extend(std::mem::take(&mut self.queue().jobs));
+                for job in jobs {
+                    // A caller that has gone away does not want its result.
+                    let _ = job.done.send(Err(error.clone()));
+                }
+                return;
+            }
+        };
+        jobs.retain(Job::is_wanted);
+        if jobs.is_empty() {
+            return;
+        }
         let mut group = Group::default();
         let callers: Vec<_> =
             jobs.into_iter().map(|job| (group.add(&job.shelf, job.verb, job.writes), job.done)).collect();
-        let results = group.send(&self.way).await;
+        let results = group.send(&self.way, &connection).await;
         for (caller, done) in callers {
             // A caller that has gone away does not want its result.
             let _ = done.send(results.of(&caller));

@@ -2,16 +2,22 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{Client, IntoConnectionInfo};
+use redis::io::tcp::socket2::TcpKeepalive;
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
 use url::Url;
 
+use super::connection::Connection;
 use super::durability::Durability;
 use crate::buffer::{BufferError, BufferErrorKind};
 
-/// A connection to Redis that requests of many tasks share.
-pub(super) type Connection = ConnectionManager;
+/// An idle connection is probed by TCP after so long, and then so often: what stands between (a NAT, a firewall) must not
+/// forget it, and a peer that went away without a word is noticed.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
+
+/// Times the response timeout that an answer in bulk may take. What it brings is bounded by bytes, so not much more is needed, and
+/// this is also how long a silent socket goes unnoticed.
+const BULK_PATIENCE: u32 = 3;
 
 /// What can be set about the connection to Redis.
 #[derive(Clone, Debug)]
@@ -42,13 +48,15 @@ impl RedisOptions {
         Self::default()
     }
 
-    /// How long connecting may take, at start and after a cut. Default: 5 s.
+    /// How long connecting may take, at start and after a cut; and how long a request waits for a connection while there
+    /// is none before it fails as [`BufferErrorKind::Unavailable`]. Default: 5 s.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long an answer may take. A request that times out may still be carried out. Default: 5 s.
+    /// How long an answer may take. A request that times out may still be carried out. A connection on which nothing at all
+    /// was answered for so long is replaced. Default: 5 s.
     pub const fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
         self
@@ -83,6 +91,13 @@ pub(super) async fn connect_for_waits(url: &str, options: &RedisOptions) -> Resu
     connect(url, &options).await
 }
 
+/// A connection for what is read in bulk: closed epochs and logs, dead letters. What they bring takes long over a slow link, and
+/// writes and readers must not wait behind it.
+pub(super) async fn connect_for_bulk(url: &str, options: &RedisOptions) -> Result<Connection, BufferError> {
+    let options = options.clone().response_timeout(options.response_timeout.saturating_mul(BULK_PATIENCE));
+    connect(url, &options).await
+}
+
 /// Who connects to this URL.
 pub(super) fn client(url: &str, options: &RedisOptions) -> Result<Client, BufferError> {
     let shown = redacted(url);
@@ -90,27 +105,31 @@ pub(super) fn client(url: &str, options: &RedisOptions) -> Result<Client, Buffer
         BufferError::new(BufferErrorKind::Misconfigured, format!("`{shown}` is not a Redis URL")).with_source(source)
     };
     let info = url.into_connection_info().map_err(misconfigured)?;
-    let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(options.nodelay));
-    Client::open(info).map_err(misconfigured)
+    Client::open(info.set_tcp_settings(tcp_settings(options))).map_err(misconfigured)
 }
 
-/// Connects within the connect timeout. The manager reconnects by itself after a cut.
+fn tcp_settings(options: &RedisOptions) -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1);
+    let settings = TcpSettings::default().set_nodelay(options.nodelay).set_keepalive(keepalive);
+    // What is sent and never acknowledged by the peer's kernel ends the connection after so long, not after a quarter of an
+    // hour of retransmissions.
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let settings = settings.set_user_timeout(options.connect_timeout.max(options.response_timeout));
+    settings
+}
+
+/// Connects within the connect timeout. From then on the connection is replaced by itself when it is bad.
 pub(super) async fn connect(url: &str, options: &RedisOptions) -> Result<Connection, BufferError> {
     let shown = redacted(url);
     let client = client(url, options)?;
-    let config = ConnectionManagerConfig::new()
+    let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(options.connect_timeout))
-        .set_response_timeout(Some(options.response_timeout))
-        // A request that meets a cut connection fails soon instead of hanging through many attempts to reconnect;
-        // the next request tries again.
-        .set_number_of_retries(2)
-        .set_min_delay(Duration::from_millis(50));
-    let unreachable = |context: String| BufferError::new(BufferErrorKind::Unavailable, context);
-    match tokio::time::timeout(options.connect_timeout, ConnectionManager::new_with_config(client, config)).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(source)) => Err(unreachable(format!("cannot connect to Redis at {shown}")).with_source(source)),
-        Err(_) => Err(unreachable(format!("cannot connect to Redis at {shown} within {:?}", options.connect_timeout))),
-    }
+        .set_response_timeout(Some(options.response_timeout));
+    Connection::open(client, config, options.connect_timeout).await.map_err(|source| {
+        let within = if source.is_timeout() { format!(" within {:?}", options.connect_timeout) } else { String::new() };
+        let context = format!("cannot connect to Redis at {shown}{within}");
+        BufferError::new(BufferErrorKind::Unavailable, context).with_source(source)
+    })
 }
 
 /// The URL without its password.

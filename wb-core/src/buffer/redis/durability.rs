@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Pipeline, RedisResult, Value};
 
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::Connection;
 use super::server::{self, Facts, Version};
 use super::space::millis;
 use crate::buffer::{BufferError, BufferErrorKind};

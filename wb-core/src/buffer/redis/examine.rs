@@ -1,6 +1,6 @@
 //! What an operator should know about a Redis, and what an engine must not start on.
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::server::{self, Facts, Version};
 use crate::buffer::{BufferError, BufferErrorKind};
 use crate::doctor::Finding;

@@ -1,8 +1,8 @@
 //! Dropping the clean copies of an entity, all partitions in one scan of the keyspace.
 
+use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script};
 
-use super::connect::Connection;
 use super::keys;
 use super::scripts::MAX_RECORDS;
 use crate::sink::Scope;
@@ -21,7 +21,11 @@ pub(super) enum Copies<'s> {
 const PAGE: usize = 1000;
 
 /// Drops copies, page by page; returns how many.
-pub(super) async fn forget(connection: &Connection, scope: &Scope, which: Copies<'_>) -> RedisResult<u64> {
+pub(super) async fn forget(
+    connection: &(impl ConnectionLike + Clone + Send + Sync),
+    scope: &Scope,
+    which: Copies<'_>,
+) -> RedisResult<u64> {
     let (mut cursor, mut dropped) = (0_u64, 0);
     loop {
         let (next, mut found): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")

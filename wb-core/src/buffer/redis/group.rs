@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Script, Value};
 use super::append::{self, Logs};
 use super::classify::classify;
 use super::commit::{Shelf, Verb};
-use super::connect::Connection;
+use super::connection::{Connection, Pinned};
 use super::durability::Wait;
 use super::limit::{self, Call};
 use super::signals;
@@ -111,7 +111,7 @@ impl Group {
         ids.into_iter().map(|(channel, ids)| signals::tell(channel, ids.into_iter())).collect()
     }
 
-    pub(super) async fn send(self, way: &Way) -> Results {
+    pub(super) async fn send(self, way: &Way, connection: &Pinned) -> Results {
         let mut results = Results { failed: HashMap::new(), calls: Vec::with_capacity(self.calls.len()), weak: None };
         let mut sent = Vec::with_capacity(self.hashes.len());
         let mut pipeline = Pipeline::with_capacity(self.hashes.len() + self.logs.len() + self.calls.len() + 1);
@@ -150,7 +150,7 @@ impl Group {
         for command in &told {
             pipeline.add_command(command.clone());
         }
-        match way.send(pipeline, hashes + appended.len() + self.calls.len() + told.len()).await {
+        match way.send(connection, pipeline, hashes + appended.len() + self.calls.len() + told.len()).await {
             Ok((replies, weak)) => {
                 results.weak = weak;
                 let mut replies = replies.into_iter();
@@ -173,7 +173,8 @@ impl Group {
                         }
                     }
                 }
-                results.settle(&self.calls, replies.take(self.calls.len()).collect(), &told, way).await;
+                let replies = replies.take(self.calls.len()).collect();
+                results.settle(&self.calls, replies, &told, way, connection).await;
             }
             Err(error) => {
                 let error = classify("cannot put a group of records", error);
@@ -192,6 +193,7 @@ impl Way {
     /// Sends a pipeline of so many commands, and the wait for what they have written.
     pub(super) async fn send(
         &self,
+        connection: &Pinned,
         mut pipeline: Pipeline,
         commands: usize,
     ) -> RedisResult<(Replies, Option<BufferError>)> {
@@ -199,7 +201,7 @@ impl Way {
         if let Some(wait) = &self.wait {
             wait.add_to(&mut pipeline);
         }
-        let mut replies: Replies = pipeline.query_async(&mut self.connection.clone()).await?;
+        let mut replies: Replies = pipeline.query_async(&mut connection.clone()).await?;
         let waited = replies.split_off(commands.min(replies.len()));
         let weak = self.wait.as_ref().and_then(|wait| wait.result(waited.into_iter().next()?).err());
         Ok((replies, weak))
@@ -220,7 +222,7 @@ pub(super) struct Results {
 
 impl Results {
     /// Reads what the calls say; those that met a server without the script go out once more, with it.
-    async fn settle(&mut self, calls: &[Call], mut replies: Replies, told: &[Cmd], way: &Way) {
+    async fn settle(&mut self, calls: &[Call], mut replies: Replies, told: &[Cmd], way: &Way, connection: &Pinned) {
         let again: Vec<usize> = (0..replies.len()).filter(|&n| replies.get(n).is_some_and(unknown_script)).collect();
         if !again.is_empty() {
             let texts = [limit::TEXT, append::TEXT];
@@ -236,7 +238,7 @@ impl Results {
             for command in told {
                 pipeline.add_command(command.clone());
             }
-            match way.send(pipeline, again.len() + texts.len() + told.len()).await {
+            match way.send(connection, pipeline, again.len() + texts.len() + told.len()).await {
                 Ok((second, weak)) => {
                     self.weak = self.weak.take().or(weak);
                     for (n, reply) in again.into_iter().zip(second.into_iter().skip(texts.len())) {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use redis::RedisError;
 
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::{Connection, Pinned};
 use super::forget::{Copies, forget};
 use super::scripts::Scripts;
 use super::server;
@@ -87,8 +87,10 @@ fn judge(seen: Option<&Mark>, stored: Option<&Mark>, run: &str) -> Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     seen: Mutex<Option<Mark>>,
-    /// What was found at start; told at the first look.
+    /// What was found at start, or when a connection was made; told at the next look.
     found: Mutex<Option<Lineage>>,
+    /// One look at a time: two would both draw the consequences.
+    looking: tokio::sync::Mutex<()>,
 }
 
 type Reply = (bool, (String, String, String, String), Vec<Option<String>>);
@@ -102,8 +104,24 @@ impl Watch {
         scope: &Scope,
         meta: &str,
     ) -> Result<(), BufferError> {
-        let found = self.look_at(connection, scripts, scope, meta).await?;
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        self.check(&current(connection).await?, scripts, scope, meta).await
+    }
+
+    /// Looks whose data this connection leads to, and drops copies that may be stale; what it finds is told at the next look.
+    pub(super) async fn check(
+        &self,
+        connection: &Pinned,
+        scripts: &Scripts,
+        scope: &Scope,
+        meta: &str,
+    ) -> Result<(), BufferError> {
+        let _one = self.looking.lock().await;
+        let new = self.look_at(connection, scripts, scope, meta).await?;
+        // That nothing was lost so far is no answer to who asks later.
+        if !matches!(new, Lineage::Unwatched | Lineage::Unbroken) {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            *found = Some(found.take().map_or(new, |old| worse(old, new)));
+        }
         Ok(())
     }
 
@@ -118,7 +136,11 @@ impl Watch {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
         match found {
             Some(found) => Ok(found),
-            None => self.look_at(connection, scripts, scope, meta).await,
+            None => {
+                let connection = current(connection).await?;
+                let _one = self.looking.lock().await;
+                self.look_at(&connection, scripts, scope, meta).await
+            }
         }
     }
 
@@ -132,7 +154,7 @@ impl Watch {
 
     async fn look_at(
         &self,
-        connection: &Connection,
+        connection: &Pinned,
         scripts: &Scripts,
         scope: &Scope,
         meta: &str,
@@ -203,7 +225,7 @@ impl Watch {
     /// Writes down that this server has the data now; who comes second remembers what the first one wrote.
     async fn adopt(
         &self,
-        connection: &Connection,
+        connection: &Pinned,
         scripts: &Scripts,
         meta: &str,
         stored: Option<Mark>,
@@ -224,6 +246,30 @@ impl Watch {
             self.remember(found);
         }
         Ok(())
+    }
+}
+
+async fn current(connection: &Connection) -> Result<Pinned, BufferError> {
+    connection.current().await.map_err(|error| classify("cannot look whose data Redis has", error))
+}
+
+/// Of two things that were found and not told yet, the one that says more was lost; the time is that of the first one.
+fn worse(old: Lineage, new: Lineage) -> Lineage {
+    let (dropped_before, since) = match old {
+        Lineage::Broken { since_ms, dropped } | Lineage::Restarted { since_ms, dropped } => (dropped, since_ms),
+        Lineage::Unwatched | Lineage::Unbroken => return new,
+    };
+    match (old, new) {
+        (_, Lineage::Broken { since_ms, dropped }) => {
+            Lineage::Broken { since_ms: since.or(since_ms), dropped: dropped + dropped_before }
+        }
+        (Lineage::Broken { since_ms, .. }, Lineage::Restarted { dropped, .. }) => {
+            Lineage::Broken { since_ms, dropped: dropped + dropped_before }
+        }
+        (_, Lineage::Restarted { since_ms, dropped }) => {
+            Lineage::Restarted { since_ms: since.or(since_ms), dropped: dropped + dropped_before }
+        }
+        (old, Lineage::Unwatched | Lineage::Unbroken) => old,
     }
 }
 
@@ -283,6 +329,22 @@ mod tests {
         assert_eq!(told(&Mark { whole: true, ..stored.clone() }), None, "nothing is lost");
         let after_two = Mark { whole: true, run_before: "between".into(), ..stored };
         assert_eq!(told(&after_two), Some(7), "nobody knows what the run in between had kept");
+    }
+
+    #[test]
+    fn what_was_not_told_yet_is_not_forgotten() {
+        let restarted = |since_ms| Lineage::Restarted { since_ms, dropped: 1 };
+        let broken = |since_ms| Lineage::Broken { since_ms, dropped: 2 };
+        for (old, new, told) in [
+            (Lineage::Unbroken, broken(Some(7)), broken(Some(7))),
+            (broken(Some(7)), Lineage::Unbroken, broken(Some(7))),
+            (restarted(Some(5)), Lineage::Unbroken, restarted(Some(5))),
+            (restarted(Some(5)), broken(Some(7)), Lineage::Broken { since_ms: Some(5), dropped: 3 }),
+            (broken(Some(5)), restarted(Some(7)), Lineage::Broken { since_ms: Some(5), dropped: 3 }),
+            (restarted(None), restarted(Some(7)), Lineage::Restarted { since_ms: Some(7), dropped: 2 }),
+        ] {
+            assert_eq!(worse(old, new), told, "{old:?} {new:?}");
+        }
     }
 
     #[test]

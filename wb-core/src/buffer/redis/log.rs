@@ -1,22 +1,20 @@
 //! The logs of append-only entities: read and trimmed.
 
 use bytes::Bytes;
-use redis::Pipeline;
 
+use super::classify::classify;
 use super::scripts::MAX_RECORDS;
-use super::space::{NOTHING, RedisSpace};
+use super::space::{LARGE, NOTHING, RedisSpace};
 use crate::buffer::{BufferError, BufferErrorKind, Done, LogPage, Moved, Settled, Step};
 use crate::record::Record;
 
 pub(super) async fn read(space: &RedisSpace, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
     let keys = space.shelf.keys(partition)?;
-    let last = skip.saturating_add(limit.max(1) as u64) - 1;
-    let mut pipeline = Pipeline::with_capacity(3);
-    // Only the holder of the stamp trims: what another one does in between fails the caller's own trim.
-    pipeline.cmd("HGET").arg(&keys.meta).arg("trimmed");
-    pipeline.cmd("LRANGE").arg(&keys.closed_log).arg(skip).arg(last);
-    pipeline.cmd("LLEN").arg(&keys.closed_log);
-    let (trimmed, entries, left): (Option<u64>, Vec<Bytes>, u64) = space.query("cannot read a log", &pipeline).await?;
+    let limit = limit.max(1);
+    let mut call = space.scripts.read_log.prepare_invoke();
+    call.key(&keys.meta).key(&keys.closed_log).arg(skip).arg(limit).arg(limit.saturating_mul(LARGE));
+    let (trimmed, entries, left): (Option<u64>, Vec<Bytes>, u64) =
+        call.invoke_async(&mut space.bulk.clone()).await.map_err(|error| classify("cannot read a log", error))?;
     let entries = entries.into_iter().map(Record::from_bytes).collect();
     Ok(LogPage { number: trimmed.unwrap_or(0).saturating_add(skip), entries, left })
 }

@@ -4,6 +4,7 @@ mod append;
 mod classify;
 mod commit;
 mod connect;
+mod connection;
 mod durability;
 mod examine;
 mod forget;
@@ -26,9 +27,10 @@ mod steps;
 mod swap;
 mod topology;
 mod transaction;
+mod verified;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -38,23 +40,28 @@ pub use self::connect::RedisOptions;
 pub use self::durability::Durability;
 
 use self::commit::{Committer, Shelf};
-use self::connect::Connection;
+use self::connection::Connection;
 use self::durability::Wait;
 use self::keys::PartitionKeys;
 use self::lineage::Watch;
 use self::scripts::Scripts;
 use self::signals::{Listener, Signals};
 use self::space::RedisSpace;
+use self::verified::Verified;
 use super::{Buffer, BufferError, Registration, Space};
 use crate::doctor::Finding;
 
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
 ///
 /// All writes of a buffer share one connection and leave in groups; the verbs of workers share it too, unless writes
-/// wait for their [`Durability`]. What other processes signal comes by one more connection, for all entities. One buffer
-/// belongs to one engine.
+/// wait for their [`Durability`]. What workers read in bulk comes by a connection of its own, and what other processes signal
+/// by one more, for all entities. One buffer belongs to one engine.
 pub struct RedisBuffer {
     connection: Connection,
+    /// The one that writes leave by; the same where they are not waited for.
+    writes: Connection,
+    /// The one for what is read in bulk.
+    bulk: Connection,
     committer: Arc<Committer>,
     task: Mutex<Option<JoinHandle<()>>>,
     scripts: Arc<Scripts>,
@@ -94,16 +101,32 @@ impl RedisBuffer {
                 connect::connect_for_waits(url, &options).await?
             }
         };
-        let committer = Arc::new(Committer::new(writes, wait));
+        let bulk = connect::connect_for_bulk(url, &options).await?;
+        let committer = Arc::new(Committer::new(writes.clone(), wait));
         let task = tokio::spawn(committer.clone().run());
         Ok(Self {
-            connection,
             committer,
             task: Mutex::new(Some(task)),
             scripts: Arc::new(Scripts::new()),
             shelves: AtomicU32::new(0),
-            signals: Arc::new(Signals::new(connect::client(url, &options)?, options.connect_timeout)),
+            signals: Arc::new(Signals::new(
+                connect::client(url, &options)?,
+                options.connect_timeout,
+                connection.clone(),
+            )),
+            connection,
+            writes,
+            bulk,
         })
+    }
+}
+
+impl RedisBuffer {
+    /// What an entity knows of the connection of readers and of that of writes, which may be the same.
+    fn verified(&self) -> (Arc<Verified>, Arc<Verified>) {
+        let reads = Arc::new(Verified::default());
+        let writes = if self.connection.is(&self.writes) { reads.clone() } else { Arc::default() };
+        (reads, writes)
     }
 }
 
@@ -121,11 +144,14 @@ impl Buffer for RedisBuffer {
             limit: registration.max_dirty,
             append: registration.append,
         };
+        let partitions = scope.partitions;
         let ear = registration.ear.listens().then(|| Listener::new(&scope, &registration));
         Ok(Arc::new(RedisSpace {
             shelf: Arc::new(shelf),
             committer: self.committer.clone(),
             connection: self.connection.clone(),
+            bulk: self.bulk.clone(),
+            weights: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             scripts: self.scripts.clone().without(registration.sabotage),
             sabotage: registration.sabotage,
             topology,
@@ -133,6 +159,7 @@ impl Buffer for RedisBuffer {
             watch: Watch::default(),
             signals: self.signals.clone(),
             ear: Mutex::new(ear),
+            verified: self.verified(),
         }))
     }
 
@@ -152,6 +179,9 @@ impl Buffer for RedisBuffer {
             let _ = task.await;
         }
         self.signals.close().await;
+        self.connection.close().await;
+        self.writes.close().await;
+        self.bulk.close().await;
     }
 }
 

@@ -34,7 +34,10 @@ pub(super) async fn get(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resul
         pipeline.arg(keys.copy(id));
     }
     type Values = Vec<Option<Bytes>>;
-    let (open, flushing, copies): (Values, Values, Values) = space.query("cannot get records", &pipeline).await?;
+    let (open, flushing, copies): (Values, Values, Values) = pipeline
+        .query_async(&mut space.reader().await?)
+        .await
+        .map_err(|error| classify("cannot get records", error))?;
     let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
         open.or(flushing)
             .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
@@ -55,7 +58,7 @@ pub(super) async fn token(
     let mut command = redis::cmd("SET");
     command.arg(keys.copy(id)).arg(token.as_bytes()).arg("NX").arg("PX").arg(millis(ttl));
     let set: Option<String> = command
-        .query_async(&mut space.connection.clone())
+        .query_async(&mut space.reader().await?)
         .await
         .map_err(|error| classify("cannot leave a load token", error))?;
     Ok(set.is_some())
@@ -72,7 +75,9 @@ pub(super) async fn fill(
     let keys = space.shelf.keys(partition)?;
     let mut call = space.scripts.fill.prepare_invoke();
     call.key(keys.copy(id)).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
-    space.run("cannot fill in a loaded record", &call).await
+    // A token of an earlier life of the data must not let an old row in.
+    let mut reader = space.reader().await?;
+    call.invoke_async(&mut reader).await.map_err(|error| classify("cannot fill in a loaded record", error))
 }
 
 pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {

@@ -51,6 +51,8 @@ pub(super) struct Scripts {
     pub(super) forget: Script,
     pub(super) look: Script,
     pub(super) swap: Script,
+    pub(super) weigh: Script,
+    pub(super) read_log: Script,
     pub(super) shapes: Script,
     pub(super) ids: Script,
 }
@@ -85,6 +87,8 @@ impl Scripts {
             forget: script!("forget"),
             look: script!("look"),
             swap: Script::new(swap::TEXT),
+            weigh: Script::new(include_str!("lua/weigh.lua")),
+            read_log: Script::new(include_str!("lua/read_log.lua")),
             shapes: script!("shapes"),
             ids: script!("ids"),
         }

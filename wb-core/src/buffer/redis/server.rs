@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use redis::aio::ConnectionLike;
+
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::Connection;
 use crate::buffer::BufferError;
 
 /// Major and minor version.
@@ -53,7 +55,7 @@ pub(super) async fn ask(connection: &Connection) -> Result<Facts, BufferError> {
 }
 
 /// A setting; `None` where `CONFIG` is forbidden or renamed.
-pub(super) async fn setting(connection: &Connection, name: &str) -> Option<String> {
+pub(super) async fn setting(connection: &(impl ConnectionLike + Clone + Send + Sync), name: &str) -> Option<String> {
     let found: Vec<String> =
         redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut connection.clone()).await.ok()?;
     found.into_iter().nth(1)

@@ -1,7 +1,8 @@
 //! Signals between processes, by publish and subscribe: one connection a buffer, for all its entities.
 //!
-//! It reconnects by itself. While it is away nudges are missed (the interval comes all the same), and what is kept beside
-//! the buffer is not served. Nothing is polled.
+//! It reconnects by itself, also when a ping is not answered, and when the connection of the requests is replaced: they may
+//! lead to another server now. While it is away nudges are missed (the interval comes all the same), and what is kept
+//! beside the buffer is not served. Nothing else is polled.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,11 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use redis::aio::PubSubSink;
-use redis::{Client, Cmd, Msg, RedisResult};
+use redis::{Client, Cmd, Msg, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::classify::classify;
+use super::connection::Connection;
 use super::keys;
 use crate::buffer::{BufferError, BufferErrorKind, NearCopies, Registration};
 use crate::events;
@@ -22,7 +24,11 @@ use crate::pressure::Pressure;
 use crate::sink::Scope;
 
 /// Shortest and longest wait before connecting again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Time between two pings of a subscription, and how long an answer may take. Together: how long what is kept beside the
+/// buffer may be served although nothing is heard, because the socket has gone silent.
+const PING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
 
 /// One entity's ear.
 #[derive(Debug)]
@@ -82,19 +88,28 @@ impl Listener {
 
 type Ears = Vec<Arc<Listener>>;
 
+/// Where signals come from.
+#[derive(Clone, Debug)]
+struct Source {
+    client: Client,
+    timeout: Duration,
+    /// The connection of the requests: a subscription never outlives it.
+    requests: Connection,
+}
+
 /// Who listens, and the task that hears for them; it starts with the first one.
 #[derive(Debug)]
 pub(super) struct Signals {
-    client: Client,
-    timeout: Duration,
+    source: Source,
     /// The task ends when this is gone.
     ears: Mutex<Option<watch::Sender<Ears>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Signals {
-    pub(super) fn new(client: Client, timeout: Duration) -> Self {
-        Self { client, timeout, ears: Mutex::new(Some(watch::channel(Ears::new()).0)), task: Mutex::default() }
+    pub(super) fn new(client: Client, timeout: Duration, requests: Connection) -> Self {
+        let source = Source { client, timeout, requests };
+        Self { source, ears: Mutex::new(Some(watch::channel(Ears::new()).0)), task: Mutex::default() }
     }
 
     /// Listens from now on, until the end; returns after the first try, whether it hears then or not.
@@ -112,7 +127,7 @@ impl Signals {
         let Some(ears) = &*ears else { return false };
         ears.send_modify(|ears| ears.push(Arc::new(listener)));
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        task.get_or_insert_with(|| tokio::spawn(run(self.client.clone(), self.timeout, ears.subscribe())));
+        task.get_or_insert_with(|| tokio::spawn(run(self.source.clone(), ears.subscribe())));
         true
     }
 
@@ -132,7 +147,7 @@ async fn over(mut ears: watch::Receiver<Ears>) {
 }
 
 /// The task: hears until the end, and connects again when the connection breaks.
-async fn run(client: Client, timeout: Duration, mut ears: watch::Receiver<Ears>) {
+async fn run(source: Source, mut ears: watch::Receiver<Ears>) {
     let mut pause = PAUSE.0;
     let mut told = false;
     loop {
@@ -140,7 +155,7 @@ async fn run(client: Client, timeout: Duration, mut ears: watch::Receiver<Ears>)
         let broken = tokio::select! {
             biased;
             () = over(ears.clone()) => None,
-            broken = hear(&client, timeout, &mut ears, &mut heard) => Some(broken),
+            broken = hear(&source, &mut ears, &mut heard) => Some(broken),
         };
         ears.borrow().iter().for_each(|listener| listener.is_deaf());
         let Some(error) = broken else { return };
@@ -163,9 +178,16 @@ async fn run(client: Client, timeout: Duration, mut ears: watch::Receiver<Ears>)
 }
 
 /// Connects, subscribes and hears until the connection breaks.
-async fn hear(client: &Client, timeout: Duration, ears: &mut watch::Receiver<Ears>, heard: &mut bool) -> BufferError {
+async fn hear(source: &Source, ears: &mut watch::Receiver<Ears>, heard: &mut bool) -> BufferError {
+    let Source { client, timeout, requests } = source;
+    let timeout = *timeout;
     let failed = |error| classify("cannot listen to other processes", error);
-    let late = || BufferError::new(BufferErrorKind::Unavailable, format!("no subscription within {timeout:?}"));
+    let unavailable = |context: String| BufferError::new(BufferErrorKind::Unavailable, context);
+    let late = || unavailable(format!("no subscription within {timeout:?}"));
+    let generation = match requests.current().await {
+        Ok(current) => current.generation(),
+        Err(error) => return failed(error),
+    };
     let pubsub = match tokio::time::timeout(timeout, client.get_async_pubsub()).await {
         Ok(Ok(pubsub)) => pubsub,
         Ok(Err(error)) => return failed(error),
@@ -186,15 +208,34 @@ async fn hear(client: &Client, timeout: Duration, ears: &mut watch::Receiver<Ear
         if !std::mem::replace(heard, true) {
             events::signals_heard();
         }
+        let mut alive = std::pin::pin!(ping(&mut sink));
         loop {
             tokio::select! {
                 message = messages.next() => match message {
                     Some(message) => all.iter().for_each(|listener| listener.hear(&message)),
-                    None => return BufferError::new(BufferErrorKind::Unavailable, "the subscription has ended"),
+                    None => return unavailable("the subscription has ended".to_owned()),
                 },
+                answer = &mut alive => return match answer {
+                    Some(error) => failed(error),
+                    None => unavailable(format!("the subscription does not answer within {:?}", PING.1)),
+                },
+                () = requests.replaced(generation) => return unavailable("requests go to another connection".to_owned()),
                 // Its end is looked after by the caller.
                 Ok(()) = ears.changed() => break,
             }
+        }
+    }
+}
+
+/// Asks again and again whether the subscription is alive; returns when it is not: what was answered, if anything.
+async fn ping(sink: &mut PubSubSink) -> Option<RedisError> {
+    loop {
+        tokio::time::sleep(PING.0).await;
+        // A cluster proxy that does not know the command in this mode answers too.
+        match tokio::time::timeout(PING.1, sink.ping::<Value>()).await {
+            Ok(Err(error)) if error.is_io_error() => return Some(error),
+            Ok(_) => {}
+            Err(_) => return None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The verbs on partitions in Redis.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::classify::classify;
 use super::commit::{Committer, Shelf, Verb};
-use super::connect::Connection;
+use super::connection::Connection;
 use super::lineage::Watch;
 use super::scripts::Scripts;
 use super::signals::{Listener, Signals};
 use super::transaction::rotation;
+use super::verified::Verified;
 use super::{held, keys, leases, letters, log, pending, reads, signals, steps, swap, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
@@ -29,6 +31,10 @@ pub(super) struct RedisSpace {
     pub(super) shelf: Arc<Shelf>,
     pub(super) committer: Arc<Committer>,
     pub(super) connection: Connection,
+    /// For what is read in bulk.
+    pub(super) bulk: Connection,
+    /// Bytes of a record on average, of the epoch of each partition that is being claimed.
+    pub(super) weights: Vec<AtomicU64>,
     pub(super) scripts: Arc<Scripts>,
     pub(super) scope: Arc<Scope>,
     pub(super) topology: Topology,
@@ -37,6 +43,8 @@ pub(super) struct RedisSpace {
     pub(super) signals: Arc<Signals>,
     /// Who is to listen from the start on.
     pub(super) ear: Mutex<Option<Listener>>,
+    /// What is known of the connection of readers, and of that of writes.
+    pub(super) verified: (Arc<Verified>, Arc<Verified>),
 }
 
 impl RedisSpace {
@@ -96,10 +104,22 @@ impl RedisSpace {
     async fn page(&self, doing: &str, hash: &str, cursor: u64, limit: usize) -> Result<Page, BufferError> {
         let mut command = redis::cmd("HSCAN");
         command.arg(hash).arg(cursor).arg("COUNT").arg(limit.max(1));
-        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
+        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.bulk.clone()).await;
         let (cursor, fields) = reply.map_err(|error| classify(doing, error))?;
         let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
         Ok(Page { cursor, records })
+    }
+
+    /// How many records of a closed epoch a page may have: those of `limit` records of [`LARGE`] bytes, and no more of larger
+    /// ones. An epoch is weighed once, by some of its records, when its first page is asked for.
+    async fn fitting(&self, partition: u16, hash: &str, cursor: u64, limit: usize) -> Result<usize, BufferError> {
+        let Some(weight) = self.weights.get(usize::from(partition)).filter(|_| limit > 1) else { return Ok(limit) };
+        if cursor == 0 {
+            let mut call = self.scripts.weigh.prepare_invoke();
+            call.key(hash);
+            weight.store(self.run("cannot weigh records", &call).await?, Ordering::Relaxed);
+        }
+        Ok(fitting(limit, weight.load(Ordering::Relaxed)))
     }
 
     /// The values of these fields of a hash.
@@ -112,8 +132,16 @@ impl RedisSpace {
         for id in ids {
             command.arg(id.as_bytes());
         }
-        command.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+        command.query_async(&mut self.bulk.clone()).await.map_err(|error| classify(doing, error))
     }
+}
+
+/// A record that a worker reckons with before it has seen one. A page of so many brings no more bytes than of these.
+pub(super) const LARGE: usize = 16 << 10;
+
+fn fitting(limit: usize, weight: u64) -> usize {
+    let weight = usize::try_from(weight).unwrap_or(usize::MAX);
+    limit.saturating_mul(LARGE).checked_div(weight).map_or(limit, |fitting| fitting.clamp(1, limit.max(1)))
 }
 
 /// What became of an epoch, as the scripts say it.
@@ -232,7 +260,9 @@ impl Space for RedisSpace {
     }
 
     async fn claim(&self, partition: u16, cursor: u64, limit: usize) -> Result<Page, BufferError> {
-        self.page("cannot claim records", &self.shelf.keys(partition)?.flushing, cursor, limit).await
+        let hash = &self.shelf.keys(partition)?.flushing;
+        let limit = self.fitting(partition, hash, cursor, limit).await?;
+        self.page("cannot claim records", hash, cursor, limit).await
     }
 
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
@@ -336,7 +366,7 @@ impl Space for RedisSpace {
     }
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
-        swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
+        swap::swap(self, expected, write).await
     }
 
     async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
@@ -372,5 +402,27 @@ impl Space for RedisSpace {
     async fn lineage(&self) -> Result<Lineage, BufferError> {
         let meta = &self.shelf.keys(0)?.meta;
         self.watch.look(&self.connection, &self.scripts, &self.scope, meta).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGE, fitting};
+
+    #[test]
+    fn a_page_of_large_records_has_few() {
+        let large = LARGE as u64;
+        for (limit, weight, expected) in [
+            (256, 0, 256),
+            (256, 300, 256),
+            (256, large, 256),
+            (256, 4 * large, 64),
+            (16, 1 << 20, 1),
+            (256, 1 << 20, 4),
+            (1, u64::MAX, 1),
+            (0, 300, 1),
+        ] {
+            assert_eq!(fitting(limit, weight), expected, "{limit} of {weight}");
+        }
     }
 }

@@ -3,8 +3,9 @@
 use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 
 use super::classify::classify;
-use super::commit::{Committer, Shelf};
+use super::commit::Shelf;
 use super::group::unknown_script;
+use super::space::RedisSpace;
 use super::{limit, signals};
 use crate::buffer::{BufferError, BufferErrorKind, Swap};
 use crate::record::{Record, Write};
@@ -12,28 +13,25 @@ use crate::record::{Record, Write};
 /// The script.
 pub(super) const TEXT: &str = include_str!("lua/swap.lua");
 
-pub(super) async fn swap(
-    committer: &Committer,
-    script: &Script,
-    shelf: &Shelf,
-    expected: &Record,
-    write: &Write,
-) -> Result<Swap, BufferError> {
+pub(super) async fn swap(space: &RedisSpace, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+    let RedisSpace { committer, shelf, .. } = space;
     if committer.is_closed() {
         return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
     }
-    let call = command(script, shelf, expected, write)?;
+    let call = command(&space.scripts.swap, shelf, expected, write)?;
     // After the change, and where nothing was changed for nothing.
     let told = shelf.written.as_ref().map(|channel| signals::tell(channel, std::iter::once(&write.id)));
     let mut pipeline = Pipeline::with_capacity(3);
     pipeline.add_command(call.clone());
-    let (mut reply, mut weak) = committer.send_alone(pipeline, told.as_ref(), 1).await?;
+    // What it compares with may be a copy.
+    let updater = space.updater().await?;
+    let (mut reply, mut weak) = committer.send_alone(&updater, pipeline, told.as_ref(), 1).await?;
     if unknown_script(&reply) {
         let mut load = Cmd::new();
         load.arg("SCRIPT").arg("LOAD").arg(TEXT);
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.add_command(load).add_command(call);
-        (reply, weak) = committer.send_alone(pipeline, told.as_ref(), 2).await?;
+        (reply, weak) = committer.send_alone(&updater, pipeline, told.as_ref(), 2).await?;
     }
     let swap = match reply.map_err(|error| classify("cannot change a record", error))? {
         Value::Int(0) => return Ok(Swap::Changed),

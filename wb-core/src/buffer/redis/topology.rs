@@ -3,7 +3,7 @@
 use redis::RedisResult;
 
 use super::classify::classify;
-use super::connect::Connection;
+use super::connection::Connection;
 use super::forget::{Copies, forget};
 use super::keys::{self, PartitionKeys};
 use super::scripts::Scripts;

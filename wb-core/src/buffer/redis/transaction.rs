@@ -33,11 +33,12 @@ impl RedisSpace {
         let told = self.shelf.written.as_ref().map(|channel| signals::tell(channel, ids));
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.add_command(command.clone());
-        let (mut reply, mut weak) = self.committer.send_alone(pipeline, told.as_ref(), 1).await?;
+        let updater = self.updater().await?;
+        let (mut reply, mut weak) = self.committer.send_alone(&updater, pipeline, told.as_ref(), 1).await?;
         if unknown_script(&reply) {
             let mut pipeline = Pipeline::with_capacity(4);
             pipeline.cmd("SCRIPT").arg("LOAD").arg(TRANSACT).add_command(command);
-            (reply, weak) = self.committer.send_alone(pipeline, told.as_ref(), 2).await?;
+            (reply, weak) = self.committer.send_alone(&updater, pipeline, told.as_ref(), 2).await?;
         }
         let reply = reply.map_err(|error| classify("cannot put the records of a transaction", error))?;
         let (code, number): (i64, u64) = redis::from_redis_value(reply).map_err(|_| unreadable())?;
@@ -99,7 +100,10 @@ impl RedisSpace {
         if places.iter().all(|(_, ids)| ids.is_empty()) {
             return Ok(vec![Vec::new(); places.len()]);
         }
-        let found: Vec<(i64, Option<Bytes>)> = self.run("cannot get records together", &call).await?;
+        let found: Vec<(i64, Option<Bytes>)> = call
+            .invoke_async(&mut self.reader().await?)
+            .await
+            .map_err(|error| classify("cannot get records together", error))?;
         let mut found = found.into_iter().map(|(dirty, bytes)| match (dirty, bytes) {
             (_, None) => Lookup::Absent,
             (1, Some(bytes)) => Lookup::Dirty(Record::from_bytes(bytes)),
@@ -128,7 +132,7 @@ impl RedisSpace {
         let mut command = redis::cmd("HSCAN");
         command.arg(&keys.groups_flushing).arg(cursor).arg("COUNT").arg(limit.max(1));
         let (cursor, fields): (u64, Vec<(Bytes, Bytes)>) = command
-            .query_async(&mut self.connection.clone())
+            .query_async(&mut self.bulk.clone())
             .await
             .map_err(|error| classify("cannot read the marks of transactions", error))?;
         // What is no mark was written by another program, and ties nothing.
