@@ -61,7 +61,7 @@ pub(crate) async fn held(redis: &mut MultiplexedConnection, namespace: &str, par
     let mut held = Held::default();
     assert!(partitions <= 100, "more digits");
     for partition in 0..partitions {
-        let key = |what: &str| format!("{namespace}:{{{}:{partition:02}}}:{what}", Item::NAME);
+        let key = |what: &str| format!("{namespace}:{{{}:{partition:02}/{partitions}}}:{what}", Item::NAME);
         let mut pipeline = redis::pipe();
         pipeline.hlen(key("open")).hlen(key("flushing")).hlen(key("dead"));
         let (open, flushing, dead): (u64, u64, u64) = pipeline.query_async(redis).await.ok()?;
