@@ -26,6 +26,8 @@ pub enum Mechanism {
     /// Nothing is read through a new connection to the buffer before it was looked at whose data it leads to. Without it,
     /// readers and changes go on at once.
     VerifiedConnection,
+    /// A layout that is left is sealed. Without it, what programs of that layout still write is taken, where nobody reads.
+    Seal,
     /// What transactions have written carries their marks, and batches are never split in the middle of them. Without it,
     /// the marks are not looked at.
     Marks,

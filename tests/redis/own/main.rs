@@ -12,3 +12,4 @@ mod receipts;
 mod seams;
 mod stamp;
 mod start;
+mod topology;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Pipeline;
 
-use super::classify::classify;
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, millis};
 use crate::buffer::{BufferError, Look, Lookup, Sight, Token};
@@ -34,10 +33,8 @@ pub(super) async fn get(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resul
         pipeline.arg(keys.copy(id));
     }
     type Values = Vec<Option<Bytes>>;
-    let (open, flushing, copies): (Values, Values, Values) = pipeline
-        .query_async(&mut space.reader().await?)
-        .await
-        .map_err(|error| classify("cannot get records", error))?;
+    let found = pipeline.query_async(&mut space.reader().await?).await;
+    let (open, flushing, copies): (Values, Values, Values) = space.judged("cannot get records", found).await?;
     let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
         open.or(flushing)
             .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
@@ -55,13 +52,10 @@ pub(super) async fn token(
     ttl: Duration,
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
-    let mut command = redis::cmd("SET");
-    command.arg(keys.copy(id)).arg(token.as_bytes()).arg("NX").arg("PX").arg(millis(ttl));
-    let set: Option<String> = command
-        .query_async(&mut space.reader().await?)
-        .await
-        .map_err(|error| classify("cannot leave a load token", error))?;
-    Ok(set.is_some())
+    let mut call = space.scripts.token.prepare_invoke();
+    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(millis(ttl));
+    let left = call.invoke_async(&mut space.reader().await?).await;
+    space.judged("cannot leave a load token", left).await
 }
 
 pub(super) async fn fill(
@@ -74,10 +68,10 @@ pub(super) async fn fill(
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
     let mut call = space.scripts.fill.prepare_invoke();
-    call.key(keys.copy(id)).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
+    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
     // A token of an earlier life of the data must not let an old row in.
-    let mut reader = space.reader().await?;
-    call.invoke_async(&mut reader).await.map_err(|error| classify("cannot fill in a loaded record", error))
+    let filled = call.invoke_async(&mut space.reader().await?).await;
+    space.judged("cannot fill in a loaded record", filled).await
 }
 
 pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
