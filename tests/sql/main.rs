@@ -22,6 +22,7 @@ mod errors;
 mod fences;
 mod hangs;
 mod isolation;
+mod late;
 mod orphans;
 mod postgres_types;
 mod refusals;
