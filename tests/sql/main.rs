@@ -22,6 +22,7 @@ mod errors;
 mod fences;
 mod hangs;
 mod isolation;
+mod late;
 mod loads;
 mod orphans;
 mod postgres_types;

@@ -112,6 +112,23 @@ pub(crate) fn retrying(scope: &Scope, rows: usize, failures: u32, wait: Duration
     );
 }
 
+/// A batch met a limit of time, or a lock: what can land does.
+pub(crate) fn halving(scope: &Scope, rows: usize, error: &SinkError) {
+    tracing::warn!(entity = scope.entity, rows, error = error.chain(), "batch not flushed, trying smaller parts");
+}
+
+/// Records that are locked, or were not tried because too many others are. They are dirty, and tried again soon.
+pub(crate) fn set_aside(scope: &Scope, rows: usize, error: &SinkError) {
+    if rows > 0 {
+        tracing::warn!(
+            entity = scope.entity,
+            rows,
+            error = error.chain(),
+            "records not flushed, others go on without them"
+        );
+    }
+}
+
 pub(crate) fn paused(scope: &Scope, error: &SinkError) {
     scope.tell(|| Event::Paused { entity: scope.entity, reason: error.chain() });
     tracing::error!(entity = scope.entity, error = error.chain(), "entity paused until the sink is put right");

@@ -245,6 +245,10 @@ mod tests {
                 .map(|&partition| Held { partition, id: id.clone(), attempts: Attempts::held(1) })
                 .collect())
         }
+        async fn holds_rows(&self) -> Result<bool, BufferError> {
+            Ok(false)
+        }
+
         async fn still_held(&self, held: Vec<Held>) -> Result<Vec<Held>, BufferError> {
             self.pass().await?;
             Ok(held)

@@ -11,6 +11,7 @@ use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::error::ConfigError;
 use crate::lane::{Dirty, Lane};
+use crate::record::Record;
 
 /// A partition, and an epoch of it.
 pub(crate) type EpochOf = (u16, u64);
@@ -81,6 +82,8 @@ pub(crate) trait Relative: Send + Sync {
     async fn unflushed(&self, epochs: Vec<EpochOf>) -> Result<Vec<EpochOf>, BufferError>;
     /// Deletes that are held in these partitions.
     async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError>;
+    /// Whether any rows are held back that are to be written: by a lock, or for a newer program.
+    async fn holds_rows(&self) -> Result<bool, BufferError>;
     /// Which of these deletes are still held.
     async fn still_held(&self, held: Vec<Held>) -> Result<Vec<Held>, BufferError>;
 }
@@ -120,6 +123,11 @@ impl<E: Entity> Relative for Lane<E> {
 
     async fn held(&self, partitions: &[u16]) -> Result<Vec<Held>, BufferError> {
         self.space.held(partitions).await
+    }
+
+    async fn holds_rows(&self) -> Result<bool, BufferError> {
+        let held = self.space.held(&self.all_partitions()).await?;
+        Ok(held.iter().any(|held| held.attempts.digest != Record::TOMBSTONE_DIGEST))
     }
 
     async fn still_held(&self, held: Vec<Held>) -> Result<Vec<Held>, BufferError> {

@@ -30,7 +30,6 @@ use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
-use crate::record::Record;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -167,7 +166,7 @@ impl<E: Entity> Lane<E> {
     /// The barrier for who is about to end: what only a newer program can flush is left to that.
     async fn barrier_at_the_end(&self, partitions: &[u16]) -> Result<(), BufferError> {
         let Dirty { epochs, unknown } = self.outlast_epochs(partitions).await?;
-        self.outlast_holds(epochs, |held| held.attempts.digest == Record::TOMBSTONE_DIGEST).await?;
+        self.outlast_holds(epochs, |held| !held.attempts.waits_for_newer()).await?;
         unknown.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 

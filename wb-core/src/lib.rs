@@ -2,6 +2,7 @@
 
 mod appender;
 mod backlog;
+mod batch_limit;
 pub mod buffer;
 mod cache;
 mod change;
@@ -41,6 +42,7 @@ mod pressure;
 mod record;
 mod retry;
 mod sabotage;
+mod search;
 mod shape;
 mod sink;
 mod stats;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::batch_limit::BatchLimit;
 use crate::circuit::{Circuit, Outage, Pass};
 use crate::pace::Pace;
-use crate::retry::{RetryPolicy, verdict};
+use crate::retry::{RetryPolicy, Tries, verdict};
 use crate::sink::ErrorKind;
 
 /// Longest wait for a sink that is away once the engine shuts down: its deadline is near, and the sink may be back.
@@ -30,6 +31,17 @@ struct State {
     circuit: Circuit,
     pace: Pace,
     haste: Haste,
+    /// Of batches of records that nothing is known of, and of those that failed by themselves before.
+    limits: [BatchLimit; 2],
+}
+
+/// Which records a batch is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lot {
+    /// Nothing is known of them.
+    Ordinary,
+    /// Each failed by itself the last time, for a reason that may pass: a lock.
+    Suspects,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,8 +83,10 @@ pub(crate) struct Failed {
 }
 
 impl Passage {
-    pub(crate) fn new(rows_per_second: Option<u32>) -> Self {
-        let state = State { circuit: Circuit::default(), pace: Pace::new(rows_per_second), haste: Haste::None };
+    /// At most `rows_per_second`, in batches of at most `max_rows`.
+    pub(crate) fn new(rows_per_second: Option<u32>, max_rows: usize) -> Self {
+        let (circuit, pace) = (Circuit::default(), Pace::new(rows_per_second));
+        let state = State { circuit, pace, haste: Haste::None, limits: [BatchLimit::new(max_rows); 2] };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -140,6 +154,31 @@ impl Passage {
         }
     }
 
+    /// Rows that the sink takes at once, as far as it has shown.
+    pub(crate) fn batch_limit(&self, lot: Lot) -> BatchLimit {
+        *self.state().limit(lot)
+    }
+
+    /// What failed was not too large.
+    pub(crate) fn restore(&self, lot: Lot, before: BatchLimit) {
+        self.state().limit(lot).restore(before);
+    }
+
+    /// So many rows took longer than the sink lets them.
+    pub(crate) fn too_large(&self, lot: Lot, rows: usize) {
+        self.state().limit(lot).too_large(rows);
+    }
+
+    /// So many rows landed.
+    pub(crate) fn landed(&self, lot: Lot, rows: usize) {
+        self.state().limit(lot).landed(rows);
+    }
+
+    /// Longest wait of anything before its next try, where there is one.
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
+        (self.state().haste == Haste::Hurry).then_some(HURRY)
+    }
+
     /// The engine shuts down: whoever waits for the sink asks it soon.
     pub(crate) fn hurry(&self) {
         self.hasten(Haste::Hurry);
@@ -163,6 +202,16 @@ impl Passage {
     }
 }
 
+impl State {
+    const fn limit(&mut self, lot: Lot) -> &mut BatchLimit {
+        let [ordinary, suspects] = &mut self.limits;
+        match lot {
+            Lot::Ordinary => ordinary,
+            Lot::Suspects => suspects,
+        }
+    }
+}
+
 impl Admission<'_> {
     /// The sink has answered, whether it took the batch or refused it. Returns the outage that is over.
     pub(crate) fn answered(mut self) -> Option<Outage> {
@@ -179,7 +228,8 @@ impl Admission<'_> {
         let probe = std::mem::take(&mut self.probe);
         let mut state = self.passage.state();
         let failures = state.circuit.counting(probe);
-        let (_, wait) = verdict(kind, failures, policy, chance);
+        let tries = Tries { failures, took: Duration::ZERO, part: false };
+        let (_, wait) = verdict(kind, tries, policy, chance);
         let paused = state.circuit.failed(Instant::now(), probe, wait, kind == ErrorKind::Misconfigured);
         drop(state);
         self.passage.changed.notify_waiters();

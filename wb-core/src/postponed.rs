@@ -1,4 +1,4 @@
-//! Records that were refused and wait for their next try. Only in this process and by its clock, so that no change of a
+//! Records that were refused or could not be written, and wait for their next try. Only in this process and by its clock, so that no change of a
 //! wall clock and no move to another worker can hold a record up: it is tried at once then.
 
 use std::collections::HashMap;
@@ -28,8 +28,21 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 struct Wait {
+    since: Instant,
     until: Instant,
     attempts: Attempts,
+    /// Times in a row that it failed by itself, for a reason that may pass.
+    asides: u32,
+}
+
+/// What is known of a payload that is to be flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Nothing,
+    /// Its time has not come; what is counted for it.
+    Waits(Attempts),
+    /// Its time has come, and it failed by itself the last time: others are to be tried without it.
+    Suspect,
 }
 
 /// One payload of one id: a newer payload does not wait.
@@ -60,27 +73,63 @@ impl Postponed {
 
     /// This payload is not tried again before `wait` is over.
     pub(crate) fn add(&self, id: &Id, record: &Record, wait: Duration, attempts: Attempts) {
-        let now = Instant::now();
-        let Some(until) = now.checked_add(wait) else { return };
+        self.remember(id, record, attempts, |_| (wait, 0));
+    }
+
+    /// The same, for a reason that may pass: what was known of it stays.
+    pub(crate) fn wait(&self, id: &Id, record: &Record, wait: Duration, attempts: Attempts) {
+        self.remember(id, record, attempts, |asides| (wait, asides));
+    }
+
+    /// This payload failed by itself for a reason that may pass. `wait` says for how long it is not tried, from how often that
+    /// was so before.
+    pub(crate) fn set_aside(&self, id: &Id, record: &Record, attempts: Attempts, wait: impl FnOnce(u32) -> Duration) {
+        self.remember(id, record, attempts, |asides| (wait(asides), asides.saturating_add(1)));
+    }
+
+    fn remember(&self, id: &Id, record: &Record, attempts: Attempts, wait: impl FnOnce(u32) -> (Duration, u32)) {
+        let since = Instant::now();
         let mut waits = self.waits();
-        if waits.has_room(now) {
-            waits.by_payload.insert(key(id, record), Wait { until, attempts });
+        let key = key(id, record);
+        let (wait, asides) = wait(waits.by_payload.get(&key).map_or(0, |wait| wait.asides));
+        let Some(until) = since.checked_add(wait) else { return };
+        if waits.has_room(since) || waits.by_payload.contains_key(&key) {
+            waits.by_payload.insert(key, Wait { since, until, attempts, asides });
         }
     }
 
-    /// The attempts of a payload that is still to wait; forgets it when its time has come.
-    pub(crate) fn waits_with(&self, id: &Id, record: &Record) -> Option<Attempts> {
+    /// What is known of a payload. No wait is longer than `longest` for what was not refused. What was refused is forgotten
+    /// when its time has come.
+    pub(crate) fn known(&self, id: &Id, record: &Record, longest: Option<Duration>) -> Known {
         let mut waits = self.waits();
         if waits.by_payload.is_empty() {
-            return None;
+            return Known::Nothing;
         }
         let key = key(id, record);
-        let wait = waits.by_payload.get(&key).copied()?;
-        if wait.until > Instant::now() {
-            return Some(wait.attempts);
+        let Some(wait) = waits.by_payload.get(&key).copied() else { return Known::Nothing };
+        let sooner = longest.filter(|_| wait.attempts.is_held()).and_then(|longest| wait.since.checked_add(longest));
+        if sooner.map_or(wait.until, |sooner| sooner.min(wait.until)) > Instant::now() {
+            return Known::Waits(wait.attempts);
+        }
+        if wait.asides > 0 {
+            return Known::Suspect;
         }
         waits.by_payload.remove(&key);
-        None
+        Known::Nothing
+    }
+
+    /// How often in a row a payload failed by itself for a reason that may pass.
+    pub(crate) fn asides(&self, id: &Id, record: &Record) -> u32 {
+        let waits = self.waits();
+        if waits.by_payload.is_empty() {
+            return 0;
+        }
+        waits.by_payload.get(&key(id, record)).map_or(0, |wait| wait.asides)
+    }
+
+    /// This payload was settled.
+    pub(crate) fn forget(&self, id: &Id, record: &Record) {
+        self.waits().by_payload.remove(&key(id, record));
     }
 }
 
@@ -95,12 +144,43 @@ mod tests {
         let (bad, newer) = (Record::from_bytes("bad"), Record::from_bytes("newer"));
         let attempts = Attempts { count: 2, digest: bad.digest(), ..Attempts::default() };
         postponed.add(&id, &bad, Duration::from_secs(3), attempts);
-        assert_eq!(postponed.waits_with(&id, &bad), Some(attempts));
-        assert_eq!(postponed.waits_with(&id, &newer), None);
-        assert_eq!(postponed.waits_with(&other, &bad), None);
+        assert_eq!(postponed.known(&id, &bad, None), Known::Waits(attempts));
+        assert_eq!(postponed.known(&id, &bad, Some(Duration::ZERO)), Known::Waits(attempts), "it was refused");
+        assert_eq!(postponed.known(&id, &newer, None), Known::Nothing);
+        assert_eq!(postponed.known(&other, &bad, None), Known::Nothing);
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(postponed.waits_with(&id, &bad), None);
+        assert_eq!(postponed.known(&id, &bad, None), Known::Nothing);
         assert!(postponed.waits().by_payload.is_empty(), "its time has come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_by_itself_is_known_until_it_is_settled() {
+        let postponed = Postponed::default();
+        let (id, record) = (Id::of(&1_u64).expect("a key"), Record::from_bytes("locked"));
+        let attempts = Attempts { digest: record.digest(), ..Attempts::default() };
+        let second = Duration::from_secs(1);
+        for asides in 0..3 {
+            postponed.set_aside(&id, &record, attempts, |before| {
+                assert_eq!(before, asides);
+                5 * second
+            });
+            assert_eq!(postponed.known(&id, &record, Some(2 * second)), Known::Waits(attempts));
+            tokio::time::advance(2 * second).await;
+            assert_eq!(postponed.known(&id, &record, None), Known::Waits(attempts));
+            assert_eq!(postponed.known(&id, &record, Some(2 * second)), Known::Suspect, "in a hurry");
+            tokio::time::advance(3 * second).await;
+            assert_eq!(postponed.known(&id, &record, None), Known::Suspect);
+        }
+        postponed.forget(&id, &record);
+        assert_eq!(postponed.known(&id, &record, None), Known::Nothing);
+        postponed.set_aside(&id, &record, attempts, |before| {
+            assert_eq!(before, 0);
+            second
+        });
+        // Refused since: that is another story.
+        postponed.add(&id, &record, second, Attempts { count: 1, ..attempts });
+        tokio::time::advance(second).await;
+        assert_eq!(postponed.known(&id, &record, None), Known::Nothing);
     }
 
     #[tokio::test(start_paused = true)]
@@ -120,6 +200,6 @@ mod tests {
         fill(MOST * 2);
         assert_eq!(postponed.waits().by_payload.len(), MOST, "what is due makes room");
         let first = Id::of(&((MOST * 2) as u64)).expect("a key");
-        assert!(postponed.waits_with(&first, &record).is_some(), "the newer ones are remembered");
+        assert_ne!(postponed.known(&first, &record, None), Known::Nothing, "the newer ones are remembered");
     }
 }

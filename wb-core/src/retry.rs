@@ -113,13 +113,15 @@ pub(crate) enum Verdict {
     Outage,
     /// The same batch again after the wait; others go on.
     Again,
+    /// Smaller parts of the batch; of a single record, others first.
+    Halve,
     /// Find the records that are refused; the others go on.
     Isolate,
     /// Drop the claim and give the partitions up.
     GiveUp,
 }
 
-/// Transient failures in a row after which the sink is treated as unavailable.
+/// Quick transient failures in a row after which a batch is halved.
 const TRANSIENT_AT_ONCE: u32 = 3;
 
 /// Panics in a row after which a batch is taken for the reason, and not the sink as a whole.
@@ -130,18 +132,63 @@ pub(crate) const fn isolates(panics: u32) -> bool {
     panics >= PANICS_OF_A_SINK
 }
 
-/// What to do with a batch after the `failures`-th failure in a row (of the sink for an outage, of the batch else), and
-/// how long to wait first.
-pub(crate) fn verdict(kind: ErrorKind, failures: u32, policy: &RetryPolicy, chance: f64) -> (Verdict, Duration) {
+/// A try that took this long met a limit of time: a lock that somebody holds, or more rows than pass in it.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Tries of a batch that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tries {
+    /// Failures in a row, the last one included: of the sink for an outage, of the batch else.
+    pub(crate) failures: u32,
+    /// How long the last one took.
+    pub(crate) took: Duration,
+    /// It is a part of a batch that failed as often as it may.
+    pub(crate) part: bool,
+}
+
+/// What to do with a batch that failed, and how long to wait first.
+pub(crate) fn verdict(kind: ErrorKind, tries: Tries, policy: &RetryPolicy, chance: f64) -> (Verdict, Duration) {
     match kind {
-        ErrorKind::Unavailable => (Verdict::Outage, policy.delay(failures.saturating_sub(1), chance)),
+        ErrorKind::Unavailable => (Verdict::Outage, policy.delay(tries.failures.saturating_sub(1), chance)),
+        ErrorKind::Transient if halves(tries) => (Verdict::Halve, Duration::ZERO),
         // A deadlock's victim wins the second time: no wait, but no endless hot loop either.
-        ErrorKind::Transient if failures <= TRANSIENT_AT_ONCE => (Verdict::Again, Duration::from_millis(5)),
-        ErrorKind::Transient => (Verdict::Again, policy.delay(failures - TRANSIENT_AT_ONCE - 1, chance)),
+        ErrorKind::Transient => (Verdict::Again, Duration::from_millis(5)),
         ErrorKind::Misconfigured => (Verdict::Outage, policy.delay(u32::MAX, chance)),
         ErrorKind::Rejected | ErrorKind::Deferred => (Verdict::Isolate, Duration::ZERO),
         ErrorKind::Fenced => (Verdict::GiveUp, Duration::ZERO),
     }
+}
+
+/// Whether a batch that failed for a reason that may pass is not tried again as it is. What met a limit of time would meet it
+/// again: it has one more try, and what else fails has three.
+const fn halves(tries: Tries) -> bool {
+    let at_once = if tries.took.as_millis() >= LATE.as_millis() { 1 } else { TRANSIENT_AT_ONCE };
+    tries.part || tries.failures > at_once
+}
+
+/// Whether the probe of a sink that is away is to be a smaller batch: a server that is silent until the sink gives it up
+/// may be at work on it. One that is down says so sooner.
+pub(crate) const fn probes_with_less(kind: ErrorKind, tries: Tries) -> bool {
+    matches!(kind, ErrorKind::Unavailable)
+        && tries.took.as_millis() >= LATE.as_millis()
+        && (tries.part || tries.failures > 1)
+}
+
+/// How long a record waits that failed by itself for a reason that may pass, for the `asides`-th time in a row; the first is
+/// 0. Never counted as a refusal.
+pub(crate) fn aside(asides: u32, policy: &RetryPolicy, chance: f64) -> Duration {
+    policy.delay(asides, chance)
+}
+
+/// Whether an entry that failed by itself so often is left behind by those that were added after it. Before that all wait for
+/// it: the whole table may be locked.
+pub(crate) const fn is_left_behind(asides: u32) -> bool {
+    asides >= 3
+}
+
+/// How long records wait that were in a part which failed, or that were not tried.
+pub(crate) fn untried(policy: &RetryPolicy, chance: f64) -> Duration {
+    policy.delay(u32::MAX, chance).min(GENTLE)
 }
 
 /// Longest wait of a record whose refusal is not its own fault.
@@ -182,15 +229,16 @@ pub(crate) fn judge(kind: ErrorKind, before: Counts, policy: &RetryPolicy, chanc
         }
         // Nothing that the record itself can help: never counted, however long it lasts.
         ErrorKind::Unavailable | ErrorKind::Transient | ErrorKind::Misconfigured | ErrorKind::Fenced => {
-            (before, Fate::Again(policy.delay(u32::MAX, chance).min(GENTLE)))
+            (before, Fate::Again(untried(policy, chance)))
         }
     }
 }
 
 /// Whether a refusal is counted. What nobody can remember to let wait is tried at every flush: it would use its deferrals up
-/// long before its parent comes, so that only the first one counts.
-pub(crate) const fn counts(kind: ErrorKind, before: Counts, remembered: bool) -> bool {
-    remembered || !matches!(kind, ErrorKind::Deferred) || before.deferrals == 0
+/// long before its parent comes, so that only the first one counts. So it is while a parent is `held` back itself, by a lock or
+/// for a newer program: for how long that is says nothing about the child.
+pub(crate) const fn counts(kind: ErrorKind, before: Counts, remembered: bool, held: bool) -> bool {
+    (remembered && !held) || !matches!(kind, ErrorKind::Deferred) || before.deferrals == 0
 }
 
 #[cfg(test)]
@@ -211,7 +259,8 @@ mod tests {
     #[test]
     fn verdicts_by_kind() {
         let policy = RetryPolicy::new();
-        let of = |kind, failures| verdict(kind, failures, &policy, 0.5);
+        let quick = |failures| Tries { failures, took: Duration::from_millis(20), part: false };
+        let of = |kind, failures| verdict(kind, quick(failures), &policy, 0.5);
         let millis = Duration::from_millis;
         for (kind, failures, expected) in [
             (ErrorKind::Unavailable, 1, (Verdict::Outage, millis(100))),
@@ -222,9 +271,8 @@ mod tests {
             // Deadlocks and serialization failures repeat at once, but not for ever.
             (ErrorKind::Transient, 1, (Verdict::Again, millis(5))),
             (ErrorKind::Transient, 3, (Verdict::Again, millis(5))),
-            (ErrorKind::Transient, 4, (Verdict::Again, millis(100))),
-            (ErrorKind::Transient, 5, (Verdict::Again, millis(200))),
-            (ErrorKind::Transient, u32::MAX, (Verdict::Again, millis(30_000))),
+            (ErrorKind::Transient, 4, (Verdict::Halve, Duration::ZERO)),
+            (ErrorKind::Transient, u32::MAX, (Verdict::Halve, Duration::ZERO)),
             (ErrorKind::Misconfigured, 1, (Verdict::Outage, millis(30_000))),
             (ErrorKind::Misconfigured, 1_000, (Verdict::Outage, millis(30_000))),
             (ErrorKind::Rejected, 1, (Verdict::Isolate, Duration::ZERO)),
@@ -236,6 +284,35 @@ mod tests {
         // Panics are taken for an outage, until they look like the batch's own.
         for (panics, expected) in [(1, false), (2, false), (3, true), (9, true)] {
             assert_eq!(isolates(panics), expected, "panic {panics}");
+        }
+    }
+
+    #[test]
+    fn what_meets_a_limit_of_time_is_halved_soon() {
+        let policy = RetryPolicy::new();
+        let seconds = Duration::from_secs;
+        for (took, failures, part, expected) in [
+            (seconds(0), 3, false, Verdict::Again),
+            (seconds(0), 4, false, Verdict::Halve),
+            (seconds(2), 1, false, Verdict::Again),
+            (seconds(2), 2, false, Verdict::Halve),
+            (seconds(1), 2, false, Verdict::Halve),
+            // A part of what was halved is not tried twice.
+            (seconds(0), 1, true, Verdict::Halve),
+            (seconds(30), 1, true, Verdict::Halve),
+        ] {
+            let tries = Tries { failures, took, part };
+            assert_eq!(verdict(ErrorKind::Transient, tries, &policy, 0.5).0, expected, "{tries:?}");
+        }
+        for (kind, took, failures, expected) in [
+            (ErrorKind::Unavailable, seconds(0), 9, false),
+            (ErrorKind::Unavailable, seconds(30), 1, false),
+            (ErrorKind::Unavailable, seconds(30), 2, true),
+            (ErrorKind::Misconfigured, seconds(30), 9, false),
+            (ErrorKind::Transient, seconds(30), 9, false),
+        ] {
+            let tries = Tries { failures, took, part: false };
+            assert_eq!(probes_with_less(kind, tries), expected, "{kind}: {tries:?}");
         }
     }
 
@@ -276,11 +353,14 @@ mod tests {
     fn a_deferral_that_does_not_wait_is_not_counted() {
         let before = |deferrals| Counts { attempts: 0, deferrals };
         for deferrals in [0, 1, 59] {
-            assert!(counts(ErrorKind::Deferred, before(deferrals), true));
-            assert!(counts(ErrorKind::Rejected, before(deferrals), false), "its own fault, however often it is tried");
+            assert!(counts(ErrorKind::Deferred, before(deferrals), true, false));
+            for (remembered, held) in [(false, false), (true, true), (false, true)] {
+                let own = counts(ErrorKind::Rejected, before(deferrals), remembered, held);
+                assert!(own, "its own fault, however often it is tried");
+                // The first one: what was refused is told from what is held.
+                assert_eq!(counts(ErrorKind::Deferred, before(deferrals), remembered, held), deferrals == 0);
+            }
         }
-        assert!(counts(ErrorKind::Deferred, before(0), false), "what was refused is told from what is held");
-        assert!(!counts(ErrorKind::Deferred, before(1), false));
     }
 
     #[test]

@@ -8,22 +8,22 @@ use wb_core::{ErrorKind, SinkError};
 /// What the server's code of a failed command means. `None`: this code is not known here.
 pub(crate) const fn of_code(code: i32) -> Option<ErrorKind> {
     Some(match code {
-        // HostUnreachable, HostNotFound, MaxTimeMSExpired, WriteConcernFailed, NetworkTimeout, ShutdownInProgress,
+        // HostUnreachable, HostNotFound, WriteConcernFailed, NetworkTimeout, ShutdownInProgress,
         // FailedToSatisfyReadPreference, ReadConcernMajorityNotAvailableYet, PrimarySteppedDown,
         // NetworkInterfaceExceededTimeLimit, ElectionInProgress, ExceededTimeLimit, TooManyFilesOpen,
         // TransactionCoordinatorSteppingDown, InterruptedDueToStorageChange, UserWritesBlocked, ConnectionError,
         // ResourceExhausted, PooledConnectionAcquisitionExceededTimeLimit, AdmissionQueueOverflow, RateLimitExceeded,
         // SocketException, NotPrimary (three kinds of it), InterruptedAtShutdown, InterruptedDueToReplStateChange,
         // OutOfDiskSpace
-        6 | 7 | 50 | 64 | 89 | 91 | 133 | 134 | 189 | 202 | 216 | 262 | 264 | 281 | 355 | 371 | 384 | 402 | 407
-        | 433 | 449 | 9001 | 10058 | 10107 | 13435 | 13436 | 11600 | 11602 | 14031 => ErrorKind::Unavailable,
-        // LockTimeout, CursorNotFound, LockBusy, StaleShardVersion, WriteConflict, ConflictingOperationInProgress,
+        6 | 7 | 64 | 89 | 91 | 133 | 134 | 189 | 202 | 216 | 262 | 264 | 281 | 355 | 371 | 384 | 402 | 407 | 433
+        | 449 | 9001 | 10058 | 10107 | 13435 | 13436 | 11600 | 11602 | 14031 => ErrorKind::Unavailable,
+        // LockTimeout, CursorNotFound, LockBusy, MaxTimeMSExpired (a lock, or a command too large for its time), StaleShardVersion, WriteConflict, ConflictingOperationInProgress,
         // StaleEpoch, QueryPlanKilled, DatabaseDropPending, TransactionTooOld, CursorKilled, SnapshotTooOld,
         // SnapshotUnavailable, StaleDbVersion, StaleChunkHistory, NoSuchTransaction, PreparedTransactionInProgress,
         // MigrationConflict, TransactionCoordinatorReachedAbortDecision, TransactionExceededLifetimeLimitSeconds,
         // TxnRetryCounterTooOld, TemporarilyUnavailable, Interrupted, StaleConfig
-        24 | 43 | 46 | 63 | 112 | 117 | 150 | 175 | 215 | 225 | 237 | 239 | 246 | 249 | 250 | 251 | 267 | 272 | 282
-        | 290 | 356 | 365 | 11601 | 13388 => ErrorKind::Transient,
+        24 | 43 | 46 | 50 | 63 | 112 | 117 | 150 | 175 | 215 | 225 | 237 | 239 | 246 | 249 | 250 | 251 | 267 | 272
+        | 282 | 290 | 356 | 365 | 11601 | 13388 => ErrorKind::Transient,
         // BadValue, FailedToParse, TypeMismatch, Overflow (nested too deep), InvalidBSON, DollarPrefixedFieldName,
         // InvalidIdField, NotSingleValueField, EmptyFieldName, DottedFieldName, ImmutableField,
         // DocumentValidationFailure, CannotGrowDocumentInCappedNamespace, BSONObjectTooLarge, DuplicateKey (three
@@ -126,14 +126,14 @@ mod tests {
             (
                 ErrorKind::Unavailable,
                 &[
-                    6, 7, 50, 64, 89, 91, 133, 134, 189, 202, 216, 262, 264, 281, 355, 371, 384, 402, 407, 433, 449,
-                    9001, 10058, 10107, 11600, 11602, 13435, 13436, 14031,
+                    6, 7, 64, 89, 91, 133, 134, 189, 202, 216, 262, 264, 281, 355, 371, 384, 402, 407, 433, 449, 9001,
+                    10058, 10107, 11600, 11602, 13435, 13436, 14031,
                 ],
             ),
             (
                 ErrorKind::Transient,
                 &[
-                    24, 43, 46, 63, 112, 117, 150, 175, 215, 225, 237, 239, 246, 249, 250, 251, 267, 272, 282, 290,
+                    24, 43, 46, 50, 63, 112, 117, 150, 175, 215, 225, 237, 239, 246, 249, 250, 251, 267, 272, 282, 290,
                     356, 365, 11601, 13388,
                 ],
             ),

@@ -142,7 +142,8 @@ impl PartialEq<Done> for Moved {
 pub struct Attempts {
     /// Times the sink refused it for its own data.
     pub count: u32,
-    /// When it was first refused or deferred, in milliseconds since the Unix epoch; for people.
+    /// When it was first refused or deferred, or held, in milliseconds since the Unix epoch; for people. 0 where it is held
+    /// for a newer program.
     pub first_ms: u64,
     /// Times the sink deferred it: a foreign key's parent was not there.
     pub deferrals: u32,
@@ -158,10 +159,16 @@ impl Attempts {
     }
 
     /// Whether this stands for a record that was not refused: a delete that waits for other entities, what only a newer
-    /// program can flush, what belongs together with a record that waits.
+    /// program can flush, what is locked in the sink, what belongs together with a record that waits.
     #[must_use]
     pub const fn is_held(&self) -> bool {
         self.count == 0 && self.deferrals == 0
+    }
+
+    /// Whether this stands for a record that only a newer program can flush, or that belongs together with one.
+    #[must_use]
+    pub const fn waits_for_newer(&self) -> bool {
+        self.is_held() && self.first_ms == 0
     }
 
     /// Reads what [`Display`](fmt::Display) writes: `count first_ms deferrals digest`.

@@ -173,7 +173,7 @@ impl<T: Entity> Examined for Looked<T> {
             leases.never();
         }
         let lane = Lane {
-            passage: Passage::new(options.rate_limit),
+            passage: Passage::new(options.rate_limit, options.max_batch),
             postponed: Postponed::default(),
             shapes,
             hook: context.hooks.of(),

@@ -1,6 +1,6 @@
 //! The worker of an entity: waits until a flush is due, then takes what is dirty through the flow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,11 +15,14 @@ use super::claim::{Claim, Claimed};
 use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
 use super::order::Children;
+use super::parts::Parts;
 use super::rotate::Epoch;
 use super::together::{keep_together, tie};
-use crate::buffer::BufferError;
+use crate::buffer::{Attempts, BufferError};
 use crate::entity::Entity;
+use crate::key::Id;
 use crate::lane::{Lane, Phase, stopped};
+use crate::passage::Lot;
 use crate::sabotage::Mechanism;
 use crate::sink::Batch;
 use crate::{events, lease};
@@ -209,7 +212,22 @@ impl<E: Entity> Lane<E> {
     }
 
     async fn flush_batch(&self, claimed: Vec<Claimed>, children: &Children) -> Result<Ended, Interrupted> {
-        let (due, mut early) = self.due(claimed);
+        let (due, suspects, early) = self.due(claimed);
+        let mut ended = self.flush_lot(due, early, Lot::Ordinary, children).await?;
+        // After the others are settled, because each of these may take as long as the sink waits for a lock.
+        if !suspects.is_empty() && !ended.is_given_up() {
+            ended.add(self.flush_lot(suspects, Vec::new(), Lot::Suspects, children).await?);
+        }
+        Ok(ended)
+    }
+
+    async fn flush_lot(
+        &self,
+        due: Vec<Claimed>,
+        mut early: Vec<(Claimed, Attempts)>,
+        lot: Lot,
+        children: &Children,
+    ) -> Result<Ended, Interrupted> {
         let (mut due, deletes_held) = self.after_children(due, children).await?;
         let mut held = self.hold_newer(&mut due);
         let mut decoded = decode::<E>(&self.scope, due.iter());
@@ -238,16 +256,38 @@ impl<E: Entity> Lane<E> {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
         }
-        let mut flushed = if batch.is_empty() {
-            Flushed::all(Vec::new())
-        } else {
-            match self.flush(batch, &epochs, &ties).await {
-                Ok(flushed) => flushed,
-                Err(GivenUp) => return Ok(Ended::given_up()),
+        let mut unreadable = unreadable;
+        let mut first = Some(Flushed::all(skipped));
+        let mut parts = Parts::new(batch, &ties, lot, self.passage.batch_limit(lot));
+        let mut ended = Ended::default();
+        loop {
+            let mut flushed = match self.flush(&mut parts, &epochs).await {
+                Ok(Some(flushed)) => flushed,
+                Ok(None) if first.is_some() => Flushed::default(),
+                Ok(None) => return Ok(ended),
+                Err(GivenUp) => {
+                    ended.add(Ended::given_up());
+                    return Ok(ended);
+                }
+            };
+            if let Some(skipped) = first.take() {
+                self.counters.skipped.add(skipped.written.len() as u64);
+                flushed.add(skipped);
             }
-        };
-        self.counters.skipped.add(skipped.len() as u64);
-        flushed.written.extend(skipped);
-        self.settle(&due, flushed, unreadable, early).await
+            early.extend(self.put_aside(&due, std::mem::take(&mut flushed.aside)).await?);
+            if lot == Lot::Suspects {
+                self.cleared(&due, &flushed);
+            }
+            let settled = self.settle(&due, flushed, std::mem::take(&mut unreadable), std::mem::take(&mut early));
+            ended.add(settled.await?);
+        }
+    }
+
+    /// What was written is suspected no more.
+    fn cleared(&self, due: &[Claimed], flushed: &Flushed) {
+        let written: HashSet<&Id> = flushed.written.iter().chain(&flushed.stale).collect();
+        for claimed in due.iter().filter(|claimed| written.contains(&claimed.id)) {
+            self.postponed.forget(&claimed.id, &claimed.record);
+        }
     }
 }

@@ -10,10 +10,11 @@ use futures::future::join_all;
 use super::claim::Claimed;
 use super::cycle::{Ended, Interrupted};
 use super::decode::{MISPLACED, UNDECODABLE, Unreadable, decode_payload};
-use super::flush::{Flushed, GivenUp};
+use super::flush::{Aside, Flushed, GivenUp, Why};
 use super::log::{Logs, Run};
+use super::parts::Parts;
 use super::rotate::Epoch;
-use super::settle::Tally;
+use super::settle::{Tally, now_ms};
 use super::units::Ties;
 use crate::buffer::{Attempts, BufferError, Done, Settled, Step};
 use crate::codec::any_field;
@@ -26,7 +27,9 @@ use crate::key::Id;
 use crate::lane::Lane;
 use crate::lease;
 use crate::partition::partition_of;
+use crate::passage::Lot;
 use crate::record::Record;
+use crate::retry;
 use crate::sabotage::Mechanism;
 use crate::sink::{Batch, Scope, SinkError, Upsert};
 
@@ -97,16 +100,31 @@ impl<E: Entity> Lane<E> {
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let fences = epochs.iter().filter_map(|epoch| epoch.right.fence.filter(|_| fenced)).collect();
         let batch = Batch::in_order(self.scope.clone(), fences, upserts);
-        let flushed = if batch.is_empty() {
-            Flushed::all(Vec::new())
-        } else {
-            match self.flush(batch, &epochs, &Ties::default()).await {
-                Ok(flushed) => flushed,
+        let (ties, mut flushed) = (Ties::default(), Flushed::default());
+        let mut batch = Parts::new(batch, &ties, Lot::Ordinary, self.passage.batch_limit(Lot::Ordinary));
+        let entries = parts.iter().flat_map(|part| &part.entries).map(|entry| &entry.claimed);
+        let left_behind =
+            |claimed: &&Claimed| retry::is_left_behind(self.postponed.asides(&claimed.id, &claimed.record));
+        batch.obstacles = entries.filter(left_behind).map(|claimed| claimed.id.clone()).collect();
+        loop {
+            match self.flush(&mut batch, &epochs).await {
+                Ok(Some(more)) => flushed.add(more),
+                Ok(None) => break,
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }
-        };
+        }
+        let mut ended = Ended::default();
+        let mut aside: HashMap<Id, Why> = flushed.aside.into_iter().map(|Aside { id, why }| (id, why)).collect();
+        if aside.values().any(|why| *why != Why::Alone) {
+            self.stay(&mut parts, &aside);
+            ended.add(Ended::given_up());
+            if !batch.any {
+                self.passage.pause(retry::untried(&self.options.retry, rand::random())).await;
+            }
+        }
+        aside.retain(|_, why| *why == Why::Alone);
         let mut refused: HashMap<Id, SinkError> = flushed.refused.into_iter().collect();
-        let all: HashSet<Id> = refused.keys().cloned().collect();
+        let all: HashSet<Id> = refused.keys().chain(aside.keys()).cloned().collect();
         let settled = parts.into_iter().map(|part| {
             // The first entry of an id is the one that the sink was given.
             let mut mine = HashMap::new();
@@ -115,19 +133,32 @@ impl<E: Entity> Lane<E> {
                     mine.insert(id, error);
                 }
             }
-            self.settle_part(part, mine, &all)
+            self.settle_part(part, mine, &aside, &all)
         });
         // Collected first: each takes what is its own before the first one runs.
         let settled: Vec<_> = settled.collect();
-        self.tell_missing(join_all(settled).await.into_iter().map(|settled| settled.map(Tally::result)))
+        ended.add(self.tell_missing(join_all(settled).await.into_iter().map(|settled| settled.map(Tally::result)))?);
+        Ok(ended)
     }
 
-    /// Trims a run off its log. `refused`: those of its entries that the sink was given and refused; `all`: the same of the
-    /// whole batch.
+    /// Leaves what was not written for a reason that may pass, and all that was added after it, in the log.
+    fn stay(&self, parts: &mut Vec<Part>, aside: &HashMap<Id, Why>) {
+        for Claimed { id, record, .. } in parts.iter().flat_map(|part| &part.entries).map(|entry| &entry.claimed) {
+            if aside.get(id) == Some(&Why::Unsure) {
+                self.postpone(id, record, Attempts { digest: record.digest(), ..Attempts::default() }, true);
+            }
+        }
+        parts.iter_mut().for_each(|part| part.end_before(|id| aside.get(id).is_some_and(|why| *why != Why::Alone)));
+        parts.retain(|part| !part.entries.is_empty());
+    }
+
+    /// Trims a run off its log. `refused`: those of its entries that the sink was given and refused; `aside`: those of the
+    /// batch that it was given and that are left for later; `all`: both of the whole batch.
     async fn settle_part(
         &self,
         part: Part,
         mut refused: HashMap<Id, SinkError>,
+        aside: &HashMap<Id, Why>,
         all: &HashSet<Id>,
     ) -> Result<Tally, BufferError> {
         let Part { epoch, number, entries } = part;
@@ -156,6 +187,10 @@ impl<E: Entity> Lane<E> {
                     Settled::Dead(id.clone(), letter)
                 } else if let Some(attempts) = again.remove(id) {
                     Settled::Again(id.clone(), attempts)
+                } else if reason.is_none() && aside.contains_key(id) {
+                    let attempts = Attempts { digest: record.digest(), first_ms: now_ms(), ..Attempts::default() };
+                    self.postpone(id, record, attempts, true);
+                    Settled::Again(id.clone(), attempts)
                 } else if reason.is_none() && all.contains(id) {
                     // The sink has refused another entry of this id, and was not given this one.
                     Settled::Again(id.clone(), Attempts { digest: record.digest(), ..Attempts::default() })
@@ -181,6 +216,14 @@ impl<E: Entity> Lane<E> {
             self.counters.acked.add(moved.records.min(written));
         }
         Ok(tally)
+    }
+}
+
+impl Part {
+    /// Leaves an entry that this hits, and all after it, where they are.
+    fn end_before(&mut self, hits: impl Fn(&Id) -> bool) {
+        let end = self.entries.iter().position(|entry| entry.reason.is_none() && hits(&entry.claimed.id));
+        self.entries.truncate(end.unwrap_or(usize::MAX));
     }
 }
 

@@ -1,7 +1,7 @@
 //! flush: a batch goes to the sink until it is settled: written, refused record by record, or given up.
 
 use std::any::Any;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
@@ -15,19 +15,21 @@ use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
 use crate::metrics;
-use crate::passage::{Admission, Refused};
-use crate::retry::{Verdict, isolates, verdict};
+use crate::passage::{Admission, Lot, Refused};
+use crate::retry::{Tries, Verdict, isolates, probes_with_less, verdict};
 use crate::sabotage::Mechanism;
 use crate::sink::{Batch, ErrorKind, Report, SinkError};
 
+use super::parts::{Part, Parts, divides};
 use super::rotate::Epoch;
-use super::units::{Ties, ids};
+use super::units::ids;
 
 /// A write that takes longer is reported, again and again. It is never given up: what it does in the sink could land
 /// later, over newer states.
 const SLOW: Duration = Duration::from_secs(30);
 
-/// What became of the records of a batch.
+/// What became of records of a batch.
+#[derive(Default)]
 pub(super) struct Flushed {
     /// In the sink.
     pub(super) written: Vec<Id>,
@@ -35,6 +37,26 @@ pub(super) struct Flushed {
     pub(super) stale: Vec<Id>,
     /// Refused, each for a reason of its own data.
     pub(super) refused: Vec<(Id, SinkError)>,
+    /// Not written, for a reason that may pass.
+    pub(super) aside: Vec<Aside>,
+}
+
+/// A record that is left for later, so that others go on.
+pub(super) struct Aside {
+    /// Its id; of a unit one of them.
+    pub(super) id: Id,
+    pub(super) why: Why,
+}
+
+/// Why a record is left for later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It failed alone: it is what others are to be tried without.
+    Alone,
+    /// It failed alone, and nothing that comes after it landed: it may not be what is in the way.
+    Unsure,
+    /// It was not tried alone.
+    Untried,
 }
 
 /// A partition of the batch is not this worker's any more, or the worker ends: nothing more may be done with it.
@@ -45,85 +67,132 @@ enum Settled {
     Refused(SinkError),
     /// The sink panics whenever it is given this.
     Panics,
+    /// The sink does not take this in its time, or somebody is in its way: smaller parts may pass.
+    Late(SinkError),
 }
 
 impl Flushed {
-    /// Nothing is settled yet of `records`.
-    fn nothing(records: usize) -> Self {
-        Self { written: Vec::with_capacity(records), stale: Vec::new(), refused: Vec::new() }
+    /// All of these are in the sink.
+    pub(super) fn all(written: Vec<Id>) -> Self {
+        Self { written, ..Self::default() }
     }
 
-    /// All of these are in the sink.
-    pub(super) const fn all(written: Vec<Id>) -> Self {
-        Self { written, stale: Vec::new(), refused: Vec::new() }
+    fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.stale.is_empty() && self.refused.is_empty() && self.aside.is_empty()
+    }
+
+    /// What is flushed later is added.
+    pub(super) fn add(&mut self, more: Self) {
+        self.written.extend(more.written);
+        self.stale.extend(more.stale);
+        self.refused.extend(more.refused);
+        self.aside.extend(more.aside);
     }
 }
 
 impl<E: Entity> Lane<E> {
-    pub(super) async fn flush(&self, batch: Batch<E>, epochs: &[Epoch], ties: &Ties) -> Result<Flushed, GivenUp> {
-        let mut flushed = Flushed::nothing(batch.len());
-        let mut panicked = Vec::new();
-        let mut doubtful = false;
-        let mut batches = VecDeque::from([batch]);
-        let mut splitting = false;
-        while let Some(batch) = batches.pop_front() {
-            if batch.is_empty() {
+    /// Writes a batch. While parts of it are looked for that can land, this returns with each: what has landed is to be
+    /// settled, since the next try may take long. `None`: nothing is left.
+    pub(super) async fn flush(&self, parts: &mut Parts<'_, E>, epochs: &[Epoch]) -> Result<Option<Flushed>, GivenUp> {
+        if parts.is_empty() && parts.panicked.is_empty() {
+            return Ok(None);
+        }
+        let mut flushed = Flushed::default();
+        while let Some(part) = parts.next() {
+            if part.batch.is_empty() {
                 continue;
             }
-            match self.settle_batch(&batch, epochs, &mut doubtful, splitting).await? {
+            let rows = part.batch.len();
+            match self.settle_part_of_batch(&part, parts, epochs).await? {
                 Settled::Written(report) => {
                     if let Some((_, error)) =
                         report.rejected.iter().find(|(_, error)| error.kind() == ErrorKind::Fenced)
                     {
                         return Err(self.fenced(epochs, error));
                     }
-                    let refused: HashSet<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
-                    let stale: HashSet<&Id> = report.stale.iter().filter(|id| !refused.contains(id)).collect();
-                    let written = ids(&batch).filter(|id| !refused.contains(id) && !stale.contains(id));
-                    flushed.written.extend(written.cloned());
-                    flushed.stale.extend(ids(&batch).filter(|id| stale.contains(id)).cloned());
-                    let mut unseen: HashSet<Id> = refused.into_iter().cloned().collect();
-                    // A sink may name a record more than once: the first reason is the record's.
-                    flushed.refused.extend(report.rejected.into_iter().filter(|(id, _)| unseen.remove(id)));
+                    if parts.search.landed(rows) {
+                        parts.limit.landed(rows);
+                    }
+                    self.passage.landed(parts.lot, rows);
+                    flushed.written_but(&part.batch, report);
+                    parts.any |= !flushed.written.is_empty() || !flushed.stale.is_empty();
+                    // What comes after them landed: it is them.
+                    flushed.aside.extend(parts.blamed(Why::Alone));
                 }
-                Settled::Refused(error) => match parts(batch, ties) {
-                    // The first record stands for all of its unit.
-                    Err(batch) => flushed.refused.extend(ids(&batch).next().cloned().map(|id| (id, error))),
-                    Ok(parts) => {
-                        let records = parts.iter().map(Batch::len).sum();
-                        events::isolating(&self.scope, records, &error);
-                        queue::<E>(&mut batches, parts);
+                Settled::Refused(error) => {
+                    parts.search.landed(rows);
+                    match parts.split(part.batch, part.again) {
+                        // The first record stands for all of its unit.
+                        Err(batch) => flushed.refused.extend(ids(&batch).next().cloned().map(|id| (id, error))),
+                        Ok(records) => events::isolating(&self.scope, records, &error),
                     }
-                },
-                Settled::Panics => match parts(batch, ties) {
-                    Err(batch) => panicked.extend(ids(&batch).next().cloned()),
-                    Ok(parts) => {
-                        splitting = true;
-                        queue::<E>(&mut batches, parts);
+                }
+                Settled::Panics => {
+                    parts.splitting |= divides(&part.batch, parts.ties);
+                    if let Err(batch) = parts.split(part.batch, part.again) {
+                        parts.panicked.extend(ids(&batch).next().cloned());
                     }
-                },
+                }
+                Settled::Late(error) => self.late(parts, &mut flushed, part.batch, &error),
+            }
+            if parts.search.is_on() && !flushed.is_empty() {
+                return Ok(Some(flushed));
             }
         }
         // A sink that takes the others panics for the record's sake; one that takes nothing, for its own.
-        let kind = if flushed.written.is_empty() && flushed.stale.is_empty() {
-            ErrorKind::Unavailable
-        } else {
-            ErrorKind::Rejected
-        };
+        let kind = if parts.any { ErrorKind::Rejected } else { ErrorKind::Unavailable };
         let error = || SinkError::new(kind, "the sink panics when it is given this record");
-        flushed.refused.extend(panicked.into_iter().map(|id| (id, error())));
-        Ok(flushed)
+        flushed.aside.extend(parts.blamed(Why::Unsure));
+        flushed.refused.extend(std::mem::take(&mut parts.panicked).into_iter().map(|id| (id, error())));
+        Ok(Some(flushed))
     }
 
-    /// Writes a batch as often as it takes, while the partitions are this worker's. `doubtful`: a try failed, and may still
-    /// be under way in the sink. `splitting`: it is a part of one that makes the sink panic.
-    async fn settle_batch(
+    /// A part was not written for a reason that may pass: its halves are next, and what is one record is left for later. So is
+    /// the rest, when the search has taken long enough.
+    fn late(&self, parts: &mut Parts<'_, E>, flushed: &mut Flushed, batch: Batch<E>, error: &SinkError) {
+        let rows = batch.len();
+        if error.kind() == ErrorKind::Unavailable || parts.search.failed(rows) {
+            parts.limit.too_large(rows);
+            self.passage.too_large(parts.lot, rows);
+        }
+        let mut over = false;
+        match parts.split(batch, true) {
+            Err(batch) => {
+                events::set_aside(&self.scope, batch.len(), error);
+                over = ids(&batch).next().is_some_and(|id| !parts.failed_alone(id));
+                if parts.lot == Lot::Ordinary {
+                    // A single record is not too many: other batches need not be small.
+                    self.passage.restore(parts.lot, parts.before);
+                }
+            }
+            Ok(records) => events::halving(&self.scope, records, error),
+        }
+        if !E::APPEND {
+            flushed.aside.extend(parts.blamed(Why::Alone));
+        }
+        if over || parts.search.is_over(parts.rows.min(parts.before.rows())) {
+            if let Some(smallest) =
+                parts.search.smallest().filter(|smallest| *smallest > 1 || parts.lot == Lot::Suspects)
+            {
+                self.passage.too_large(parts.lot, smallest);
+            }
+            flushed.aside.extend(parts.blamed(Why::Unsure));
+            let rest = parts.rest().flat_map(|batch| ids(&batch).cloned().collect::<Vec<_>>());
+            let before = flushed.aside.len();
+            flushed.aside.extend(rest.map(|id| Aside { id, why: Why::Untried }));
+            events::set_aside(&self.scope, flushed.aside.len() - before, error);
+        }
+    }
+
+    /// Writes a batch as often as it takes, while the partitions are this worker's.
+    async fn settle_part_of_batch(
         &self,
-        batch: &Batch<E>,
+        part: &Part<E>,
+        parts: &mut Parts<'_, E>,
         epochs: &[Epoch],
-        doubtful: &mut bool,
-        splitting: bool,
     ) -> Result<Settled, GivenUp> {
+        let batch = &part.batch;
+        let Parts { ties, splitting, doubtful, .. } = parts;
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let (mut failures, mut panics) = (0_u32, 0_u32);
         loop {
@@ -143,8 +212,9 @@ impl<E: Entity> Lane<E> {
             let begun = Instant::now();
             let result = self.write_seen_through(batch, begun).await;
             failpoint::pass("after_write");
-            self.counters.flushed(begun.elapsed());
-            metrics::flushed(&self.scope, begun.elapsed());
+            let took = begun.elapsed();
+            self.counters.flushed(took);
+            metrics::flushed(&self.scope, took);
             let error = match result {
                 Ok(Ok(report)) => {
                     failpoint::pass("after_commit");
@@ -158,7 +228,7 @@ impl<E: Entity> Lane<E> {
                     *doubtful = true;
                     events::write_panicked(&self.scope, batch.len(), panics);
                     // Of a part, one panic says on which side the record is.
-                    if isolates(panics) || (splitting && batch.len() > 1) {
+                    if isolates(panics) || (*splitting && batch.len() > 1) {
                         // Whether the sink is well is for the parts to find out, not faster than for an outage.
                         admission.failed(ErrorKind::Unavailable, &self.options.retry, rand::random());
                         self.counters.failed.of(ErrorKind::Unavailable).add(1);
@@ -170,7 +240,8 @@ impl<E: Entity> Lane<E> {
             failures = failures.saturating_add(1);
             *doubtful |= !matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Deferred);
             self.counters.failed.of(error.kind()).add(1);
-            match verdict(error.kind(), failures, &self.options.retry, rand::random()) {
+            let tries = Tries { failures, took, part: part.again };
+            match verdict(error.kind(), tries, &self.options.retry, rand::random()) {
                 (Verdict::Isolate, _) => {
                     self.answered(admission);
                     return Ok(Settled::Refused(error));
@@ -187,6 +258,13 @@ impl<E: Entity> Lane<E> {
                     } else {
                         events::retrying(&self.scope, batch.len(), failed.failures, failed.wait, &error);
                     }
+                    if probes_with_less(error.kind(), tries) && divides(batch, ties) {
+                        return Ok(Settled::Late(error));
+                    }
+                }
+                (Verdict::Halve, _) => {
+                    self.answered(admission);
+                    return Ok(Settled::Late(error));
                 }
                 (Verdict::Again, wait) => {
                     self.answered(admission);
@@ -239,39 +317,16 @@ impl<E: Entity> Lane<E> {
     }
 }
 
-/// Two parts of a batch, to be tried one by one; the batch itself when it is a single record or unit.
-fn parts<E: Entity>(batch: Batch<E>, ties: &Ties) -> Result<[Batch<E>; 2], Batch<E>> {
-    if ties.tie(&batch) {
-        ties.split(batch)
-    } else if batch.len() > 1 {
-        Ok(halves(batch))
-    } else {
-        Err(batch)
+impl Flushed {
+    /// A batch was written, but for what the report names.
+    fn written_but<E: Entity>(&mut self, batch: &Batch<E>, report: Report) {
+        let refused: HashSet<&Id> = report.rejected.iter().map(|(id, _)| id).collect();
+        let stale: HashSet<&Id> = report.stale.iter().filter(|id| !refused.contains(id)).collect();
+        let written = ids(batch).filter(|id| !refused.contains(id) && !stale.contains(id));
+        self.written.extend(written.cloned());
+        self.stale.extend(ids(batch).filter(|id| stale.contains(id)).cloned());
+        let mut unseen: HashSet<Id> = refused.into_iter().cloned().collect();
+        // A sink may name a record more than once: the first reason is the record's.
+        self.refused.extend(report.rejected.into_iter().filter(|(id, _)| unseen.remove(id)));
     }
-}
-
-/// Parts are tried one by one. The rows of an append-only entity keep their order: what comes later waits until what comes
-/// earlier is settled. Other records have none: first in, first out, so that between two parts that fail others land, and
-/// show that the sink is well.
-fn queue<E: Entity>(batches: &mut VecDeque<Batch<E>>, parts: [Batch<E>; 2]) {
-    if E::APPEND {
-        parts.into_iter().rev().for_each(|part| batches.push_front(part));
-    } else {
-        batches.extend(parts);
-    }
-}
-
-/// Two batches of half the records each, in order; a refused record is found in about log2(n) writes.
-fn halves<E: Entity>(batch: Batch<E>) -> [Batch<E>; 2] {
-    let Batch { scope, fences, mut upserts, mut deletes, whole } = batch;
-    // Upserts and deletes apart first: the kinds rarely fail for the same reason. Deletes may make room for upserts.
-    let (later_upserts, later_deletes) = if upserts.is_empty() || deletes.is_empty() {
-        (upserts.split_off(upserts.len() / 2), deletes.split_off(deletes.len() / 2))
-    } else {
-        (std::mem::take(&mut upserts), Vec::new())
-    };
-    [
-        Batch { scope: scope.clone(), fences: fences.clone(), upserts, deletes, whole },
-        Batch { scope, fences, upserts: later_upserts, deletes: later_deletes, whole },
-    ]
 }

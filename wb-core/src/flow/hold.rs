@@ -55,8 +55,18 @@ impl<E: Entity> Lane<E> {
         if self.shapes.hold() {
             events::held(&self.scope, held.len());
         }
+        // No time: what waits for a newer program is told from what waits for the sink.
+        self.counted(held, 0).await
+    }
+
+    /// Records with what is counted for them; where that is nothing, they are held since `first_ms`.
+    pub(super) async fn counted(
+        &self,
+        claimed: Vec<Claimed>,
+        first_ms: u64,
+    ) -> Result<Vec<(Claimed, Attempts)>, BufferError> {
         let mut by_partition: BTreeMap<u16, Vec<Claimed>> = BTreeMap::new();
-        for claimed in held {
+        for claimed in claimed {
             by_partition.entry(claimed.epoch.partition).or_default().push(claimed);
         }
         let counted = by_partition.into_iter().map(|(partition, claimed)| async move {
@@ -65,7 +75,7 @@ impl<E: Entity> Lane<E> {
             let with = claimed.into_iter().zip(before).map(|(claimed, before)| {
                 let digest = claimed.record.digest();
                 let before = before.filter(|before| before.digest == digest);
-                (claimed, before.unwrap_or(Attempts { digest, ..Attempts::default() }))
+                (claimed, before.unwrap_or(Attempts { digest, first_ms, ..Attempts::default() }))
             });
             Ok::<_, BufferError>(with.collect::<Vec<_>>())
         });

@@ -19,6 +19,7 @@ mod invalidate;
 mod load;
 mod log;
 mod order;
+mod parts;
 mod peek;
 mod put;
 mod rotate;

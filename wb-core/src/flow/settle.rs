@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::claim::Claimed;
 use super::cycle::{Ended, Interrupted};
@@ -16,7 +16,7 @@ use crate::entity::Entity;
 use crate::key::Id;
 use crate::lane::Lane;
 use crate::retry::{Counts, Fate, counts, judge};
-use crate::sink::SinkError;
+use crate::sink::{ErrorKind, SinkError};
 use crate::{events, failpoint};
 
 /// What is to be done with the records of one epoch.
@@ -181,16 +181,19 @@ impl<E: Entity> Lane<E> {
         let ids: Vec<Id> = refused.iter().map(|(claimed, _)| claimed.id.clone()).collect();
         let before = if ids.is_empty() { Vec::new() } else { self.space.attempts(epoch.partition, &ids).await? };
         let before = before.into_iter().chain(std::iter::repeat(None));
+        let held = self.has_held_parents(refused.iter().map(|(_, error)| error)).await?;
         for ((Claimed { id, record, .. }, error), before) in refused.into_iter().zip(before) {
             let digest = record.digest();
             // What an older payload was refused for is not counted against this one.
             let before = before.filter(|before| before.digest == digest);
             let before = before.unwrap_or(Attempts { first_ms: now, digest, ..Attempts::default() });
             let counted = Counts { attempts: before.count, deferrals: before.deferrals };
-            let (Counts { attempts, deferrals }, fate) = if counts(error.kind(), counted, self.postponed.has_room()) {
-                judge(error.kind(), counted, &self.options.retry, rand::random())
-            } else {
-                (counted, Fate::Again(Duration::ZERO))
+            let room = self.postponed.has_room();
+            let judged = judge(error.kind(), counted, &self.options.retry, rand::random());
+            let (Counts { attempts, deferrals }, fate) = match judged {
+                judged if counts(error.kind(), counted, room, held) => judged,
+                (_, Fate::Again(wait)) if room => (counted, Fate::Again(wait)),
+                _ => (counted, Fate::Again(Duration::ZERO)),
             };
             let attempts = Attempts { count: attempts, deferrals, ..before };
             match fate {
@@ -212,6 +215,20 @@ impl<E: Entity> Lane<E> {
             dead.push((id, letter));
         }
         Ok((again, dead))
+    }
+}
+
+impl<E: Entity> Lane<E> {
+    /// Whether a parent holds rows back that records may wait for which are deferred.
+    pub(super) async fn has_held_parents<'a>(
+        &self,
+        mut errors: impl Iterator<Item = &'a SinkError>,
+    ) -> Result<bool, BufferError> {
+        if !self.kin.has_parents() || !errors.any(|error| error.kind() == ErrorKind::Deferred) {
+            return Ok(false);
+        }
+        let held = try_join_all(self.kin.parents().map(|parent| async move { parent.holds_rows().await }));
+        Ok(held.await?.into_iter().any(|held| held))
     }
 }
 

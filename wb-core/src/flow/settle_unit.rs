@@ -1,6 +1,7 @@
 //! settle, for records that belong together: refused together, put back together, dead together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 
@@ -16,7 +17,7 @@ use crate::events;
 use crate::failpoint;
 use crate::key::Id;
 use crate::lane::Lane;
-use crate::retry::{Counts, Fate, judge};
+use crate::retry::{Counts, Fate, counts as counts_refusal, judge};
 use crate::sink::SinkError;
 
 /// Records that belong together and cannot be acknowledged.
@@ -129,7 +130,17 @@ impl<E: Entity> Lane<E> {
         .await?;
         let most = |count: fn(&Attempts) -> u32| before.iter().flatten().map(count).max().unwrap_or(0);
         let counted = Counts { attempts: most(|before| before.count), deferrals: most(|before| before.deferrals) };
-        let (Counts { attempts, deferrals }, fate) = judge(error.kind(), counted, &self.options.retry, rand::random());
+        let held = self.has_held_parents(std::iter::once(error)).await?;
+        let judged = judge(error.kind(), counted, &self.options.retry, rand::random());
+        let (Counts { attempts, deferrals }, fate) = match judged {
+            (_, Fate::Again(wait)) if !counts_refusal(error.kind(), counted, true, held) => {
+                (counted, Fate::Again(wait))
+            }
+            (_, Fate::Dead) if !counts_refusal(error.kind(), counted, true, held) => {
+                (counted, Fate::Again(Duration::ZERO))
+            }
+            judged => judged,
+        };
         let counts = |claimed: &Claimed, before: Option<Attempts>| Attempts {
             count: attempts,
             first_ms: before.map_or(now, |before| before.first_ms),

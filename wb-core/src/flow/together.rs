@@ -6,6 +6,7 @@ use futures::future::try_join_all;
 
 use super::claim::{Claimed, Place};
 use super::decode::Decoded;
+use super::flush::{Aside, Why};
 use super::rotate::Epoch;
 use super::settle::now_ms;
 use super::units::{Number, Ties, units};
@@ -13,6 +14,9 @@ use crate::buffer::{Attempts, BufferError};
 use crate::entity::Entity;
 use crate::key::Id;
 use crate::lane::Lane;
+use crate::postponed::Known;
+use crate::record::Record;
+use crate::retry;
 
 /// Marks that are asked for at a time.
 const PAGE: usize = 1_000;
@@ -36,23 +40,75 @@ impl<E: Entity> Lane<E> {
         Ok(units(marked.into_iter().flatten()))
     }
 
-    /// Which records are tried now, and which wait for their next try. A unit waits when one of its records does.
-    pub(super) fn due(&self, claimed: Vec<Claimed>) -> (Vec<Claimed>, Vec<(Claimed, Attempts)>) {
-        let waits: Vec<Option<Attempts>> =
-            claimed.iter().map(|claimed| self.postponed.waits_with(&claimed.id, &claimed.record)).collect();
-        let waiting: HashSet<Number> =
-            claimed.iter().zip(&waits).filter(|(_, waits)| waits.is_some()).filter_map(|(one, _)| one.unit).collect();
-        let (mut due, mut early) = (Vec::with_capacity(claimed.len()), Vec::new());
-        for (claimed, waits) in claimed.into_iter().zip(waits) {
-            let tied = claimed.unit.is_some_and(|number| waiting.contains(&number));
-            // Nothing is counted yet of a state that has come to the others since.
-            let none = || Attempts { first_ms: now_ms(), digest: claimed.record.digest(), ..Attempts::default() };
-            match waits.or_else(|| tied.then(none)) {
-                None => due.push(claimed),
-                Some(attempts) => early.push((claimed, attempts)),
+    /// Which records are tried now, which of those failed by themselves the last time, and which wait for their next try. A
+    /// unit waits when one of its records does.
+    pub(super) fn due(&self, claimed: Vec<Claimed>) -> (Vec<Claimed>, Vec<Claimed>, Vec<(Claimed, Attempts)>) {
+        let longest = self.passage.longest_wait();
+        let known: Vec<Known> =
+            claimed.iter().map(|claimed| self.postponed.known(&claimed.id, &claimed.record, longest)).collect();
+        let units = |which: fn(&Known) -> bool| -> HashSet<Number> {
+            claimed.iter().zip(&known).filter(|(_, known)| which(known)).filter_map(|(one, _)| one.unit).collect()
+        };
+        let waiting = units(|known| matches!(known, Known::Waits(_)));
+        let suspected = units(|known| *known == Known::Suspect);
+        let (mut due, mut suspects, mut early) = (Vec::with_capacity(claimed.len()), Vec::new(), Vec::new());
+        for (claimed, known) in claimed.into_iter().zip(known) {
+            let of = |units: &HashSet<Number>| claimed.unit.is_some_and(|number| units.contains(&number));
+            match known {
+                Known::Waits(attempts) => early.push((claimed, attempts)),
+                // Nothing is counted yet of a state that has come to the others since.
+                _ if of(&waiting) => {
+                    let digest = claimed.record.digest();
+                    early.push((claimed, Attempts { first_ms: now_ms(), digest, ..Attempts::default() }));
+                }
+                Known::Suspect => suspects.push(claimed),
+                Known::Nothing if of(&suspected) => suspects.push(claimed),
+                Known::Nothing => due.push(claimed),
             }
         }
-        (due, early)
+        (due, suspects, early)
+    }
+
+    /// Records that could not be written for a reason that may pass: they go back to `open`, uncounted, with all that belong
+    /// to them.
+    pub(super) async fn put_aside(
+        &self,
+        due: &[Claimed],
+        aside: Vec<Aside>,
+    ) -> Result<Vec<(Claimed, Attempts)>, BufferError> {
+        if aside.is_empty() {
+            return Ok(Vec::new());
+        }
+        let aside: HashMap<Id, bool> = aside.into_iter().map(|Aside { id, why }| (id, why == Why::Alone)).collect();
+        let mut units: HashMap<Number, bool> = HashMap::new();
+        for claimed in due {
+            if let (Some(unit), Some(&alone)) = (claimed.unit, aside.get(&claimed.id)) {
+                *units.entry(unit).or_default() |= alone;
+            }
+        }
+        let of = |claimed: &Claimed| match claimed.unit {
+            Some(unit) => units.get(&unit).copied(),
+            None => aside.get(&claimed.id).copied(),
+        };
+        let (claimed, alone): (Vec<_>, Vec<_>) =
+            due.iter().filter_map(|claimed| Some((claimed.clone(), of(claimed)?))).unzip();
+        let alone: HashMap<Place, bool> = claimed.iter().map(Claimed::place).zip(alone).collect();
+        let counted = self.counted(claimed, now_ms()).await?;
+        for (claimed, attempts) in &counted {
+            let alone = alone.get(&claimed.place()).copied().unwrap_or_default();
+            self.postpone(&claimed.id, &claimed.record, *attempts, alone);
+        }
+        Ok(counted)
+    }
+
+    /// This record was not written for a reason that may pass; it waits, and longer each time when it was tried `alone`.
+    pub(super) fn postpone(&self, id: &Id, record: &Record, attempts: Attempts, alone: bool) {
+        let (policy, chance) = (&self.options.retry, rand::random());
+        if alone {
+            self.postponed.set_aside(id, record, attempts, |asides| retry::aside(asides, policy, chance));
+        } else {
+            self.postponed.wait(id, record, retry::untried(policy, chance), attempts);
+        }
     }
 }
 

@@ -70,6 +70,13 @@ impl Ties {
         !self.0.is_empty() && ids(batch).any(|id| self.0.contains_key(id))
     }
 
+    /// Whether a batch can be split between units.
+    pub(super) fn divides<E: Entity>(&self, batch: &Batch<E>) -> bool {
+        let mut units = ids(batch).map(|id| self.0.get(id));
+        let first = units.next().flatten();
+        first.is_none() || units.any(|unit| unit != first)
+    }
+
     /// Splits a batch between units, never in one: those that are tied from those that are not, then units apart from units.
     /// The batch itself when it is one unit.
     pub(super) fn split<E: Entity>(&self, batch: Batch<E>) -> Result<[Batch<E>; 2], Batch<E>> {

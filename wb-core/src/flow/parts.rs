@@ -1,0 +1,163 @@
+//! The parts of a batch that is not written as a whole: which one is next, and what of it is tried again.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::flush::{Aside, Why};
+use super::units::Ties;
+use crate::batch_limit::BatchLimit;
+use crate::entity::Entity;
+use crate::key::Id;
+use crate::passage::Lot;
+use crate::search::Search;
+use crate::sink::Batch;
+
+/// A batch, or a part of one.
+pub(super) struct Part<E: Entity> {
+    pub(super) batch: Batch<E>,
+    /// What it is a part of failed as often as it may.
+    pub(super) again: bool,
+}
+
+/// What is left of a batch.
+pub(super) struct Parts<'a, E: Entity> {
+    queue: VecDeque<Part<E>>,
+    pub(super) ties: &'a Ties,
+    pub(super) lot: Lot,
+    /// Rows that the sink takes at once: as was known before, and as this search has found.
+    pub(super) before: BatchLimit,
+    pub(super) limit: BatchLimit,
+    pub(super) search: Search,
+    /// Rows of the whole batch.
+    pub(super) rows: usize,
+    /// Records that panicked alone.
+    pub(super) panicked: Vec<Id>,
+    /// Records that failed alone since something landed.
+    alone: Vec<Id>,
+    /// What must not be overtaken by what comes after it, but for these, which have been in the way for long.
+    pub(super) obstacles: HashSet<Id>,
+    /// These are parts of one that makes the sink panic.
+    pub(super) splitting: bool,
+    /// A try failed, and may still be under way in the sink.
+    pub(super) doubtful: bool,
+    /// Some of it landed.
+    pub(super) any: bool,
+}
+
+impl<'a, E: Entity> Parts<'a, E> {
+    pub(super) fn new(batch: Batch<E>, ties: &'a Ties, lot: Lot, limit: BatchLimit) -> Self {
+        Self {
+            rows: batch.len(),
+            // What failed by itself before is not tried twice in a row.
+            queue: VecDeque::from([Part { batch, again: lot == Lot::Suspects }]),
+            ties,
+            lot,
+            before: limit,
+            limit,
+            search: Search::default(),
+            panicked: Vec::new(),
+            alone: Vec::new(),
+            obstacles: HashSet::new(),
+            splitting: false,
+            doubtful: false,
+            any: false,
+        }
+    }
+
+    /// A record failed alone. Whether others may be tried before it is written.
+    pub(super) fn failed_alone(&mut self, id: &Id) -> bool {
+        self.alone.push(id.clone());
+        !E::APPEND || self.any || self.obstacles.contains(id)
+    }
+
+    /// Those that failed alone since this was asked last.
+    pub(super) fn blamed(&mut self, why: Why) -> impl Iterator<Item = Aside> {
+        std::mem::take(&mut self.alone).into_iter().map(move |id| Aside { id, why })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.iter().all(|part| part.batch.is_empty())
+    }
+
+    /// The next part, of as many records as the sink takes, where it can be divided. With a limit that the sink has shown,
+    /// what is too large is not tried twice.
+    pub(super) fn next(&mut self) -> Option<Part<E>> {
+        let rows = self.limit.rows();
+        let Part { mut batch, again } = self.queue.pop_front()?;
+        while batch.len() > rows {
+            match cut(batch, rows, self.ties) {
+                Ok([first, rest]) => {
+                    self.queue.push_front(Part { batch: rest, again });
+                    batch = first;
+                }
+                Err(whole) => {
+                    batch = whole;
+                    break;
+                }
+            }
+        }
+        Some(Part { batch, again: again || rows != usize::MAX })
+    }
+
+    /// Queues two parts of a batch, to be tried one by one; returns how many records. The batch itself when it is a single
+    /// record or unit.
+    ///
+    /// Of records first in, first out: between two parts that fail others land, and show that the sink is well. What is
+    /// added in an order is tried in it.
+    pub(super) fn split(&mut self, batch: Batch<E>, again: bool) -> Result<usize, Batch<E>> {
+        let parts = halves(batch, self.ties)?;
+        let records = parts.iter().map(Batch::len).sum();
+        let parts = parts.map(|batch| Part { batch, again });
+        if E::APPEND {
+            parts.into_iter().rev().for_each(|part| self.queue.push_front(part));
+        } else {
+            self.queue.extend(parts);
+        }
+        Ok(records)
+    }
+
+    /// Everything that is not tried any more.
+    pub(super) fn rest(&mut self) -> impl Iterator<Item = Batch<E>> {
+        self.queue.drain(..).map(|part| part.batch)
+    }
+}
+
+/// Whether a batch has more than one record or unit.
+pub(super) fn divides<E: Entity>(batch: &Batch<E>, ties: &Ties) -> bool {
+    if ties.tie(batch) { ties.divides(batch) } else { batch.len() > 1 }
+}
+
+/// Two batches of about half the records each, in their order; a refused record is found in about log2(n) writes.
+fn halves<E: Entity>(batch: Batch<E>, ties: &Ties) -> Result<[Batch<E>; 2], Batch<E>> {
+    if ties.tie(&batch) {
+        return ties.split(batch);
+    }
+    if batch.len() < 2 {
+        return Err(batch);
+    }
+    // Upserts and deletes apart first: the kinds rarely fail for the same reason. Deletes may make room for upserts.
+    let (upserts, deletes) = match (batch.upserts.len(), batch.deletes.len()) {
+        (upserts, 0) => (upserts / 2, 0),
+        (0, deletes) => (0, deletes / 2),
+        (_, deletes) => (0, deletes),
+    };
+    Ok(divide(batch, upserts, deletes))
+}
+
+/// The first `rows` records, and the others; of units about half.
+fn cut<E: Entity>(batch: Batch<E>, rows: usize, ties: &Ties) -> Result<[Batch<E>; 2], Batch<E>> {
+    if ties.tie(&batch) {
+        return ties.split(batch);
+    }
+    let deletes = rows.min(batch.deletes.len());
+    let upserts = (rows - deletes).min(batch.upserts.len());
+    if upserts + deletes == 0 { Err(batch) } else { Ok(divide(batch, upserts, deletes)) }
+}
+
+fn divide<E: Entity>(batch: Batch<E>, upserts: usize, deletes: usize) -> [Batch<E>; 2] {
+    let Batch { scope, fences, upserts: mut first, deletes: mut first_deletes, whole } = batch;
+    let (rest, rest_deletes) = (first.split_off(upserts), first_deletes.split_off(deletes));
+    [
+        Batch { scope: scope.clone(), fences: fences.clone(), upserts: first, deletes: first_deletes, whole },
+        Batch { scope, fences, upserts: rest, deletes: rest_deletes, whole },
+    ]
+}
