@@ -93,6 +93,8 @@ impl OwnRedis {
     /// Which process answers on the port.
     async fn whose_answer(&self) -> Option<u32> {
         let mut plain = self.try_plain().await?;
+        // INFO is answered while the data are still being loaded, PING is not.
+        redis::cmd("PING").query_async::<String>(&mut plain).await.ok()?;
         let info: String = redis::cmd("INFO").arg("server").query_async(&mut plain).await.ok()?;
         info.lines().find_map(|line| line.strip_prefix("process_id:")?.trim().parse().ok())
     }
