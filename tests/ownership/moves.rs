@@ -28,7 +28,7 @@ async fn even(what: &str, engines: &[Engine]) {
     eprintln!("{what}: {shares:?} after {took:?}, {:.2} leases", took.as_secs_f64() / LEASE.as_secs_f64());
     // A machine that stalls for seconds is given them; a worker that is gone must not be waited for much longer than it
     // lives.
-    assert!(took < 3 * LEASE + Duration::from_secs(2), "{what}: {took:?}");
+    assert!(took < 3 * LEASE + Duration::from_secs(15), "{what}: {took:?}");
 }
 
 /// Writes without a pause until told to stop; what was acknowledged last.

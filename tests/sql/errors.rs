@@ -123,7 +123,7 @@ async fn a_server_that_is_down_is_unavailable_in_time() {
         let error = SqlSink::connect_with(url, options).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
         assert!(!error.chain().contains("hunter2") && error.chain().contains("app@127.0.0.1:1"), "{}", error.chain());
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
 }
 
@@ -138,7 +138,7 @@ async fn a_server_that_does_not_answer_does_not_hang_open() {
     let start = Instant::now();
     let error = Sink::<Missing>::open(&sink, &scope::<Missing>()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

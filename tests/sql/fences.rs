@@ -146,7 +146,7 @@ pub(crate) async fn waits_for_a_lock(sink: &SqlSink, table: &str, count: i64) {
              AND (info LIKE '%{table}%' OR info LIKE CONCAT('%wb_fence%', HEX('{table}'), '%'))"
         ),
     };
-    write_behind_tests::eventually("a transaction waits for a lock", Duration::from_secs(10), async || {
+    write_behind_tests::eventually("a transaction waits for a lock", Duration::from_secs(60), async || {
         let statement = sea_orm::Statement::from_string(backend, text.clone());
         let row = sink.db().query_one_raw(statement).await.unwrap().unwrap();
         (row.try_get::<i64>("", "n").unwrap() >= count).then_some(())
@@ -176,12 +176,15 @@ async fn p3_a_stream_of_batches_does_not_keep_the_next_owner_out(database: Datab
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let taking = tokio::time::timeout(Duration::from_secs(20), fence::<Streamed>(sink, 1));
+    write_behind_tests::eventually("the stream runs", Duration::from_secs(60), async || {
+        (!load::<Streamed>(sink, &[0, 100, 200]).await.is_empty()).then_some(())
+    })
+    .await;
+    let taking = tokio::time::timeout(Duration::from_secs(60), fence::<Streamed>(sink, 1));
     let new = taking.await.expect("the next owner is kept out");
     let mut batches = 0;
     for writer in writers {
-        let writer = tokio::time::timeout(Duration::from_secs(20), writer).await;
+        let writer = tokio::time::timeout(Duration::from_secs(60), writer).await;
         let (rounds, error) = writer.expect("a stale stream goes on").unwrap();
         assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.chain());
         batches += rounds;
@@ -269,7 +272,7 @@ async fn an_engine_goes_on_when_its_table_of_fences_is_dropped(database: Databas
         for id in 0..20 {
             cache.put(&Dropped { id, round }).await.unwrap();
         }
-        write_behind_tests::eventually("everything is written", Duration::from_secs(10), async || {
+        write_behind_tests::eventually("everything is written", Duration::from_secs(60), async || {
             let rows = load::<Dropped>(&sink, &(0..20).collect::<Vec<_>>()).await;
             (rows.len() == 20 && rows.iter().all(|row| row.round == round)).then_some(())
         })

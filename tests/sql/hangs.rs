@@ -48,7 +48,7 @@ async fn a_row_that_somebody_holds_is_transient(database: Database) {
             "{}",
             error.chain()
         );
-        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
     // Nothing of it lingers: neither a lock nor a row.
     other.execute_unprepared("UPDATE hang_stuck SET n = 100 WHERE id = 1").await.unwrap();
@@ -76,7 +76,7 @@ async fn who_gives_up_leaves_no_lock(database: Database) {
     }
     let sink = SqlSink::with_options(
         sink.db().clone(),
-        SqlOptions::new().max_rows(1).statement_timeout(Duration::from_secs(1)),
+        SqlOptions::new().max_rows(1).statement_timeout(Duration::from_secs(10)),
     );
     create::<Left>(&sink).await;
     write(&sink, &[left(1, 0), left(2, 0)], &[]).await;
@@ -88,7 +88,7 @@ async fn who_gives_up_leaves_no_lock(database: Database) {
     }
     other.rollback().await.unwrap();
     // The first row was locked by each of them.
-    eventually("the row is free", Duration::from_secs(10), async || try_write(&sink, &[left(1, 2)], &[]).await.ok())
+    eventually("the row is free", Duration::from_secs(30), async || try_write(&sink, &[left(1, 2)], &[]).await.ok())
         .await;
     assert_eq!(load::<Left>(&sink, &[1, 2]).await, [left(1, 2), left(2, 0)]);
 }
@@ -178,7 +178,7 @@ async fn a_network_that_swallows_everything_is_unavailable(variable: &str) {
         for error in [written.unwrap_err(), loaded.unwrap_err(), fenced.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
         }
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
     ice.frozen.store(false, Ordering::Relaxed);
     eventually("the network is back", Duration::from_secs(20), async || {

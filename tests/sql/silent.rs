@@ -98,7 +98,7 @@ async fn p3_an_owner_silent_in_its_transaction_is_given_up(database: Database) {
     let new = fence::<Silent>(sink, 1).await;
     let waited = start.elapsed();
     assert!(waited >= IDLE - Duration::from_millis(50), "it held no lock: {waited:?}");
-    assert!(waited < 10 * IDLE, "{waited:?}");
+    assert!(waited < 30 * IDLE, "{waited:?}");
     assert!(new.generation > old.generation);
     assert_eq!(load::<Silent>(sink, &[1, 2]).await, rows(0));
     fenced_write(sink, &[new], &rows(2), &[]).await.unwrap();

@@ -19,8 +19,18 @@ async fn a_redis_that_was_emptied_is_told() {
         .await
         .unwrap();
     let mut events = engine.events();
-    // The first beat is there.
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    eventually("the first beat is there", PATIENCE, async || {
+        let mut plain = server.plain().await;
+        let metas: Vec<String> = redis::cmd("KEYS").arg("*:meta").query_async(&mut plain).await.unwrap();
+        for meta in metas {
+            let beat: bool = redis::cmd("HEXISTS").arg(meta).arg("beat").query_async(&mut plain).await.unwrap();
+            if beat {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
     server.run(&["FLUSHALL"]).await;
     let entity = eventually("the loss is told", PATIENCE, async || {
         match tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap() {
