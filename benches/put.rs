@@ -98,7 +98,11 @@ async fn clean_up(plain: &mut MultiplexedConnection, namespace: &str) {
         redis::cmd("UNLINK").arg(format!("{namespace}:{n}")).exec_async(plain).await.unwrap();
     }
     for partition in 0..16 {
-        redis::cmd("UNLINK").arg(format!("{namespace}:{{put:{partition:02}}}:open")).exec_async(plain).await.unwrap();
+        redis::cmd("UNLINK")
+            .arg(format!("{namespace}:{{put:{partition:02}/16}}:open"))
+            .exec_async(plain)
+            .await
+            .unwrap();
     }
     redis::cmd("UNLINK").arg(format!("{namespace}:topology")).exec_async(plain).await.unwrap();
 }

@@ -94,7 +94,7 @@ impl Look {
     /// Where the record of a token stands in Redis.
     async fn at(&mut self, token: &str) -> anyhow::Result<String> {
         let id = Id::of(&token.to_owned()).context("a session needs a token")?;
-        let prefix = format!("{}:{{session:{:02}}}", self.namespace, partition_of(&id, PARTITIONS));
+        let prefix = format!("{}:{{session:{:02}/{PARTITIONS}}}", self.namespace, partition_of(&id, PARTITIONS));
         let (open, copy): (Option<String>, Option<String>) = redis::pipe()
             .cmd("HGET")
             .arg(format!("{prefix}:open"))

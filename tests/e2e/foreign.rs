@@ -18,7 +18,7 @@ fn redis_cli(url: &str, words: &[&str]) -> String {
 }
 
 fn key(namespace: &str, id: i64, what: &str) -> String {
-    format!("{namespace}:{{account:{:02}}}:{what}", partition_of(&Id::of(&id).unwrap(), 16))
+    format!("{namespace}:{{account:{:02}/16}}:{what}", partition_of(&Id::of(&id).unwrap(), 16))
 }
 
 #[tokio::test(flavor = "multi_thread")]

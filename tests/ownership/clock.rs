@@ -24,7 +24,7 @@ async fn p1_partitions_of_a_dead_worker_are_taken_although_the_clock_of_redis_we
     let dead = "player:10000:dead";
     redis::cmd("ZADD").arg(&workers).arg(seconds * 1_000 + hour).arg(dead).exec_async(&mut redis).await.unwrap();
     for partition in 0..4 {
-        let key = format!("{namespace}:{{player:{partition:02}}}:meta");
+        let key = format!("{namespace}:{{player:{partition:02}/4}}:meta");
         let mut set = redis::cmd("HSET");
         set.arg(key).arg("owner").arg("dead");
         // One without an end, too, as somebody's hand may leave it.
@@ -58,7 +58,7 @@ async fn p1_leases_that_all_end_at_once_are_taken_anew() {
     let mut gone = redis::pipe();
     gone.atomic().cmd("DEL").arg(format!("{namespace}:workers"));
     for partition in 0..4 {
-        gone.cmd("HSET").arg(format!("{namespace}:{{player:{partition:02}}}:meta")).arg("until_ms").arg(1);
+        gone.cmd("HSET").arg(format!("{namespace}:{{player:{partition:02}/4}}:meta")).arg("until_ms").arg(1);
     }
     let removed: Vec<u64> = gone.query_async(&mut redis).await.unwrap();
     assert_eq!(removed, [1, 0, 0, 0, 0], "each lease was there");

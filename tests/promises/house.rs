@@ -83,7 +83,7 @@ impl House {
 
     /// Name of a key of a partition.
     pub(crate) fn key(&self, partition: u16, what: &str) -> String {
-        format!("{}:{{account:{partition:02}}}:{what}", self.namespace)
+        format!("{}:{{account:{partition:02}/{PARTITIONS}}}:{what}", self.namespace)
     }
 
     /// Name of a key of an account's partition.

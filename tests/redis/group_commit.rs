@@ -81,7 +81,7 @@ async fn a_key_of_another_type_fails_only_those_who_write_to_it() {
     let namespace = unique("redis");
     let (_buffer, space) = open(&url, &namespace).await;
     let mut other = plain(&url).await;
-    let stolen = format!("{namespace}:{{specimen:03}}:open");
+    let stolen = format!("{namespace}:{{specimen:03/16}}:open");
     redis::cmd("SET").arg(&stolen).arg("text").exec_async(&mut other).await.unwrap();
     let puts = join_all((0..640).map(|key| {
         let space = space.clone();

@@ -43,7 +43,7 @@ async fn p1_a_replay_or_discard_that_cannot_finish_takes_nothing_out() {
     let step = Step { partition: 0, owner: OWNER, epoch, stamp: Stamp::default() };
     assert_eq!(space.bury(&step, &[(id.clone(), letter.clone())]).await.unwrap(), Done::Epoch);
     for hash in ["open", "flushing", "attempts"] {
-        let key = format!("{namespace}:{{specimen:00}}:{hash}");
+        let key = format!("{namespace}:{{specimen:00/1}}:{hash}");
         redis::cmd("SET").arg(&key).arg("foreign").exec_async(&mut other).await.unwrap();
         let ids = std::slice::from_ref(&id);
         let errors = [refused(space.replay(0, ids).await), refused(space.discard(0, ids).await)];
@@ -65,7 +65,7 @@ async fn an_epoch_that_is_deleted_under_its_worker_is_gone_and_not_flushed() {
     let mut other = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
     let (id, record) = (Id::of(&1_u64).unwrap(), Record::from_bytes("1"));
     let epoch = closed(&*space, &id, &record).await;
-    redis::cmd("DEL").arg(format!("{namespace}:{{specimen:00}}:flushing")).exec_async(&mut other).await.unwrap();
+    redis::cmd("DEL").arg(format!("{namespace}:{{specimen:00/1}}:flushing")).exec_async(&mut other).await.unwrap();
     let step = Step { partition: 0, owner: OWNER, epoch, stamp: Stamp::default() };
     let clean = write_behind::buffer::Clean { ttl: LONG, negative_ttl: LONG };
     let moved = space.ack(&step, std::slice::from_ref(&id), clean).await.unwrap();
@@ -118,7 +118,7 @@ async fn p8_letters_are_worked_off_from_a_writer() {
     specimens.put_many(&(0..300).map(|id| Specimen { id }).collect::<Vec<_>>()).await.unwrap();
     // A foreign program writes under no key, and into a partition that is not the id's; and leaves rubbish as a letter.
     let mut other = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let key = |partition: u16, what: &str| format!("{namespace}:{{specimen:{partition:02}}}:{what}");
+    let key = |partition: u16, what: &str| format!("{namespace}:{{specimen:{partition:02}/16}}:{what}");
     let stray = (partition_of(&Id::of(&7_u64).unwrap(), 16) + 1) % 16;
     for (key, id, value) in [
         (key(3, "open"), "no number", "{}"),
@@ -197,7 +197,8 @@ async fn an_entity_that_is_deleted_under_its_worker_ends_the_flush_and_not_the_w
     sink.waiting(1).await;
     let mut other = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
     for partition in 0..16 {
-        let keys = ["open", "flushing", "meta"].map(|what| format!("{namespace}:{{specimen:{partition:02}}}:{what}"));
+        let keys =
+            ["open", "flushing", "meta"].map(|what| format!("{namespace}:{{specimen:{partition:02}/16}}:{what}"));
         redis::cmd("DEL").arg(&keys).exec_async(&mut other).await.unwrap();
     }
     sink.release();

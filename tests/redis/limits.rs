@@ -58,7 +58,7 @@ async fn look(namespace: String, watched: Arc<Watched>) {
     let mut call = script.prepare_invoke();
     for partition in 0..PARTITIONS {
         for hash in ["open", "flushing"] {
-            call.key(format!("{namespace}:{{player:{partition:02}}}:{hash}"));
+            call.key(format!("{namespace}:{{player:{partition:02}/4}}:{hash}"));
         }
     }
     while !watched.stop.load(Ordering::Relaxed) {

@@ -29,7 +29,7 @@ async fn p1_a_step_that_cannot_finish_takes_nothing_out() {
     let letter = [(id.clone(), DeadLetter::new(&record, "rejected", "no".into(), 1, 1, 1))];
 
     for hash in ["open", "attempts", "dead"] {
-        let key = format!("{namespace}:{{specimen:00}}:{hash}");
+        let key = format!("{namespace}:{{specimen:00/1}}:{hash}");
         redis::cmd("SET").arg(&key).arg("foreign").exec_async(&mut other).await.unwrap();
         let error = match hash {
             "dead" => refused(space.bury(&step, &letter).await),

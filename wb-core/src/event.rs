@@ -160,13 +160,20 @@ pub enum Event {
         /// How many; 0: not known.
         records: u64,
     },
-    /// Another program has laid the entity out anew: this engine takes no more writes of it and flushes nothing of it.
+    /// Another program has laid the entity out anew: this engine takes no writes of it and flushes nothing of it until
+    /// [`TopologyRestored`](Self::TopologyRestored).
     #[non_exhaustive]
     TopologyShut {
         /// The entity.
         entity: &'static str,
         /// What is stored now.
         reason: String,
+    },
+    /// The entity is laid out as this engine asks again: it goes on.
+    #[non_exhaustive]
+    TopologyRestored {
+        /// The entity.
+        entity: &'static str,
     },
     /// The listener did not keep up: events before the next one are left out.
     #[non_exhaustive]

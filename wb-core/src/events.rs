@@ -54,6 +54,11 @@ pub(crate) fn topology_changed(scope: &Scope, error: &BufferError) {
     tracing::error!(entity = scope.entity, error = chain(error), "entity laid out anew, no more writes are taken");
 }
 
+pub(crate) fn topology_restored(scope: &Scope) {
+    scope.tell(|| Event::TopologyRestored { entity: scope.entity });
+    tracing::info!(entity = scope.entity, "entity laid out as this engine asks again, writes are taken");
+}
+
 pub(crate) fn lease_failed(scope: &Scope, error: &BufferError) {
     tracing::warn!(entity = scope.entity, error = chain(error), "leases not renewed");
 }

@@ -1,9 +1,8 @@
 //! Lets writes in until shutdown, and knows when the last one is through.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use crate::buffer::BufferError;
 use crate::error::CacheError;
@@ -15,7 +14,8 @@ const PLACES: u32 = u32::MAX >> 4;
 pub(crate) struct Gate {
     closed: Latch,
     over: Latch,
-    shut: OnceLock<BufferError>,
+    /// Why nobody is let in for now.
+    shut: watch::Sender<Option<BufferError>>,
     places: Semaphore,
 }
 
@@ -50,7 +50,7 @@ impl Gate {
         Self {
             closed: Latch::default(),
             over: Latch::default(),
-            shut: OnceLock::new(),
+            shut: watch::channel(None).0,
             places: Semaphore::new(PLACES as usize),
         }
     }
@@ -65,16 +65,26 @@ impl Gate {
         self.places.try_acquire().map_err(|_| CacheError::Closed)
     }
 
-    /// Why this engine must not go on, if so: what it would read and write is not the entity's any more.
+    /// Why this engine must not go on now, if so: what it would read and write is not the entity's.
     pub(crate) fn open(&self) -> Result<(), CacheError> {
-        self.shut.get().map_or(Ok(()), |reason| Err(CacheError::Buffer(reason.clone())))
+        self.shut.borrow().as_ref().map_or(Ok(()), |reason| Err(CacheError::Buffer(reason.clone())))
     }
 
-    /// Lets nobody in any more, for this reason; `false` when there was one before, which stays.
+    /// Lets nobody in until it is [reopened](Self::reopen), for this reason; `false` when it was shut before.
     pub(crate) fn shut(&self, reason: BufferError) -> bool {
-        let first = self.shut.set(reason).is_ok();
-        self.over.set();
+        let mut first = false;
+        self.shut.send_modify(|shut| first = shut.replace(reason).is_none());
         first
+    }
+
+    /// Whether it is shut.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.borrow().is_some()
+    }
+
+    /// The reason why it was shut is gone.
+    pub(crate) fn reopen(&self) {
+        self.shut.send_replace(None);
     }
 
     /// Lets no more writes in.
@@ -92,10 +102,16 @@ impl Gate {
         self.over.set();
     }
 
-    /// Waits until the engine flushes nothing any more, because it ended or was shut out; says which.
+    /// Waits until the engine flushes nothing any more, because it ended or is shut out; says which.
     pub(crate) async fn over(&self) -> CacheError {
-        self.over.wait().await;
-        self.open().err().unwrap_or(CacheError::Closed)
+        let mut shut = self.shut.subscribe();
+        // The reason is taken at once: the gate may be open again a moment later.
+        let reason = async move { shut.wait_for(Option::is_some).await.ok().and_then(|shut| shut.clone()) };
+        tokio::select! {
+            biased;
+            reason = reason => reason.map_or(CacheError::Closed, CacheError::Buffer),
+            () = self.over.wait() => CacheError::Closed,
+        }
     }
 
     /// Waits until those that are in are through.

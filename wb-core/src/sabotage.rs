@@ -23,6 +23,8 @@ pub enum Mechanism {
     Order,
     /// A lease has no TTL. Without it, a full Redis may evict it.
     LeaseWithoutTtl,
+    /// A layout that is left is sealed. Without it, what programs of that layout still write is taken, where nobody reads.
+    Seal,
     /// What transactions have written carries their marks, and batches are never split in the middle of them. Without it,
     /// the marks are not looked at.
     Marks,

@@ -173,13 +173,13 @@ async fn get_against_plain_get() {
     for namespace in [dirty_space, clean_space] {
         for partition in 0..16 {
             let keys: Vec<String> =
-                ["open", "meta"].iter().map(|key| format!("{namespace}:{{post:{partition:02}}}:{key}")).collect();
+                ["open", "meta"].iter().map(|key| format!("{namespace}:{{post:{partition:02}/16}}:{key}")).collect();
             redis::cmd("UNLINK").arg(keys).exec_async(&mut connection).await.unwrap();
         }
         for id in 0..KEYS {
             let id_of = wb_core::Id::of(&id).unwrap();
             let partition = wb_core::partition_of(&id_of, 16);
-            let keys = [format!("{namespace}:{{post:{partition:02}}}:r:{id}"), format!("{namespace}:plain:{id}")];
+            let keys = [format!("{namespace}:{{post:{partition:02}/16}}:r:{id}"), format!("{namespace}:plain:{id}")];
             redis::cmd("UNLINK").arg(&keys).exec_async(&mut connection).await.unwrap();
         }
         redis::cmd("UNLINK").arg(format!("{namespace}:topology")).exec_async(&mut connection).await.unwrap();

@@ -57,7 +57,7 @@ async fn p1_an_acknowledged_write_is_on_as_many_replicas_as_asked() {
     }
     let mut plain = replica.plain().await;
     for entity in ["free", "limited"] {
-        let key = format!("durable:{{{entity}:00}}:open");
+        let key = format!("durable:{{{entity}:00/1}}:open");
         let there: u64 = redis::cmd("HLEN").arg(&key).query_async(&mut plain).await.unwrap();
         assert_eq!(there, 200, "{entity}: acknowledged, so it is on the replica now");
     }

@@ -12,7 +12,7 @@ use crate::player::{Player, id};
 const PATIENCE: Duration = Duration::from_secs(30);
 const ALWAYS: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 const NOTHING: &[&str] = &["--save", "", "--appendonly", "no"];
-const META: &str = "wb:{player:00}:meta";
+const META: &str = "wb:{player:00/4}:meta";
 
 struct Bench {
     sink: ScriptedSink<Player>,
@@ -76,7 +76,7 @@ impl Bench {
 async fn copy(server: &OwnRedis, key: u64) -> Option<String> {
     let mut plain = server.plain().await;
     for partition in 0..4 {
-        let copy: Option<String> = plain.get(format!("wb:{{player:{partition:02}}}:r:{key}")).await.unwrap();
+        let copy: Option<String> = plain.get(format!("wb:{{player:{partition:02}/4}}:r:{key}")).await.unwrap();
         if copy.is_some() {
             return copy;
         }
@@ -229,7 +229,7 @@ async fn an_epoch_that_vanishes_under_its_flush_is_reported_and_not_flushed() {
     bench.noticed().await;
     bench.sink.release();
     for partition in 0..4 {
-        let key = format!("wb:{{player:{partition:02}}}:meta");
+        let key = format!("wb:{{player:{partition:02}/4}}:meta");
         let flushed: Option<u64> = server.plain().await.hget(key, "flushed").await.unwrap();
         assert_eq!(flushed, None, "no epoch was flushed since");
     }
@@ -264,7 +264,7 @@ async fn every_process_that_saw_the_old_data_is_told_of_a_restart_that_lost_writ
     server.kill().await;
     assert!(server.restart().await);
     for partition in 0..4 {
-        let open: u64 = server.plain().await.hlen(format!("wb:{{player:{partition:02}}}:open")).await.unwrap();
+        let open: u64 = server.plain().await.hlen(format!("wb:{{player:{partition:02}/4}}:open")).await.unwrap();
         assert_eq!(open, 0, "the writes are lost");
     }
     for (n, (writer, receipt)) in writers.iter().zip(&receipts).enumerate() {

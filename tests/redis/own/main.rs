@@ -11,3 +11,4 @@ mod receipts;
 mod seams;
 mod stamp;
 mod start;
+mod topology;

@@ -32,7 +32,7 @@ fn players(engine: &Engine) -> Cache<Player> {
 
 /// Deletes a hash of every partition; returns how many there were.
 async fn delete(server: &OwnRedis, what: &str) -> u64 {
-    let keys: Vec<String> = (0..PARTITIONS).map(|n| format!("wb:{{player:{n:02}}}:{what}")).collect();
+    let keys: Vec<String> = (0..PARTITIONS).map(|n| format!("wb:{{player:{n:02}/4}}:{what}")).collect();
     server.plain().await.del(keys).await.unwrap()
 }
 
@@ -54,7 +54,7 @@ async fn every_record_that_vanished_is_counted_whatever_its_partition() {
         sink.waiting(1).await;
         let mut flushing = 0;
         for n in 0..PARTITIONS {
-            flushing += server.plain().await.hlen::<_, u64>(format!("wb:{{player:{n:02}}}:flushing")).await.unwrap();
+            flushing += server.plain().await.hlen::<_, u64>(format!("wb:{{player:{n:02}/4}}:flushing")).await.unwrap();
         }
         if flushing == 13 {
             return Some(());

@@ -81,7 +81,7 @@ async fn p11_what_remains_is_counted_although_the_leases_are_lost() {
     let lose = async {
         // As after a pause of Redis that was longer than they are.
         for partition in 0..4 {
-            let meta = format!("wb:{{player:{partition:02}}}:meta");
+            let meta = format!("wb:{{player:{partition:02}/4}}:meta");
             server.run(&["HDEL", &meta, "owner", "until_ms"]).await;
         }
     };
@@ -98,7 +98,7 @@ async fn p1_a_closed_epoch_without_its_number_is_flushed() {
     space.put(vec![Write { partition: 0, id: id(1), record: Record::from_bytes(&b"1"[..]) }]).await.unwrap();
     space.take(&[0], "a", PATIENCE).await.unwrap();
     assert_eq!(space.rotate(0, "a", Stamp::fresh()).await.unwrap(), Rotation::Epoch(1));
-    server.run(&["DEL", "wb:{player:00}:meta"]).await;
+    server.run(&["DEL", "wb:{player:00/1}:meta"]).await;
     assert_eq!(space.rotate(0, "a", Stamp::fresh()).await.unwrap(), Rotation::NotOwner, "the lease went with it");
     space.take(&[0], "a", PATIENCE).await.unwrap();
     assert_eq!(space.rotate(0, "a", Stamp::fresh()).await.unwrap(), Rotation::Epoch(1));

@@ -34,7 +34,7 @@ pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, STALE_MARKS, Stamp, Status, Step};
 pub use topology::{LAYOUT, Registration, Topology};
-use topology::{no_logs, topology_changed, topology_mismatch};
+use topology::{Waiting, no_logs, topology_changed, topology_mismatch};
 pub use transaction::{Guarded, Mark, Marks, Transacted};
 
 use crate::doctor::Finding;
@@ -46,16 +46,19 @@ pub trait Buffer: Send + Sync + 'static {
     /// fail, or never run at all. What is written needs an agreement first ([`agree`](Buffer::agree)).
     ///
     /// # Errors
-    /// [`BufferErrorKind::Topology`] when an agreement would be refused now, because the buffer holds dirty records of
-    /// another topology; the error names both.
+    /// [`BufferErrorKind::Topology`] when an agreement would be refused now; the error says why.
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError>;
 
     /// Fixes the topology (partitions, format) of all these entities, in one step: of all of them, or of none. Called once,
     /// at start, when everything else that can fail has passed; before [`Space::start`].
     ///
+    /// A topology that is left is sealed in the same step: spaces that were opened with it read and write nothing any
+    /// more, at whatever moment, and fail as [`BufferErrorKind::Topology`] until it is the stored one again. Clean copies
+    /// of an earlier life of the topology asked for are gone.
+    ///
     /// # Errors
-    /// [`BufferErrorKind::Topology`] when the buffer holds dirty records of another topology; the error names both, and
-    /// nothing has changed.
+    /// [`BufferErrorKind::Topology`] when another topology is stored and any record of it is not flushed yet, or is a
+    /// dead letter; the error names both topologies and the counts, and nothing has changed.
     async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError>;
 
     /// Ends the tasks of the buffer and waits for them; called once, at the end of shutdown. Writes that are on their

@@ -61,7 +61,7 @@ impl Registration {
 }
 
 /// Version of the Redis data model.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// How an entity's records are laid out: fixed while anything is dirty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,20 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// As it stands in the names of keys: the number of partitions, then what is not the default, in this order: `+` and the
+    /// format, `+tx`, `+append`.
+    #[must_use]
+    pub fn layout_name(&self) -> String {
+        let mut name = self.partitions.to_string();
+        let format = (self.format != Format::Json.name()).then_some(self.format.as_str());
+        let words = [format, self.transactions.then_some("tx"), self.append.then_some("append")];
+        for word in words.into_iter().flatten() {
+            name.push('+');
+            name.push_str(word);
+        }
+        name
+    }
+
     /// Reads what [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -109,13 +123,47 @@ impl fmt::Display for Topology {
     }
 }
 
-pub(super) fn topology_mismatch(scope: &Scope, stored: &str, asked: &Topology, dirty: u64) -> BufferError {
+/// What keeps a topology from being changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// Records that are not flushed yet, and dead letters, in the layout that is to be left.
+    pub(super) dirty: u64,
+    pub(super) letters: u64,
+    /// The same in the layout that is asked for: of an earlier life.
+    pub(super) dirty_there: u64,
+    pub(super) letters_there: u64,
+}
+
+impl Waiting {
+    pub(super) fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
+pub(super) fn topology_mismatch(scope: &Scope, stored: &str, asked: &Topology, waiting: Waiting) -> BufferError {
+    let Waiting { dirty, letters, dirty_there, letters_there } = waiting;
+    let mut reasons = Vec::new();
+    if dirty > 0 {
+        reasons.push(format!(
+            "{dirty} records are not flushed yet: run a worker with the stored topology until nothing is dirty"
+        ));
+    }
+    if letters > 0 {
+        reasons.push(format!("{letters} dead letters wait: replay or discard them with the stored topology"));
+    }
+    if dirty_there + letters_there > 0 {
+        reasons.push(format!(
+            "of an earlier life of the topology asked for {dirty_there} records and {letters_there} dead letters are left: stop \
+             all programs, take the entry out of the topology hash, and let a worker with that topology flush them"
+        ));
+    }
     BufferError::new(
         BufferErrorKind::Topology,
         format!(
-            "entity `{}` in namespace `{}` is stored with `{stored}`, this program asks for `{asked}`, and {dirty} \
-             records are not flushed yet; run a worker with the stored topology until nothing is dirty, then change it",
-            scope.entity, scope.namespace,
+            "entity `{}` in namespace `{}` is stored with `{stored}`, this program asks for `{asked}`, and it cannot change now: {}",
+            scope.entity,
+            scope.namespace,
+            reasons.join("; "),
         ),
     )
 }
@@ -124,8 +172,8 @@ pub(super) fn topology_changed(scope: &Scope, stored: &str, own: &Topology) -> B
     BufferError::new(
         BufferErrorKind::Topology,
         format!(
-            "entity `{}` in namespace `{}` is stored with `{stored}` now, this program runs with `{own}`; end it, and start it \
-             with the stored topology",
+            "entity `{}` in namespace `{}` is stored with `{stored}` now, this program runs with `{own}`: it reads and writes \
+             nothing until that is the stored one again",
             scope.entity, scope.namespace,
         ),
     )

@@ -1,6 +1,7 @@
 //! What this worker holds, and what may be done with it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ pub(crate) struct Leases {
     ttl: Duration,
     taken: Mutex<Taken>,
     standing: watch::Sender<Standing>,
+    /// Whether everything is to be given up for now.
+    suspended: AtomicBool,
+    /// Whether it is, and this worker is off the list.
+    resting: AtomicBool,
     /// There is something for the keeper to do before its next tick.
     wake: Notify,
 }
@@ -103,7 +108,8 @@ impl Drop for AtWork<'_> {
 impl Leases {
     pub(crate) fn new(owner: String, ttl: Duration) -> Self {
         let standing = watch::channel(Standing::Serving).0;
-        Self { owner, ttl, taken: Mutex::default(), standing, wake: Notify::new() }
+        let (suspended, resting) = Default::default();
+        Self { owner, ttl, taken: Mutex::default(), standing, suspended, resting, wake: Notify::new() }
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -332,6 +338,32 @@ impl Leases {
     /// Everything is given up.
     pub(super) fn retired(&self) {
         self.stand(Standing::Retired);
+    }
+
+    /// Everything is to be given up until [`resume`](Self::resume).
+    pub(crate) fn suspend(&self) {
+        self.suspended.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// The share is to be taken again, by a worker that serves.
+    pub(crate) fn resume(&self) {
+        self.resting.store(false, Ordering::Release);
+        self.suspended.store(false, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
+    /// Everything is given up for now.
+    pub(super) fn rests(&self) {
+        self.resting.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Acquire)
     }
 
     /// Waits until everything is given up.

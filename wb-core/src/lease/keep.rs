@@ -65,7 +65,7 @@ pub(crate) async fn keep<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<P
 async fn tend<E: Entity>(lane: &Lane<E>) {
     let leases = &lane.leases;
     let standing = leases.standing();
-    if standing == Standing::Retired {
+    if standing == Standing::Retired || leases.is_suspended() {
         return;
     }
     let sent = Instant::now();
@@ -124,7 +124,8 @@ async fn take<E: Entity>(lane: &Lane<E>, partitions: &[u16]) -> bool {
 /// Gives up what is to be given up and rests. What cannot be given up now is tried again at the next tick.
 async fn shed<E: Entity>(lane: &Lane<E>) {
     let leases = &lane.leases;
-    let leaving = leases.standing() == Standing::Leaving;
+    let standing = leases.standing();
+    let leaving = standing == Standing::Leaving || (leases.is_suspended() && standing != Standing::Retired);
     if leaving {
         leases.mark(&leases.staying(), &[]);
     }
@@ -138,9 +139,10 @@ async fn shed<E: Entity>(lane: &Lane<E>) {
             Err(error) => return events::lease_failed(&lane.scope, &error),
         }
     }
-    if leaving && leases.known().is_empty() {
+    if leaving && leases.known().is_empty() && !(leases.is_resting() && standing != Standing::Leaving) {
         match lane.space.retire(leases.owner()).await {
-            Ok(()) => leases.retired(),
+            Ok(()) if standing == Standing::Leaving => leases.retired(),
+            Ok(()) => leases.rests(),
             Err(error) => events::lease_failed(&lane.scope, &error),
         }
     }

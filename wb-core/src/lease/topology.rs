@@ -14,7 +14,8 @@ use crate::lane::{Lane, Phase, stopped};
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Looks whether the topology is still this engine's, three times in a lease's life, at most once a second. When it is
-/// not, this engine takes no more writes, because nobody would flush them, and gives its partitions up.
+/// not, this engine takes no more writes, because nobody would flush them, and gives its partitions up; when it is again, it
+/// goes on.
 pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Phase>) {
     let mut ticks = tokio::time::interval((lane.leases.ttl() / 3).max(SHORTEST));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -26,11 +27,17 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
             () = stopped(&mut phase) => return,
         }
         // An outage says nothing about the topology.
-        if confirm(lane).await.is_err_and(|error| error.kind() == BufferErrorKind::Topology) {
-            return;
+        if confirm(lane).await.is_err() {
+            continue;
         }
         // A buffer that has lost its data is told again, also by those who only write. A failure is reported by others.
-        let _ = lane.shapes.look(&*lane.space).await.is_ok();
+        if lane.shapes.look(&*lane.space).await.is_ok() && lane.gate.is_shut() {
+            // The shape is known before anything is written again, and nothing that was kept is older than the shutting.
+            lane.near.drop_all();
+            lane.gate.reopen();
+            lane.leases.resume();
+            events::topology_restored(&lane.scope);
+        }
     }
 }
 
@@ -42,7 +49,7 @@ pub(crate) async fn confirm<E: Entity>(lane: &Lane<E>) -> Result<(), BufferError
         && lane.gate.shut(error.clone())
     {
         events::topology_changed(&lane.scope, error);
-        lane.leases.leave();
+        lane.leases.suspend();
     }
     confirmed
 }

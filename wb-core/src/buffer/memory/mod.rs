@@ -10,7 +10,7 @@ mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use self::ears::Ears;
 use self::partition::Partition;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Registration, SeenShape, Space, Topology};
+use super::{Buffer, BufferError, BufferErrorKind, Registration, SeenShape, Space, Topology, Waiting};
+use crate::sink::Scope;
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
 /// by its own engine.
@@ -65,25 +66,62 @@ impl Shelf {
         self.layouts.iter().find(|(known, _)| known == topology).map(|(_, partitions)| partitions)
     }
 
-    /// Refuses another topology than the one that was agreed on while anything is dirty.
-    fn check(&self, registration: &Registration) -> Result<(), BufferError> {
+    /// What it is to change, when another topology was agreed on.
+    fn change(&self, registration: &Registration) -> Option<Change> {
         let asked = registration.topology();
-        let Some(stored) = self.topology.as_ref().filter(|stored| **stored != asked) else { return Ok(()) };
-        let partitions = self.layout(stored).map_or(&[][..], |partitions| partitions);
-        match partitions.iter().map(|p| partition::lock(p).status().dirty()).sum() {
-            0 => Ok(()),
-            dirty => Err(super::topology_mismatch(&registration.scope, &stored.to_string(), &asked, dirty)),
+        let stored = self.topology.as_ref().filter(|stored| **stored != asked)?.clone();
+        let (old, new) = (self.layout(&stored).cloned(), self.layout(&asked).cloned());
+        Some(Change { scope: registration.scope.clone(), stored, asked, old, new })
+    }
+}
+
+/// A layout that is to be left for another.
+struct Change {
+    scope: Arc<Scope>,
+    stored: Topology,
+    asked: Topology,
+    old: Option<Partitions>,
+    new: Option<Partitions>,
+}
+
+/// Both layouts of a change, locked: nobody writes meanwhile.
+struct Locked<'a> {
+    change: &'a Change,
+    old: Vec<MutexGuard<'a, Partition>>,
+    new: Vec<MutexGuard<'a, Partition>>,
+}
+
+impl Change {
+    fn lock(&self) -> Locked<'_> {
+        Locked { change: self, old: all(self.old.as_ref()), new: all(self.new.as_ref()) }
+    }
+}
+
+/// All partitions of a layout, locked in ascending order.
+fn all(partitions: Option<&Partitions>) -> Vec<MutexGuard<'_, Partition>> {
+    partitions.into_iter().flat_map(|partitions| partitions.iter()).map(partition::lock).collect()
+}
+
+impl Locked<'_> {
+    /// Refuses the change while anything waits.
+    fn check(&self) -> Result<(), BufferError> {
+        let sum = |partitions: &[MutexGuard<'_, Partition>]| {
+            let statuses = partitions.iter().map(|partition| partition.status());
+            statuses.fold((0, 0), |(dirty, dead), status| (dirty + status.dirty(), dead + status.dead))
+        };
+        let ((dirty, letters), (dirty_there, letters_there)) = (sum(&self.old), sum(&self.new));
+        let waiting = Waiting { dirty, letters, dirty_there, letters_there };
+        let Change { scope, stored, asked, .. } = self.change;
+        if waiting.is_nothing() {
+            Ok(())
+        } else {
+            Err(super::topology_mismatch(scope, &stored.to_string(), asked, waiting))
         }
     }
 
-    fn agree(&mut self, asked: Topology) {
-        if let Some(old) = self.topology.take_if(|stored| *stored != asked)
-            && let Some(partitions) = self.layout(&old)
-        {
-            // Clean copies of a layout that ends would be old if it came back later.
-            partitions.iter().for_each(|p| partition::lock(p).abandon());
-        }
-        self.topology = Some(asked);
+    fn switch(&mut self) {
+        self.old.iter_mut().for_each(|partition| partition.seal());
+        self.new.iter_mut().for_each(|partition| partition.unseal());
     }
 }
 
@@ -134,7 +172,9 @@ impl Buffer for MemoryBuffer {
         let asked = registration.topology();
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let shelf = shelves.entry((scope.namespace.clone(), scope.entity)).or_default();
-        shelf.check(&registration)?;
+        if let Some(change) = shelf.change(&registration) {
+            change.lock().check()?;
+        }
         let partitions = match shelf.layout(&asked) {
             Some(partitions) => partitions.clone(),
             None => {
@@ -164,13 +204,17 @@ impl Buffer for MemoryBuffer {
     async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let key = |registration: &Registration| (registration.scope.namespace.clone(), registration.scope.entity);
+        let changes: Vec<Change> = registrations
+            .iter()
+            .filter_map(|registration| shelves.get(&key(registration))?.change(registration))
+            .collect();
+        // All of them are locked, and none is changed before all may be.
+        let mut locked: Vec<Locked<'_>> = changes.iter().map(Change::lock).collect();
+        locked.iter().try_for_each(Locked::check)?;
+        locked.iter_mut().for_each(Locked::switch);
         for registration in registrations {
-            if let Some(shelf) = shelves.get(&key(registration)) {
-                shelf.check(registration)?;
-            }
-        }
-        for registration in registrations {
-            shelves.entry(key(registration)).or_default().agree(registration.topology());
+            let shelf = shelves.entry(key(registration)).or_default();
+            shelf.topology = Some(registration.topology());
         }
         Ok(())
     }

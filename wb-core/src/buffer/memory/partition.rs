@@ -54,6 +54,8 @@ pub(super) struct Partition {
     groups_flushing: HashMap<Id, BTreeSet<Mark>>,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     swept: usize,
+    /// Another layout is the entity's.
+    sealed: bool,
     /// What a test has switched off.
     sabotage: Sabotage,
 }
@@ -73,11 +75,22 @@ impl Partition {
         Self { sabotage, ..Self::default() }
     }
 
-    /// The layout ends: nothing of it is dirty, and nobody works on it any more.
-    pub(super) fn abandon(&mut self) {
-        self.copies.clear();
+    /// The layout is left: nothing of it is dirty or dead, nobody works on it any more, and nobody writes into it.
+    pub(super) fn seal(&mut self) {
         self.attempts.clear();
+        self.stale.clear();
         self.lease = None;
+        self.sealed = !self.sabotage.lacks(Mechanism::Seal);
+    }
+
+    /// The layout is used again; copies of its earlier life would be old.
+    pub(super) fn unseal(&mut self) {
+        self.copies.clear();
+        self.sealed = false;
+    }
+
+    pub(super) const fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// Returns whether the key became dirty.

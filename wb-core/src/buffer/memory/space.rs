@@ -49,8 +49,21 @@ impl MemorySpace {
 
     /// Runs `act` on a partition, under its lock; never across an await.
     fn on<R>(&self, partition: u16, act: impl FnOnce(&mut Partition) -> R) -> Result<R, BufferError> {
+        self.on_any(partition, |p| (!p.is_sealed()).then(|| act(p)))?.ok_or_else(|| self.sealed())
+    }
+
+    /// The same, whether the layout is sealed or not.
+    fn on_any<R>(&self, partition: u16, act: impl FnOnce(&mut Partition) -> R) -> Result<R, BufferError> {
         let cell = self.partitions.get(usize::from(partition)).ok_or_else(|| super::no_such_partition(partition))?;
         Ok(act(&mut lock(cell)))
+    }
+
+    /// Why a sealed layout does nothing; with no partition locked.
+    pub(super) fn sealed(&self) -> BufferError {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = shelves.get(&(self.scope.namespace.clone(), self.scope.entity));
+        let stored = stored.and_then(|shelf| shelf.topology.as_ref()).map(ToString::to_string).unwrap_or_default();
+        buffer::topology_changed(&self.scope, &stored, &self.topology)
     }
 
     /// Refuses writes that would make more keys dirty than are allowed; called with the door locked.
@@ -158,7 +171,7 @@ impl Space for MemorySpace {
     }
 
     async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
-        partitions.iter().map(|&p| self.on(p, |p| p.take(owner, ttl, Instant::now()))).collect()
+        partitions.iter().map(|&p| self.on_any(p, |p| p.take(owner, ttl, Instant::now()))).collect()
     }
 
     async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
@@ -186,7 +199,7 @@ impl Space for MemorySpace {
     }
 
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
-        partitions.iter().try_for_each(|&p| self.on(p, |p| p.release(owner)))
+        partitions.iter().try_for_each(|&p| self.on_any(p, |p| p.release(owner)))
     }
 
     async fn pending(&self, partitions: &[u16]) -> Result<Vec<Pending>, BufferError> {
@@ -264,7 +277,7 @@ impl Space for MemorySpace {
     }
 
     async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
-        Ok(self.rotate_all_now(owner, stamp))
+        self.rotate_all_now(owner, stamp)
     }
 
     async fn marks(&self, partition: u16, _cursor: u64, _limit: usize) -> Result<Marks, BufferError> {
@@ -322,7 +335,7 @@ impl Space for MemorySpace {
 
     async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         let now = Instant::now();
-        let dropped = self.on(partition, |p| ids.iter().filter(|id| p.invalidate(id, now)).count() as u64)?;
+        let dropped = self.on_any(partition, |p| ids.iter().filter(|id| p.invalidate(id, now)).count() as u64)?;
         self.ears.written(ids);
         Ok(dropped)
     }

@@ -36,7 +36,12 @@ impl MemorySpace {
             let cell = self.partitions.get(usize::from(partition));
             cell.map(|cell| (partition, lock(cell))).ok_or_else(|| super::no_such_partition(partition))
         };
-        partitions.iter().map(cell).collect::<Result<_, _>>().map(Locked)
+        let locked: BTreeMap<_, _> = partitions.iter().map(cell).collect::<Result<_, _>>()?;
+        if locked.values().any(|partition| partition.is_sealed()) {
+            drop(locked);
+            return Err(self.sealed());
+        }
+        Ok(Locked(locked))
     }
 
     pub(super) fn transact_now(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
@@ -97,22 +102,26 @@ impl MemorySpace {
         Ok(found)
     }
 
-    pub(super) fn rotate_all_now(&self, owner: &str, stamp: Stamp) -> Vec<Rotation> {
+    pub(super) fn rotate_all_now(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
         let mut locked: Vec<_> = self.partitions.iter().map(lock).collect();
+        if locked.iter().any(|partition| partition.is_sealed()) {
+            drop(locked);
+            return Err(self.sealed());
+        }
         let now = Instant::now();
         if locked.iter().any(|partition| !partition.owned_by(owner, now)) {
             let answer = |partition: &MutexGuard<'_, Partition>| match partition.owned_by(owner, now) {
                 true => Rotation::Empty,
                 false => Rotation::NotOwner,
             };
-            return locked.iter().map(answer).collect();
+            return Ok(locked.iter().map(answer).collect());
         }
         let left = locked.iter().any(|partition| partition.is_flushing());
         let rotate = |partition: &mut MutexGuard<'_, Partition>| match !left || partition.is_flushing() {
             true => partition.rotate(owner, stamp, now),
             false => Rotation::Empty,
         };
-        locked.iter_mut().map(rotate).collect()
+        Ok(locked.iter_mut().map(rotate).collect())
     }
 
     pub(super) fn back_unit_now(

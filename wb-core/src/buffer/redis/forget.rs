@@ -10,9 +10,9 @@ use crate::sink::Scope;
 /// Which copies go.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Copies<'s> {
-    /// All of them, of whatever layout.
-    All,
-    /// Those with a TTL; the others are the readable state of records that the sink has refused. Decided by this script,
+    /// All of this layout; nothing of it is dirty or dead.
+    OfLayout(&'s str),
+    /// Those with a TTL, of whatever layout; the others are the readable state of records that the sink has refused. Decided by this script,
     /// so that a copy cannot lose its TTL in between.
     WithTtl(&'s Script),
 }
@@ -23,19 +23,23 @@ const PAGE: usize = 1000;
 /// Drops copies, page by page; returns how many.
 pub(super) async fn forget(connection: &Connection, scope: &Scope, which: Copies<'_>) -> RedisResult<u64> {
     let (mut cursor, mut dropped) = (0_u64, 0);
+    let layout = match which {
+        Copies::OfLayout(layout) => Some(layout),
+        Copies::WithTtl(_) => None,
+    };
     loop {
         let (next, mut found): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
             .arg(cursor)
             .arg("MATCH")
-            .arg(keys::copies_pattern(scope))
+            .arg(keys::copies_pattern(scope, layout))
             .arg("COUNT")
             .arg(PAGE)
             .query_async(&mut connection.clone())
             .await?;
-        found.retain(|key| keys::is_copy(scope, key));
+        found.retain(|key| keys::is_copy(scope, layout, key));
         for page in found.chunks(MAX_RECORDS) {
             let count: u64 = match which {
-                Copies::All => redis::cmd("UNLINK").arg(page).query_async(&mut connection.clone()).await?,
+                Copies::OfLayout(_) => redis::cmd("UNLINK").arg(page).query_async(&mut connection.clone()).await?,
                 Copies::WithTtl(script) => script.key(page).invoke_async(&mut connection.clone()).await?,
             };
             dropped += count;

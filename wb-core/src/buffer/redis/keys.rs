@@ -1,5 +1,6 @@
 //! The Redis keys of an entity. Everything of one partition shares one hash tag, so that every step is one slot.
 
+use crate::buffer::Topology;
 use crate::key::Id;
 use crate::sink::Scope;
 
@@ -24,10 +25,13 @@ pub(super) struct PartitionKeys {
 }
 
 impl PartitionKeys {
-    pub(super) fn new(scope: &Scope, partition: u16, partitions: u16) -> Self {
+    /// The hash tag says the whole layout, so that a key means the same records in the same format for ever, whatever
+    /// the topology was before and will be.
+    pub(super) fn new(scope: &Scope, partition: u16, topology: &Topology) -> Self {
         // As many digits as the last partition has, two at least, so that listings sort.
-        let digits = partitions.saturating_sub(1).max(10).to_string().len();
-        let prefix = format!("{}:{{{}:{:0digits$}}}", scope.namespace, scope.entity, partition);
+        let digits = topology.partitions.saturating_sub(1).max(10).to_string().len();
+        let (namespace, entity, layout) = (&scope.namespace, scope.entity, topology.layout_name());
+        let prefix = format!("{namespace}:{{{entity}:{partition:0digits$}/{layout}}}");
         Self {
             open: format!("{prefix}:open"),
             flushing: format!("{prefix}:flushing"),
@@ -44,8 +48,8 @@ impl PartitionKeys {
     }
 
     /// All partitions of an entity.
-    pub(super) fn all(scope: &Scope, partitions: u16) -> Vec<Self> {
-        (0..partitions).map(|partition| Self::new(scope, partition, partitions)).collect()
+    pub(super) fn all(scope: &Scope, topology: &Topology) -> Vec<Self> {
+        (0..topology.partitions).map(|partition| Self::new(scope, partition, topology)).collect()
     }
 
     /// Key of the clean copy of an id; ids are bytes, so keys are.
@@ -94,34 +98,53 @@ pub(super) fn ids_notes(scope: &Scope) -> String {
     format!("{}:{{{}}}:ids-notes", scope.namespace, scope.entity)
 }
 
-/// Pattern of all clean copies of an entity, for `SCAN`: it lets some other keys through.
-pub(super) fn copies_pattern(scope: &Scope) -> String {
-    // Namespace and entity are checked words; none of their characters is special in a pattern.
-    format!("{}:{{{}:*}}:r:*", scope.namespace, scope.entity)
+/// Pattern of all clean copies of an entity, of one layout or of all, for `SCAN`: it lets some other keys through.
+pub(super) fn copies_pattern(scope: &Scope, layout: Option<&str>) -> String {
+    // Namespace and entity are checked words; none of their characters, or of a layout's, is special in a pattern.
+    format!("{}:{{{}:*/{}}}:r:*", scope.namespace, scope.entity, layout.unwrap_or("*"))
 }
 
-/// Whether this is the key of a clean copy of the entity, in whatever partition of whatever layout.
-pub(super) fn is_copy(scope: &Scope, key: &[u8]) -> bool {
+/// Whether this is the key of a clean copy of the entity, in whatever partition, of this layout or of whatever layout.
+pub(super) fn is_copy(scope: &Scope, layout: Option<&str>, key: &[u8]) -> bool {
     let rest = key.strip_prefix(format!("{}:{{{}:", scope.namespace, scope.entity).as_bytes());
     let Some(rest) = rest else { return false };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    digits > 0 && rest.get(digits..).is_some_and(|rest| rest.starts_with(b"}:r:"))
+    let rest = rest.get(digits..).and_then(|rest| rest.strip_prefix(b"/"));
+    let (1.., Some(rest)) = (digits, rest) else { return false };
+    let tag = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'+').count();
+    let (tag, rest) = rest.split_at(tag);
+    rest.starts_with(b"}:r:") && layout.map_or(!tag.is_empty(), |layout| layout.as_bytes() == tag)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn layout(partitions: u16) -> Topology {
+        let text = format!("layout=2 partitions={partitions} format=json");
+        Topology::parse(&text).unwrap_or_else(|| panic!("{text}"))
+    }
+
     #[test]
     fn copies_are_told_from_other_keys() -> Result<(), crate::key::KeyError> {
         let scope = Scope::new("blog", "post", 16);
-        let keys = PartitionKeys::new(&scope, 7, 16);
+        let keys = PartitionKeys::new(&scope, 7, &layout(16));
         for id in ["42", "}:r:", ":open", "*"] {
-            assert!(is_copy(&scope, &keys.copy(&Id::of(&id.to_owned())?)), "{id}");
+            let key = keys.copy(&Id::of(&id.to_owned())?);
+            assert!(is_copy(&scope, None, &key), "{id}");
+            assert!(is_copy(&scope, Some("16"), &key), "{id}");
+            assert!(!is_copy(&scope, Some("8"), &key) && !is_copy(&scope, Some("16+tx"), &key), "{id}");
         }
-        for key in [keys.open.as_str(), &keys.dead, "blog:{post:x}:r:1", "blog:{posts:07}:r:1", "a:blog:{post:07}:r:1"]
-        {
-            assert!(!is_copy(&scope, key.as_bytes()), "{key}");
+        for key in [
+            keys.open.as_str(),
+            &keys.dead,
+            "blog:{post:x/16}:r:1",
+            "blog:{post:07}:r:1",
+            "blog:{post:07/}:r:1",
+            "blog:{posts:07/16}:r:1",
+            "a:blog:{post:07/16}:r:1",
+        ] {
+            assert!(!is_copy(&scope, None, key.as_bytes()), "{key}");
         }
         Ok(())
     }
@@ -129,12 +152,14 @@ mod tests {
     #[test]
     fn keys_are_as_documented() -> Result<(), crate::key::KeyError> {
         let scope = Scope::new("blog", "post", 16);
-        let keys = PartitionKeys::new(&scope, 7, 16);
-        assert_eq!(keys.open, "blog:{post:07}:open");
-        assert_eq!(keys.copy(&Id::of(&42_u64)?), b"blog:{post:07}:r:42");
-        assert_eq!(PartitionKeys::new(&scope, 7, 1).meta, "blog:{post:07}:meta");
+        let keys = PartitionKeys::new(&scope, 7, &layout(16));
+        assert_eq!(keys.open, "blog:{post:07/16}:open");
+        assert_eq!(keys.copy(&Id::of(&42_u64)?), b"blog:{post:07/16}:r:42");
+        assert_eq!(PartitionKeys::new(&scope, 7, &layout(8)).meta, "blog:{post:07/8}:meta");
         assert_eq!(ids(&scope), "blog:{post}:ids");
-        assert_eq!(PartitionKeys::new(&scope, 7, 101).open, "blog:{post:007}:open");
+        assert_eq!(PartitionKeys::new(&scope, 7, &layout(101)).open, "blog:{post:007/101}:open");
+        let all = Topology { format: "msgpack".to_owned(), transactions: true, append: true, ..layout(16) };
+        assert_eq!(PartitionKeys::new(&scope, 7, &all).log, "blog:{post:07/16+msgpack+tx+append}:log");
         Ok(())
     }
 }

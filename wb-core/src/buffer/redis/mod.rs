@@ -109,12 +109,12 @@ impl RedisBuffer {
 #[async_trait]
 impl Buffer for RedisBuffer {
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
-        topology::look(&self.connection, &registration).await?;
+        topology::look(&self.connection, &self.scripts, &registration).await?;
         let topology = registration.topology();
         let scope = registration.scope.clone();
         let shelf = Shelf {
             number: self.shelves.fetch_add(1, Ordering::Relaxed),
-            partitions: PartitionKeys::all(&scope, scope.partitions),
+            partitions: PartitionKeys::all(&scope, &topology),
             written: registration.ear.near.is_some().then(|| keys::written(&scope)),
             pressure: registration.pressure.clone(),
             limit: registration.max_dirty,
@@ -136,7 +136,9 @@ impl Buffer for RedisBuffer {
     }
 
     async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {
-        topology::agree(&self.connection, &self.scripts, registrations).await
+        let sabotage = registrations.first().map(|registration| registration.sabotage).unwrap_or_default();
+        let scripts = self.scripts.clone().without(sabotage);
+        topology::agree(&self.connection, &scripts, registrations).await
     }
 
     async fn examine(&self) -> Result<Vec<Finding>, BufferError> {

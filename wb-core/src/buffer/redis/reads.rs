@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Pipeline;
 
-use super::classify::classify;
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, millis};
 use crate::buffer::{BufferError, Look, Lookup, Sight, Token};
@@ -52,13 +51,9 @@ pub(super) async fn token(
     ttl: Duration,
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
-    let mut command = redis::cmd("SET");
-    command.arg(keys.copy(id)).arg(token.as_bytes()).arg("NX").arg("PX").arg(millis(ttl));
-    let set: Option<String> = command
-        .query_async(&mut space.connection.clone())
-        .await
-        .map_err(|error| classify("cannot leave a load token", error))?;
-    Ok(set.is_some())
+    let mut call = space.scripts.token.prepare_invoke();
+    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(millis(ttl));
+    space.run("cannot leave a load token", &call).await
 }
 
 pub(super) async fn fill(
@@ -71,7 +66,7 @@ pub(super) async fn fill(
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
     let mut call = space.scripts.fill.prepare_invoke();
-    call.key(keys.copy(id)).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
+    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
     space.run("cannot fill in a loaded record", &call).await
 }
 

@@ -49,6 +49,8 @@ impl Scripts {
         let check = if sabotage.lacks(Mechanism::AckCheck) { HOLDS_ANYTHING } else { "" };
         let finishing = |verb: &str| Script::new(&format!("{step}{check}{verb}"));
         let back = include_str!("lua/back.lua");
+        let topology = include_str!("lua/topology.lua");
+        let unsealed = topology.replace("redis.call('SET', KEYS[first", "tostring(KEYS[first");
         let trim = include_str!("lua/trim.lua");
         let trims_anything = trim.replace("return trimmed == from", "return true");
         let overwrites = back.replace("'HSETNX'", "'HSET'");
@@ -60,6 +62,7 @@ impl Scripts {
             trim: finishing(if sabotage.lacks(Mechanism::AckCheck) { &trims_anything } else { trim }),
             take: holding(include_str!("lua/take.lua")),
             renew: holding(include_str!("lua/renew.lua")),
+            topology: Script::new(if sabotage.lacks(Mechanism::Seal) { &unsealed } else { topology }),
             ..Self::new()
         })
     }

@@ -45,7 +45,24 @@ impl RedisSpace {
         doing: &str,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, BufferError> {
-        invocation.invoke_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+        self.judged(doing, invocation.invoke_async(&mut self.connection.clone()).await).await
+    }
+
+    /// An answer of Redis; see [`sealed`](Self::sealed).
+    async fn judged<T>(&self, doing: &str, answer: RedisResult<T>) -> Result<T, BufferError> {
+        self.sealed(answer.map_err(|error| classify(doing, error))).await
+    }
+
+    /// What Redis refuses as such may be refused because this layout is sealed: then the topology is what is wrong, and it is
+    /// said at once. It costs nothing where nothing is refused.
+    async fn sealed<T>(&self, answer: Result<T, BufferError>) -> Result<T, BufferError> {
+        match answer {
+            Err(error) if error.kind() == BufferErrorKind::Misconfigured => match self.confirm().await {
+                Err(changed) if changed.kind() == BufferErrorKind::Topology => Err(changed),
+                _ => Err(error),
+            },
+            answer => answer,
+        }
     }
 
     pub(super) async fn query<T: redis::FromRedisValue>(
@@ -53,7 +70,7 @@ impl RedisSpace {
         doing: &str,
         pipeline: &Pipeline,
     ) -> Result<T, BufferError> {
-        pipeline.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+        self.judged(doing, pipeline.query_async(&mut self.connection.clone()).await).await
     }
 
     /// Starts a script that finishes records of an epoch: the keys and arguments that all of them share.
@@ -97,7 +114,7 @@ impl RedisSpace {
         let mut command = redis::cmd("HSCAN");
         command.arg(hash).arg(cursor).arg("COUNT").arg(limit.max(1));
         let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.connection.clone()).await;
-        let (cursor, fields) = reply.map_err(|error| classify(doing, error))?;
+        let (cursor, fields) = self.judged(doing, reply).await?;
         let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
         Ok(Page { cursor, records })
     }
@@ -112,7 +129,7 @@ impl RedisSpace {
         for id in ids {
             command.arg(id.as_bytes());
         }
-        command.query_async(&mut self.connection.clone()).await.map_err(|error| classify(doing, error))
+        self.judged(doing, command.query_async(&mut self.connection.clone()).await).await
     }
 }
 
@@ -171,14 +188,14 @@ impl Space for RedisSpace {
         if self.sabotage.lacks(Mechanism::ClosedEpochs) || self.sabotage.lacks(Mechanism::NoTtl) {
             return self.put_sabotaged(writes).await;
         }
-        self.committer.commit(&self.shelf, Verb::Put, writes).await
+        self.sealed(self.committer.commit(&self.shelf, Verb::Put, writes).await).await
     }
 
     async fn append(&self, writes: Vec<Write>) -> Result<(), BufferError> {
         if !self.shelf.append {
             return Err(no_logs(&self.scope));
         }
-        self.committer.commit(&self.shelf, Verb::Append, writes).await
+        self.sealed(self.committer.commit(&self.shelf, Verb::Append, writes).await).await
     }
 
     async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
@@ -311,7 +328,7 @@ impl Space for RedisSpace {
     }
 
     async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
-        self.transact_writes(mark, writes).await
+        self.sealed(self.transact_writes(mark, writes).await).await
     }
 
     async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
@@ -371,7 +388,7 @@ impl Space for RedisSpace {
     }
 
     async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
-        swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
+        self.sealed(swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await).await
     }
 
     async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {

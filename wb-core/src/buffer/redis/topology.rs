@@ -1,4 +1,13 @@
-//! The topology of an entity is fixed while anything of it is dirty.
+//! The topology of an entity: fixed while anything of it is dirty or dead, changed in one step.
+//!
+//! A layout that is not the stored one is *sealed*: its `open` (and `log`) are no hash (and no list), so Redis itself refuses
+//! whatever a program of that layout still sends, a plain HSET too, and no write costs anything more for it. What every verb
+//! does on a sealed layout: writes, swaps, transactions, reads, tokens, fills, rotations, looks and replays touch `open`
+//! before anything else, and fail. Steps, claims and pages find `flushing` and the closed log empty, as they were when it was
+//! sealed. Leases can be taken and mean nothing; clean copies can only be dropped.
+//!
+//! A Redis that lost all its data has lost its seals: the topology is fixed anew by whoever comes first, and others notice at
+//! their next look.
 
 use redis::RedisResult;
 
@@ -7,36 +16,128 @@ use super::connect::Connection;
 use super::forget::{Copies, forget};
 use super::keys::{self, PartitionKeys};
 use super::scripts::Scripts;
-use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology};
+use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology, Waiting};
 use crate::sink::Scope;
 
 /// Partitions an entity can have; keeps a forged or foreign topology record from asking for a billion keys.
 const MAX_PARTITIONS: u16 = 4096;
 
-/// Looks whether an agreement would be refused now; returns what is stored (`None`: nothing).
-pub(super) async fn look(connection: &Connection, registration: &Registration) -> Result<Option<String>, BufferError> {
-    let (scope, asked) = (&registration.scope, registration.topology());
+/// Rounds of an agreement: each has seen what is stored, and somebody else may change it between two of them.
+const ROUNDS: usize = 5;
+
+/// One entity, and what it is to have.
+struct Wish<'a> {
+    scope: &'a Scope,
+    asked: Topology,
+    /// What was found stored.
+    seen: Option<Topology>,
+}
+
+impl<'a> Wish<'a> {
+    async fn look(connection: &Connection, scope: &'a Scope, asked: Topology) -> Result<Self, BufferError> {
+        let key = keys::topology(&scope.namespace);
+        let failed = |error| classify(&format!("cannot read the topology in `{key}`"), error);
+        let stored = stored(connection, scope).await.map_err(failed)?;
+        let seen = stored.map(|stored| known(&stored).ok_or_else(|| unknown(&key, scope, &stored, &asked)));
+        Ok(Self { scope, asked, seen: seen.transpose()? })
+    }
+
+    fn changes(&self) -> bool {
+        self.seen.as_ref() != Some(&self.asked)
+    }
+
+    fn mismatch(&self, waiting: Waiting) -> BufferError {
+        let stored = self.seen.as_ref().map(ToString::to_string).unwrap_or_default();
+        buffer::topology_mismatch(self.scope, &stored, &self.asked, waiting)
+    }
+}
+
+/// What this version can work on.
+fn known(stored: &str) -> Option<Topology> {
+    Topology::parse(stored).filter(|t| t.layout == LAYOUT && t.partitions <= MAX_PARTITIONS && t.to_string() == stored)
+}
+
+fn unknown(key: &str, scope: &Scope, stored: &str, asked: &Topology) -> BufferError {
+    let entity = scope.entity;
+    let text = format!(
+        "`{key}` says `{stored}` for entity `{entity}`, which this version does not know; it asks for `{asked}`"
+    );
+    BufferError::new(BufferErrorKind::Topology, text)
+}
+
+/// What the script says.
+enum Answer {
+    Done,
+    /// Something else is stored than was seen.
+    Moved,
+    /// This one must not change.
+    Refused(usize, Waiting),
+}
+
+/// Runs the script over these wishes: to switch, or only to look.
+async fn ask(
+    connection: &Connection,
+    scripts: &Scripts,
+    wishes: &[Wish<'_>],
+    switch: bool,
+) -> Result<Answer, BufferError> {
+    let Some(first) = wishes.first() else { return Ok(Answer::Done) };
+    let key = keys::topology(&first.scope.namespace);
+    let mut call = scripts.topology.key(&key);
+    call.arg(if switch { "switch" } else { "look" });
+    for wish in wishes {
+        let left = wish.seen.as_ref().filter(|_| wish.changes());
+        let partitions = left.map_or(0, |left| left.partitions);
+        for keys in left.map(|left| PartitionKeys::all(wish.scope, left)).unwrap_or_default() {
+            call.key(&keys.open).key(&keys.flushing).key(&keys.log).key(&keys.closed_log).key(&keys.dead);
+            call.key(&keys.meta).key(&keys.attempts).key(&keys.groups).key(&keys.groups_flushing).key(&keys.stale);
+        }
+        let next = if wish.changes() { PartitionKeys::all(wish.scope, &wish.asked) } else { Vec::new() };
+        for keys in &next {
+            call.key(&keys.open).key(&keys.flushing).key(&keys.log).key(&keys.closed_log).key(&keys.dead);
+        }
+        call.arg(wish.scope.entity).arg(wish.asked.to_string());
+        call.arg(wish.seen.as_ref().map(ToString::to_string).unwrap_or_default());
+        call.arg(partitions).arg(u8::from(left.is_some_and(|left| left.append))).arg(next.len());
+    }
+    let answer: (i64, usize, u64, u64, u64, u64) = call
+        .invoke_async(&mut connection.clone())
+        .await
+        .map_err(|error| classify(&format!("cannot agree on the topology in `{key}`"), error))?;
+    Ok(match answer {
+        (1, ..) => Answer::Done,
+        (2, place, dirty, letters, dirty_there, letters_there) => {
+            Answer::Refused(place, Waiting { dirty, letters, dirty_there, letters_there })
+        }
+        _ => Answer::Moved,
+    })
+}
+
+fn refusal(wishes: &[Wish<'_>], place: usize, waiting: Waiting) -> BufferError {
+    let refused = wishes.get(place).map(|wish| wish.mismatch(waiting));
+    refused.unwrap_or_else(|| BufferError::new(BufferErrorKind::Topology, "the topology cannot change now"))
+}
+
+fn unsettled(scope: &Scope) -> BufferError {
     let key = keys::topology(&scope.namespace);
-    let failed = |error| classify(&format!("cannot read the topology in `{key}`"), error);
-    let Some(stored) = stored(connection, scope).await.map_err(failed)? else { return Ok(None) };
-    if stored == asked.to_string() {
-        return Ok(Some(stored));
+    BufferError::new(BufferErrorKind::Topology, format!("`{key}` changes while this program starts"))
+}
+
+/// Looks whether an agreement would be refused now. Changes nothing.
+pub(super) async fn look(
+    connection: &Connection,
+    scripts: &Scripts,
+    registration: &Registration,
+) -> Result<(), BufferError> {
+    for _ in 0..ROUNDS {
+        let wishes = [Wish::look(connection, &registration.scope, registration.topology()).await?];
+        match ask(connection, scripts, &wishes, false).await? {
+            Answer::Done => return Ok(()),
+            Answer::Moved => {}
+            Answer::Refused(place, waiting) => return Err(refusal(&wishes, place, waiting)),
+        }
     }
-    let known = Topology::parse(&stored).filter(|t| t.layout == LAYOUT && t.partitions <= MAX_PARTITIONS);
-    let Some(known) = known else {
-        return Err(BufferError::new(
-            BufferErrorKind::Topology,
-            format!(
-                "`{key}` says `{stored}` for entity `{}`, which this version does not know; it asks for `{asked}`",
-                scope.entity
-            ),
-        ));
-    };
-    let dirty = dirty(connection, &PartitionKeys::all(scope, known.partitions)).await.map_err(failed)?;
-    if dirty > 0 {
-        return Err(buffer::topology_mismatch(scope, &stored, &asked, dirty));
-    }
-    Ok(Some(stored))
+    Err(unsettled(&registration.scope))
 }
 
 /// Agrees with Redis on the topologies of all these entities, or says who asks for what.
@@ -45,26 +146,35 @@ pub(super) async fn agree(
     scripts: &Scripts,
     registrations: &[Registration],
 ) -> Result<(), BufferError> {
-    let Some(first) = registrations.first() else { return Ok(()) };
-    let key = keys::topology(&first.scope.namespace);
-    let failed = |error| classify(&format!("cannot agree on the topology in `{key}`"), error);
-    // Each round has seen what is stored; somebody else may change it between two of them.
-    for _ in 0..3 {
-        let mut call = scripts.topology.key(&key);
-        for registration in registrations {
-            let (scope, asked) = (&registration.scope, registration.topology().to_string());
-            let stored = look(connection, registration).await?;
-            if stored.as_ref().is_some_and(|stored| *stored != asked) {
-                // Clean copies of a layout that ends would be old if it came back later.
-                forget(connection, scope, Copies::All).await.map_err(failed)?;
-            }
-            call.arg(scope.entity).arg(asked).arg(stored.unwrap_or_default());
+    let asked = registrations.iter().map(|registration| (&*registration.scope, registration.topology()));
+    fix(connection, scripts, asked.collect()).await
+}
+
+async fn fix(connection: &Connection, scripts: &Scripts, asked: Vec<(&Scope, Topology)>) -> Result<(), BufferError> {
+    let Some((first, _)) = asked.first() else { return Ok(()) };
+    let first = *first;
+    for _ in 0..ROUNDS {
+        let mut wishes = Vec::with_capacity(asked.len());
+        for (scope, asked) in &asked {
+            wishes.push(Wish::look(connection, scope, asked.clone()).await?);
         }
-        if call.invoke_async(&mut connection.clone()).await.map_err(failed)? {
-            return Ok(());
+        if let Answer::Refused(place, waiting) = ask(connection, scripts, &wishes, false).await? {
+            return Err(refusal(&wishes, place, waiting));
+        }
+        for wish in wishes.iter().filter(|wish| wish.changes() && wish.seen.is_some()) {
+            // Clean copies of an earlier life of this layout. It is sealed still, so none comes back before the switch.
+            let layout = wish.asked.layout_name();
+            forget(connection, wish.scope, Copies::OfLayout(&layout))
+                .await
+                .map_err(|error| classify("cannot drop the clean copies of an earlier topology", error))?;
+        }
+        match ask(connection, scripts, &wishes, true).await? {
+            Answer::Done => return Ok(()),
+            Answer::Moved => {}
+            Answer::Refused(place, waiting) => return Err(refusal(&wishes, place, waiting)),
         }
     }
-    Err(BufferError::new(BufferErrorKind::Topology, format!("`{key}` changes while this program starts")))
+    Err(unsettled(first))
 }
 
 /// Whether the topology is still the one that a space was opened with. Where none is stored Redis has lost its data, and
@@ -75,39 +185,26 @@ pub(super) async fn confirm(
     scope: &Scope,
     own: &Topology,
 ) -> Result<(), BufferError> {
-    let key = keys::topology(&scope.namespace);
-    let failed = |error| classify(&format!("cannot read the topology in `{key}`"), error);
-    let own_text = own.to_string();
-    let mut found = stored(connection, scope).await.map_err(failed)?;
-    if found.is_none() {
-        let mut call = scripts.topology.key(&key);
-        call.arg(scope.entity).arg(&own_text).arg("");
-        if call.invoke_async(&mut connection.clone()).await.map_err(failed)? {
+    for _ in 0..ROUNDS {
+        let found = stored(connection, scope).await;
+        let found = found.map_err(|error| {
+            classify(&format!("cannot read the topology in `{}`", keys::topology(&scope.namespace)), error)
+        });
+        match found? {
+            Some(found) if found == own.to_string() => return Ok(()),
+            Some(found) => return Err(buffer::topology_changed(scope, &found, own)),
+            None => {}
+        }
+        let wishes = [Wish { scope, asked: own.clone(), seen: None }];
+        if let Answer::Done = ask(connection, scripts, &wishes, true).await? {
             return Ok(());
         }
-        found = stored(connection, scope).await.map_err(failed)?;
     }
-    match found {
-        Some(found) if found != own_text => Err(buffer::topology_changed(scope, &found, own)),
-        _ => Ok(()),
-    }
+    Err(unsettled(scope))
 }
 
 async fn stored(connection: &Connection, scope: &Scope) -> RedisResult<Option<String>> {
     let mut command = redis::cmd("HGET");
     command.arg(keys::topology(&scope.namespace)).arg(scope.entity);
     command.query_async(&mut connection.clone()).await
-}
-
-async fn dirty(connection: &Connection, partitions: &[PartitionKeys]) -> RedisResult<u64> {
-    let mut dirty = 0;
-    for keys in partitions {
-        for hash in [&keys.open, &keys.flushing] {
-            dirty += redis::cmd("HLEN").arg(hash).query_async::<u64>(&mut connection.clone()).await?;
-        }
-        for log in [&keys.log, &keys.closed_log] {
-            dirty += redis::cmd("LLEN").arg(log).query_async::<u64>(&mut connection.clone()).await?;
-        }
-    }
-    Ok(dirty)
 }

@@ -67,7 +67,10 @@ pub use self::settling::{
 pub use self::shapes::{forgets_the_oldest_shapes, lists_shapes};
 pub use self::signals::nudges_wake_who_flushes;
 pub use self::stale::{bounds_what_it_remembers_of_what_was_left_out, remembers_what_was_left_out};
-pub use self::topology::{closes, topology_is_fixed_while_dirty};
+pub use self::topology::{
+    closes, p1_a_topology_that_is_left_is_sealed, p3_a_topology_with_dead_letters_does_not_change,
+    topology_is_fixed_while_dirty,
+};
 pub use self::transactions::{
     p7_transactions_stay_within_the_limit, p13_all_partitions_are_one_cut, p13_marks_travel_with_their_records,
     p13_units_are_buried_whole, p13_units_go_back_whole, reads_together_what_stands_apart,
@@ -121,6 +124,8 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     heartbeats_renew(buffer).await;
     topology_is_fixed_while_dirty(buffer).await;
     topology_changes_are_noticed(buffer).await;
+    p1_a_topology_that_is_left_is_sealed(buffer).await;
+    p3_a_topology_with_dead_letters_does_not_change(buffer).await;
     p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
     p7_a_call_gets_in_whole_or_not_at_all(buffer).await;
     p7_concurrent_writers_stay_within_the_limit(buffer).await;

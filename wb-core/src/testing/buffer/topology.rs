@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Bench, HERE, KEEP, LONG, OWNER, PARTITIONS, clean, id, record, scope, step};
-use crate::buffer::{Buffer, BufferErrorKind, Lookup, Registration};
+use super::{Bench, HERE, KEEP, LONG, OWNER, PARTITIONS, clean, id, ids, record, scope, step};
+use crate::buffer::{Buffer, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Registration, Stamp, Token};
 use crate::codec::Format;
 use crate::record::Write;
 use crate::sink::Scope;
+
+impl Bench {
+    /// Takes [`HERE`] for [`OWNER`], perhaps again; also in a layout in which it means nothing.
+    async fn own_again(&self) {
+        let _ = self.space.take(&[HERE], OWNER, LONG).await;
+    }
+}
 
 /// Partitions and format cannot change while anything is dirty, and the error names both sides; when nothing is, they
 /// can, and clean copies of the old layout are gone for good.
@@ -63,6 +70,92 @@ pub async fn topology_is_fixed_while_dirty(buffer: &(impl Buffer + ?Sized)) {
     // Back to the old layout: what was clean there before must not be read.
     let back = Bench::of(buffer, check, Registration::new(four, Format::Json)).await;
     back.sees("a", Lookup::Absent).await;
+}
+
+/// A space of a topology that is not the stored one any more reads and writes nothing, whatever is asked of it; when the
+/// topology is its own again, it goes on, without anything of its earlier life.
+///
+/// # Panics
+/// When it is served, or leaves something behind, or does not go on.
+pub async fn p1_a_topology_that_is_left_is_sealed(buffer: &(impl Buffer + ?Sized)) {
+    let check = "a topology that is left is sealed";
+    let four = Registration::new(scope(PARTITIONS), Format::Json);
+    let eight = Arc::new(Scope::new(four.scope.namespace.clone(), four.scope.entity, 8));
+    let old = Bench::of(buffer, check, four.clone()).await;
+    old.own().await;
+    let epoch = old.closed(&[("a", "1")]).await;
+    old.ack(epoch, &["a"], KEEP).await;
+    let late = Token::fresh();
+    assert!(old.done("token", old.space.token(HERE, &id("late"), &late, LONG).await), "{check}: nothing is there");
+    let new = Bench::of(buffer, check, Registration::new(eight, Format::Json)).await;
+
+    let here = [id("a")];
+    let write = || Write { partition: HERE, id: id("a"), record: record("2") };
+    let guarded = [Guarded { write: write(), expected: None }];
+    old.own_again().await;
+    let answers = [
+        ("put", old.space.put(vec![write()]).await.err()),
+        ("get", old.space.get(HERE, &here).await.err()),
+        ("swap", old.space.swap(&record("1"), &write()).await.err()),
+        ("transact", old.space.transact(Mark::fresh(), &guarded).await.err()),
+        ("get_together", old.space.get_together(&[(HERE, here.to_vec())]).await.err()),
+        ("token", old.space.token(HERE, &id("b"), &Token::fresh(), LONG).await.err()),
+        ("fill", old.space.fill(HERE, &id("late"), &late, &record("1"), LONG).await.err()),
+        ("rotate", old.space.rotate(HERE, OWNER, Stamp::default()).await.err()),
+        ("look", old.space.look(HERE, &here).await.err()),
+        ("replay", old.space.replay(HERE, &here).await.err()),
+        ("pending", old.space.pending(&[HERE]).await.err()),
+        ("status", old.space.status(HERE).await.err()),
+        ("confirm", old.space.confirm().await.err()),
+        ("put, after all that", old.space.put(vec![write()]).await.err()),
+    ];
+    for (verb, error) in answers {
+        let Some(error) = error else { panic!("{check}: {verb} is served") };
+        assert_eq!(error.kind(), BufferErrorKind::Topology, "{check}: {verb}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("partitions=4") && text.contains("partitions=8"), "{check}: {verb}: {text}");
+    }
+    new.put(&[("a", "2")]).await;
+    new.sees("a", super::dirty("2")).await;
+    new.own().await;
+    let epoch = new.rotated().await;
+    new.ack(epoch, &["a"], KEEP).await;
+
+    // The same space goes on. What is clean is of the other layout now, and what was clean here is old.
+    buffer.agree(&[four]).await.unwrap_or_else(|error| panic!("{check}: back: {error}"));
+    old.done("confirm", old.space.confirm().await);
+    old.sees("a", Lookup::Absent).await;
+    let filled = old.space.fill(HERE, &id("late"), &late, &record("1"), LONG).await;
+    assert!(!old.done("fill", filled), "{check}: a load of its earlier life");
+    old.own_again().await;
+    let epoch = old.closed(&[("a", "3")]).await;
+    assert_eq!(old.ack(epoch, &["a"], KEEP).await, Done::Epoch, "{check}: it flushes again");
+    old.sees("a", clean("3")).await;
+    assert!(new.space.put(vec![write()]).await.is_err(), "{check}: the other one is sealed now");
+}
+
+/// A topology with dead letters does not change: they would stay behind, and replay older states later. The error says how many.
+///
+/// # Panics
+/// When it changes.
+pub async fn p3_a_topology_with_dead_letters_does_not_change(buffer: &(impl Buffer + ?Sized)) {
+    let check = "a topology with dead letters does not change";
+    let four = Registration::new(scope(PARTITIONS), Format::Json);
+    let eight =
+        Registration::new(Arc::new(Scope::new(four.scope.namespace.clone(), four.scope.entity, 8)), Format::Json);
+    let bench = Bench::of(buffer, check, four.clone()).await;
+    bench.own().await;
+    let epoch = bench.closed(&[("a", "1"), ("b", "1")]).await;
+    let letters = ["a", "b"].map(|key| (id(key), DeadLetter::new(&record("1"), "rejected", "no".into(), 1, 1, 1)));
+    bench.done("bury", bench.space.bury(&step(OWNER, epoch), &letters).await);
+    for asked in [buffer.agree(std::slice::from_ref(&eight)).await.err(), buffer.space(eight.clone()).await.err()] {
+        let Some(error) = asked else { panic!("{check}: it changes") };
+        assert_eq!(error.kind(), BufferErrorKind::Topology, "{check}: {error}");
+        assert!(error.to_string().contains("2 dead letters"), "{check}: {error}");
+    }
+    bench.done("confirm", bench.space.confirm().await);
+    assert_eq!(bench.done("discard", bench.space.discard(HERE, &ids(&["a", "b"])).await), 2, "{check}");
+    Bench::of(buffer, check, eight).await;
 }
 
 /// After `close` a write fails as [`BufferErrorKind::Closed`]; those acknowledged before are kept. The last check: the

@@ -4,6 +4,13 @@
 -- transactions have written in that epoch, else 0.
 local now = clock()
 if holder(KEYS[3], now) ~= ARGV[1] then return { -1, 0 } end
+-- A sealed layout, or a key of a wrong type, fails the script here: a rename would take the seal away.
+redis.call('HLEN', KEYS[1])
+redis.call('HLEN', KEYS[2])
+if KEYS[6] then
+  redis.call('LLEN', KEYS[6])
+  redis.call('LLEN', KEYS[7])
+end
 local function exists(key) return key and redis.call('EXISTS', key) == 1 end
 local open_epoch = tonumber(redis.call('HGET', KEYS[3], 'open') or '1')
 -- A closed epoch that is not flushed yet comes first: order is kept by finishing it.

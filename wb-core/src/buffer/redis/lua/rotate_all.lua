@@ -11,7 +11,9 @@ end
 if stranger then return replies end
 for i = 1, #KEYS, 5 do
   left = left or redis.call('EXISTS', KEYS[i + 1]) == 1
-  -- A key of a wrong type fails the script here, before anything is renamed.
+  -- A sealed layout, or a key of a wrong type, fails the script here, before anything is renamed.
+  redis.call('HLEN', KEYS[i])
+  redis.call('HLEN', KEYS[i + 1])
   redis.call('HLEN', KEYS[i + 2])
 end
 for i = 1, #KEYS, 5 do
