@@ -346,7 +346,11 @@ impl<E: Entity> AnyLane for Lane<E> {
         let all = async {
             self.gate.quiet().await;
             // A buffer that fails now may be back before the deadline.
-            while self.barrier_at_the_end(&owned).await.is_err() {
+            while let Err(error) = self.barrier_at_the_end(&owned).await {
+                // Another topology holds: it could only be changed because nothing was left of this one.
+                if error.kind() == BufferErrorKind::Topology {
+                    break;
+                }
                 tokio::time::sleep(LOOK_AGAIN.1).await;
             }
         };
@@ -354,7 +358,11 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError> {
-        let PendingReport { pending, failed } = self.space.pending(owned).await?;
+        let PendingReport { pending, failed } = match self.space.pending(owned).await {
+            // Nothing of this layout is anybody's any more: a layout is left when nothing is dirty in it.
+            Err(error) if error.kind() == BufferErrorKind::Topology => return Ok(0),
+            found => found?,
+        };
         let dirty = pending.iter().map(Pending::dirty).sum();
         // What is left of a partition that cannot be looked at is not known.
         failed.into_iter().next().map_or(Ok(dirty), |(_, error)| Err(error))

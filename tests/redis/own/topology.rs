@@ -20,11 +20,11 @@ const NOTHING: &[&str] = &["--save", "", "--appendonly", "no"];
 const LEASE: Duration = Duration::from_secs(1);
 /// and a writer that is not to notice soon every four.
 const LONG_LEASE: Duration = Duration::from_secs(12);
-const KEYS: u64 = 64;
+const KEYS: u64 = 16;
 
 fn options(partitions: u16) -> EntityOptions {
     let retry = RetryPolicy::new().cap(Duration::from_millis(500));
-    EntityOptions::new().partitions(partitions).flush_every(Duration::from_millis(50)).retry(retry)
+    EntityOptions::new().partitions(partitions).flush_every(Duration::from_millis(5)).retry(retry)
 }
 
 async fn start(
@@ -64,7 +64,8 @@ async fn write_on(players: Cache<Player>, scores: impl Fn(u64) -> u64, stop: Arc
             }
             Err(error) => panic!("{error}"),
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // Now and then nothing is dirty: a change of topology needs such a moment.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     told
 }
@@ -141,7 +142,8 @@ async fn an_engine_goes_on_when_the_topology_is_its_own_again() {
     let other = start(&server, &sink, Role::Both, options(8)).await.unwrap();
     let CacheError::Buffer(error) = refused(players.put(&Player::new(1, 2)).await) else { panic!("another error") };
     assert_eq!(error.kind(), BufferErrorKind::Topology, "at once: {error}");
-    assert!(refused(players.get(&1).await).to_string().contains("topology"), "reads too");
+    let CacheError::Buffer(error) = refused(players.get(&1).await) else { panic!("another error") };
+    assert_eq!(error.kind(), BufferErrorKind::Topology, "reads too: {error}");
     other.cache::<Player>().unwrap().put(&Player::new(1, 3)).await.unwrap();
     other.shutdown(PATIENCE).await.unwrap();
     // Long enough for the first engine to have given everything up.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::classify::broken_key;
 use super::scripts::MAX_RECORDS;
 use super::space::RedisSpace;
-use crate::buffer::{BufferError, Pending, PendingReport, Status};
+use crate::buffer::{BufferError, BufferErrorKind, Pending, PendingReport, Space, Status};
 
 /// Position from 0, records open and being flushed, milliseconds since the epochs of each were opened.
 type Found = (u16, u64, u64, i64, i64);
@@ -40,6 +40,13 @@ pub(super) async fn pending(space: &RedisSpace, partitions: &[u16]) -> Result<Pe
             let key = keys.get(key).map_or("?", |key| key.as_str());
             report.failed.push((partition, broken_key(partition, key, &code)));
         }
+    }
+    // A sealed layout looks like one of keys of a wrong type: then it is the topology that is wrong.
+    if !report.failed.is_empty()
+        && let Err(changed) = space.confirm().await
+        && changed.kind() == BufferErrorKind::Topology
+    {
+        return Err(changed);
     }
     Ok(report)
 }

@@ -103,7 +103,6 @@ pub async fn p1_a_topology_that_is_left_is_sealed(buffer: &(impl Buffer + ?Sized
         ("fill", old.space.fill(HERE, &id("late"), &late, &record("1"), LONG).await.err()),
         ("rotate", old.space.rotate(HERE, OWNER, Stamp::default()).await.err()),
         ("look", old.space.look(HERE, &here).await.err()),
-        ("replay", old.space.replay(HERE, &here).await.err()),
         ("pending", old.space.pending(&[HERE]).await.err()),
         ("status", old.space.status(HERE).await.err()),
         ("confirm", old.space.confirm().await.err()),
