@@ -50,6 +50,10 @@ impl Loads {
     ///
     /// # Errors
     /// [`ErrorKind::Transient`] when other loads took all the time; those of the query.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql", feature = "sqlite")),
+        allow(unused_variables, reason = "without a driver there is no pool")
+    )]
     pub(crate) async fn fetch(
         &self,
         pool: &Pool,
