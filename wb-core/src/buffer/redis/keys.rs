@@ -128,7 +128,6 @@ pub(super) fn is_copy(scope: &Scope, layout: Option<&str>, key: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

@@ -34,7 +34,8 @@ pub(super) async fn page(
     let keys = space.shelf.keys(partition)?;
     let mut command = redis::cmd("HSCAN");
     command.arg(&keys.dead).arg(cursor).arg("COUNT").arg(limit.max(1));
-    let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut space.bulk.clone()).await;
+    let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> =
+        command.query_async(&mut space.bulk("cannot list dead letters").await?).await;
     let (cursor, fields) = reply.map_err(|error| classify("cannot list dead letters", error))?;
     let letters = fields.into_iter().map(|(id, text)| {
         // One that another program left there must not hide the others.

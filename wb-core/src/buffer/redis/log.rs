@@ -13,8 +13,10 @@ pub(super) async fn read(space: &RedisSpace, partition: u16, skip: u64, limit: u
     let limit = limit.max(1);
     let mut call = space.scripts.read_log.prepare_invoke();
     call.key(&keys.meta).key(&keys.closed_log).arg(skip).arg(limit).arg(limit.saturating_mul(LARGE));
-    let (trimmed, entries, left): (Option<u64>, Vec<Bytes>, u64) =
-        call.invoke_async(&mut space.bulk.clone()).await.map_err(|error| classify("cannot read a log", error))?;
+    let (trimmed, entries, left): (Option<u64>, Vec<Bytes>, u64) = call
+        .invoke_async(&mut space.bulk("cannot read a log").await?)
+        .await
+        .map_err(|error| classify("cannot read a log", error))?;
     let entries = entries.into_iter().map(Record::from_bytes).collect();
     Ok(LogPage { number: trimmed.unwrap_or(0).saturating_add(skip), entries, left })
 }

@@ -1,6 +1,7 @@
 //! Redis as the buffer: records survive the processes that write and flush them.
 
 mod append;
+mod bulk;
 mod classify;
 mod commit;
 mod connect;
@@ -39,6 +40,7 @@ use tokio::task::JoinHandle;
 pub use self::connect::RedisOptions;
 pub use self::durability::Durability;
 
+use self::bulk::Bulk;
 use self::commit::{Committer, Shelf};
 use self::connection::Connection;
 use self::durability::Wait;
@@ -61,7 +63,7 @@ pub struct RedisBuffer {
     /// The one that writes leave by; the same where they are not waited for.
     writes: Connection,
     /// The one for what is read in bulk.
-    bulk: Connection,
+    bulk: Arc<Bulk>,
     committer: Arc<Committer>,
     task: Mutex<Option<JoinHandle<()>>>,
     scripts: Arc<Scripts>,
@@ -102,6 +104,9 @@ impl RedisBuffer {
             }
         };
         let bulk = connect::connect_for_bulk(url, &options).await?;
+        let bulk = Bulk::new(bulk, connection.clone())
+            .await
+            .map_err(|error| classify::classify("cannot connect for bulk reads", error))?;
         let committer = Arc::new(Committer::new(writes.clone(), wait));
         let task = tokio::spawn(committer.clone().run());
         Ok(Self {
@@ -116,7 +121,7 @@ impl RedisBuffer {
             )),
             connection,
             writes,
-            bulk,
+            bulk: Arc::new(bulk),
         })
     }
 }

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
+use super::bulk::Bulk;
 use super::classify::classify;
 use super::commit::{Committer, Shelf, Verb};
-use super::connection::Connection;
+use super::connection::{Connection, Pinned};
 use super::lineage::Watch;
 use super::scripts::Scripts;
 use super::signals::{Listener, Signals};
@@ -32,7 +33,7 @@ pub(super) struct RedisSpace {
     pub(super) committer: Arc<Committer>,
     pub(super) connection: Connection,
     /// For what is read in bulk.
-    pub(super) bulk: Connection,
+    pub(super) bulk: Arc<Bulk>,
     /// Bytes of a record on average, of the epoch of each partition that is being claimed.
     pub(super) weights: Vec<AtomicU64>,
     pub(super) scripts: Arc<Scripts>,
@@ -48,6 +49,11 @@ pub(super) struct RedisSpace {
 }
 
 impl RedisSpace {
+    /// The connection of what is read in bulk.
+    pub(super) async fn bulk(&self, doing: &str) -> Result<Pinned, BufferError> {
+        self.bulk.current().await.map_err(|error| classify(doing, error))
+    }
+
     pub(super) async fn run<T: redis::FromRedisValue>(
         &self,
         doing: &str,
@@ -121,7 +127,7 @@ impl RedisSpace {
     async fn page(&self, doing: &str, hash: &str, cursor: u64, limit: usize) -> Result<Page, BufferError> {
         let mut command = redis::cmd("HSCAN");
         command.arg(hash).arg(cursor).arg("COUNT").arg(limit.max(1));
-        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.bulk.clone()).await;
+        let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut self.bulk(doing).await?).await;
         let (cursor, fields) = self.judged(doing, reply).await?;
         let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
         Ok(Page { cursor, records })
@@ -149,7 +155,7 @@ impl RedisSpace {
         for id in ids {
             command.arg(id.as_bytes());
         }
-        self.judged(doing, command.query_async(&mut self.bulk.clone()).await).await
+        self.judged(doing, command.query_async(&mut self.bulk(doing).await?).await).await
     }
 }
 

@@ -132,7 +132,7 @@ impl RedisSpace {
         let mut command = redis::cmd("HSCAN");
         command.arg(&keys.groups_flushing).arg(cursor).arg("COUNT").arg(limit.max(1));
         let (cursor, fields): (u64, Vec<(Bytes, Bytes)>) = command
-            .query_async(&mut self.bulk.clone())
+            .query_async(&mut self.bulk("cannot read the marks of transactions").await?)
             .await
             .map_err(|error| classify("cannot read the marks of transactions", error))?;
         // What is no mark was written by another program, and ties nothing.

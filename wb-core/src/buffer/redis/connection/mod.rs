@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -161,6 +161,16 @@ impl Connection {
     /// Whether this is a clone of `other`.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Gives the current connection up; the next one leads to no replica.
+    pub(super) fn replace(&self) {
+        let live = match &*self.0.shared.state.borrow() {
+            State::Up(live) => live.clone(),
+            State::Down(_) | State::Closed => return,
+        };
+        let error = RedisError::from((ErrorKind::Client, "requests go to another connection"));
+        self.0.shared.give_up(&live, Symptom::ReadOnly, &error);
     }
 
     /// Waits until a later connection than this generation serves, or until there will be none.
