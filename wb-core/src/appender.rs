@@ -1,18 +1,18 @@
 //! What the application holds of an append-only entity: it adds records, and waits for them.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::buffer::Lookup;
+use crate::cache::Begun;
 use crate::entity::AppendOnly;
 use crate::error::CacheError;
 use crate::key::Id;
-use crate::lane::{LOOK_AGAIN, Lane};
+use crate::lane::Lane;
+use crate::record::Record;
 
 /// Adds records of the append-only entity `T`. Cheap to clone; from [`Engine::appender`](crate::Engine::appender).
 ///
@@ -84,10 +84,11 @@ impl<T: AppendOnly> Appender<T> {
     /// As [`append`](Self::append); after a [`CacheError::Buffer`] some may be stored.
     pub async fn append_many<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Appended<T>, CacheError> {
         let writes = values.into_iter().map(|value| self.lane.upsert(value)).collect::<Result<Vec<_>, _>>()?;
-        let places = writes.iter().map(|write| (write.partition, write.id.clone())).collect();
-        self.lane.begin_write();
+        let places = writes.iter().map(|write| (write.partition, write.id.clone(), write.record.clone())).collect();
+        // Before the write: what is lost after it is noticed.
+        let begun = self.lane.begin_write();
         self.lane.put(writes).await?;
-        Ok(Appended { lane: self.lane.clone(), places })
+        Ok(Appended { lane: self.lane.clone(), places, begun })
     }
 
     /// Waits until everything acknowledged before this call is in the sink, from whatever process; asks this process's worker
@@ -116,12 +117,14 @@ impl<T: AppendOnly> Appender<T> {
 #[derive(Clone)]
 pub struct Appended<T: AppendOnly> {
     lane: Arc<Lane<T>>,
-    places: Vec<(u16, Id)>,
+    /// An entry that is no row has no id but the one that is made from its payload.
+    places: Vec<(u16, Id, Record)>,
+    begun: Begun,
 }
 
 impl<T: AppendOnly> fmt::Debug for Appended<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<&Id> = self.places.iter().map(|(_, id)| id).collect();
+        let ids: Vec<&Id> = self.places.iter().map(|(_, id, _)| id).collect();
         f.debug_struct("Appended").field("entity", &T::NAME).field("ids", &ids).finish_non_exhaustive()
     }
 }
@@ -131,14 +134,21 @@ impl<T: AppendOnly> Appended<T> {
     /// this process's worker to flush now, and waits as long as the sink is away.
     ///
     /// # Errors
-    /// [`CacheError::DeadLettered`] for the first of them that the sink refuses for good; [`CacheError::Buffer`];
-    /// [`CacheError::Closed`] when the engine is over before the sink has them.
+    /// [`CacheError::DeadLettered`] for the first of them that the sink refuses for good, or that is no row;
+    /// [`CacheError::Buffer`] of kind [`Lost`](crate::BufferErrorKind::Lost) when the buffer lost data meanwhile, so that nobody
+    /// knows; [`CacheError::Closed`] when the engine is over before the sink has them.
     pub async fn persisted(&self) -> Result<(), CacheError> {
-        tokio::select! {
-            biased;
-            persisted = self.wait() => persisted,
-            reason = self.lane.gate.over() => Err(reason),
+        self.lane.pressure.nudge();
+        let owned = self.lane.leases.owned();
+        if self.places.iter().any(|(partition, ..)| !owned.contains(partition)) {
+            // Another process has it. When nobody hears this, the interval comes all the same.
+            let _ = self.lane.space.nudge().await;
         }
+        let persisted = self.places.iter().map(|(partition, id, record)| {
+            self.lane.persisted(*partition, id, Some(Id::unreadable(record.as_bytes())), self.begun)
+        });
+        // One after the other fails: which one is told must not depend on who was asked first.
+        join_all(persisted).await.into_iter().collect()
     }
 
     /// [`persisted`](Self::persisted) with an end.
@@ -151,40 +161,9 @@ impl<T: AppendOnly> Appended<T> {
         match tokio::time::timeout(limit, self.persisted()).await {
             Ok(result) => result,
             Err(_) => {
-                let id = self.places.first().map(|(_, id)| id.to_string()).unwrap_or_default();
+                let id = self.places.first().map(|(_, id, _)| id.to_string()).unwrap_or_default();
                 Err(CacheError::NotPersisted { id, waited: begun.elapsed() })
             }
         }
-    }
-
-    async fn wait(&self) -> Result<(), CacheError> {
-        let partitions: BTreeSet<u16> = self.places.iter().map(|(partition, _)| *partition).collect();
-        let partitions: Vec<u16> = partitions.into_iter().collect();
-        let mut pause = LOOK_AGAIN.0;
-        loop {
-            // What was in the logs is in the sink then, or stands where refused records do.
-            self.lane.barrier(&partitions).await?;
-            let refused = try_join_all(partitions.iter().map(|&partition| self.refused(partition))).await?;
-            if !refused.contains(&true) {
-                return Ok(());
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LOOK_AGAIN.1);
-        }
-    }
-
-    /// Whether records of this partition are to be tried again.
-    async fn refused(&self, partition: u16) -> Result<bool, CacheError> {
-        let ids: Vec<Id> =
-            self.places.iter().filter(|place| place.0 == partition).map(|place| place.1.clone()).collect();
-        let found = self.lane.space.get(partition, &ids).await?;
-        // The usual case costs no look at each letter: there are none.
-        let letters = self.lane.space.status(partition).await?.dead > 0;
-        for id in ids.iter().filter(|_| letters) {
-            if let Some(letter) = self.lane.space.letter(partition, id).await? {
-                return Err(CacheError::DeadLettered { id: id.to_string(), kind: letter.kind, reason: letter.error });
-            }
-        }
-        Ok(found.iter().any(|found| matches!(found, Lookup::Dirty(_))))
     }
 }

@@ -3,29 +3,52 @@
 //! A write is settled when the epoch that was open when it was first looked for is flushed, and the key's last outcome is
 //! not a refusal. What is refused goes into a later epoch, where it, or a newer state of its key, is waited for again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::iter;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::buffer::{BufferError, BufferErrorKind, Look, Sight};
+use crate::cache::Begun;
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::Id;
 use crate::lane::{LOOK_AGAIN, Lane, Phase, stopped};
-use crate::lineage;
+use crate::{events, lineage};
 
 /// Who waits for one write.
 #[derive(Debug)]
 struct Waiter {
     partition: u16,
     id: Id,
-    /// Losses of the buffer that were known before the write.
-    losses: u64,
-    /// The epoch that the write is in, or an earlier one of; `None` before the first look.
-    awaited: Option<u64>,
+    /// Of an entry of a log: the id that it has if it is no row.
+    unreadable: Option<Id>,
+    begun: Begun,
+    /// `None` before the first look.
+    trace: Option<Trace>,
     done: oneshot::Sender<Result<(), CacheError>>,
+}
+
+/// What is known of a write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Trace {
+    /// It was seen to be dirty, in this epoch or an earlier one.
+    awaited: Option<u64>,
+    /// It, or a newer state of its key, is in this epoch or a later one; 0: not known.
+    since: u64,
+    /// The last epoch that had lost records before the write.
+    vanished: u64,
+    /// It may be an entry of a log; the open one had so many.
+    entries: Option<u64>,
+}
+
+impl Trace {
+    /// A state of the key stands in this epoch.
+    const fn seen(epoch: u64) -> Self {
+        Self { awaited: Some(epoch), since: epoch, vanished: 0, entries: None }
+    }
 }
 
 /// The waiters of a lane.
@@ -44,33 +67,62 @@ enum Verdict {
     Dead,
     /// It, or a newer state of its key, was left out: the sink has a newer version.
     Stale,
-    /// Not settled; it is in this epoch or an earlier one.
-    Waits(u64),
+    /// Not settled.
+    Waits(Trace),
+    /// It is not where it must be: a foreign hand has taken it out of the open epoch.
+    Gone,
     /// The buffer lost data.
     Lost,
 }
 
+/// Judges an entry of a log: as long as it may be in one, by that; then as a record, by its ids.
+fn judge_entry(trace: Trace, at: &Look, sight: Sight) -> Verdict {
+    let Some(seen) = trace.entries else { return judge(trace, at, sight) };
+    match trace.awaited {
+        Some(epoch) if at.open_epoch < epoch => return Verdict::Lost,
+        // A log only grows while it is open.
+        Some(epoch) if at.open_epoch == epoch && at.entries < seen.max(1) => return Verdict::Gone,
+        Some(epoch) if at.open_epoch == epoch => return Verdict::Waits(Trace { entries: Some(at.entries), ..trace }),
+        Some(epoch) if at.open_epoch == epoch.saturating_add(1) && at.closed_entries > 0 => {
+            return Verdict::Waits(trace);
+        }
+        Some(_) => {}
+        None if at.entries > 0 => {
+            return Verdict::Waits(Trace { awaited: Some(at.open_epoch), entries: Some(at.entries), ..trace });
+        }
+        None if at.closed_entries > 0 => {
+            return Verdict::Waits(Trace { awaited: Some(at.open_epoch.saturating_sub(1)), ..trace });
+        }
+        None => {}
+    }
+    judge(Trace { awaited: None, entries: None, ..trace }, at, sight)
+}
+
 /// Judges one write by a look at its key.
-fn judge(awaited: Option<u64>, open_epoch: u64, flushed_epoch: u64, sight: Sight) -> Verdict {
-    match awaited {
+fn judge(trace: Trace, at: &Look, sight: Sight) -> Verdict {
+    match trace.awaited {
         // Epochs go back only in a buffer that lost data.
-        Some(epoch) if open_epoch < epoch => return Verdict::Lost,
+        Some(epoch) if at.open_epoch < epoch => return Verdict::Lost,
         // Its epoch is not flushed; a state of the key that was there at the last look is still on its way.
-        Some(epoch) if flushed_epoch < epoch && sight.is_dirty() => return Verdict::Waits(epoch),
+        Some(epoch) if at.flushed_epoch < epoch && sight.is_dirty() => return Verdict::Waits(trace),
         // Settled earlier than the others of its epoch, or never in this buffer.
         Some(_) | None => {}
     }
+    // An epoch that it may have been in has lost records; that a later one is flushed says nothing.
+    let vanished = at.vanished_epoch > trace.vanished && at.vanished_epoch >= trace.since;
     // What was settled of the key last was refused, and is tried again, or a newer state is.
-    let again = awaited.is_none() || sight.refused;
+    let again = trace.awaited.is_none() || sight.refused || vanished;
     match sight {
-        Sight { open: true, .. } if again => Verdict::Waits(open_epoch),
-        Sight { flushing: true, .. } if again => Verdict::Waits(open_epoch.saturating_sub(1)),
+        Sight { open: true, .. } if again => Verdict::Waits(Trace::seen(at.open_epoch)),
+        Sight { flushing: true, .. } if again => Verdict::Waits(Trace::seen(at.open_epoch.saturating_sub(1))),
         // Nothing is refused without being dirty or dead.
         Sight { refused: true, dead: false, .. } => Verdict::Lost,
         Sight { dead: true, .. } => Verdict::Dead,
         // A newer state that is on its way may be written or left out, too; of this one all is known.
         Sight { stale: true, .. } => Verdict::Stale,
-        _ => Verdict::Persisted,
+        Sight { .. } if vanished => Verdict::Lost,
+        Sight { open: false, .. } if trace.since >= at.open_epoch => Verdict::Gone,
+        Sight { .. } => Verdict::Persisted,
     }
 }
 
@@ -80,9 +132,15 @@ impl Desk {
     }
 
     /// The answer for a write, when there is one.
-    pub(crate) fn wait_for(&self, partition: u16, id: Id, losses: u64) -> oneshot::Receiver<Result<(), CacheError>> {
+    pub(crate) fn wait_for(
+        &self,
+        partition: u16,
+        id: Id,
+        unreadable: Option<Id>,
+        begun: Begun,
+    ) -> oneshot::Receiver<Result<(), CacheError>> {
         let (done, answer) = oneshot::channel();
-        self.waiters().push(Waiter { partition, id, losses, awaited: None, done });
+        self.waiters().push(Waiter { partition, id, unreadable, begun, trace: None, done });
         self.wake.notify_one();
         answer
     }
@@ -148,8 +206,8 @@ async fn look<E: Entity>(lane: &Lane<E>) {
                 let mut waiting = Vec::new();
                 for (mut waiter, verdict) in waiters.into_iter().zip(verdicts) {
                     match verdict {
-                        Verdict::Waits(epoch) => {
-                            waiter.awaited = Some(epoch);
+                        Verdict::Waits(trace) => {
+                            waiter.trace = Some(trace);
                             waiting.push(waiter);
                         }
                         verdict => settled.push((waiter, verdict)),
@@ -181,10 +239,10 @@ async fn look<E: Entity>(lane: &Lane<E>) {
     let losses = lane.losses.load(Ordering::Acquire);
     for (waiter, verdict) in settled {
         let answer = match verdict {
-            Verdict::Persisted if waiter.losses == losses => Ok(()),
-            Verdict::Dead => Err(lane.dead_lettered(waiter.partition, &waiter.id).await),
+            Verdict::Persisted if waiter.begun.losses == losses => Ok(()),
+            Verdict::Dead => Err(lane.dead_lettered(&waiter).await),
             Verdict::Stale => lane.left_out(waiter.partition, &waiter.id).await,
-            Verdict::Persisted | Verdict::Lost | Verdict::Waits(_) => {
+            Verdict::Persisted | Verdict::Gone | Verdict::Lost | Verdict::Waits(_) => {
                 let text = "the buffer lost data after the write, and nobody can say whether it was flushed";
                 Err(BufferError::new(BufferErrorKind::Lost, text).into())
             }
@@ -194,14 +252,40 @@ async fn look<E: Entity>(lane: &Lane<E>) {
 }
 
 async fn look_at<E: Entity>(lane: &Lane<E>, partition: u16, waiters: &[Waiter]) -> Result<Vec<Verdict>, BufferError> {
-    let ids: Vec<Id> = waiters.iter().map(|waiter| waiter.id.clone()).collect();
+    let ids = waiters.iter().flat_map(|waiter| iter::once(&waiter.id).chain(&waiter.unreadable));
+    let ids: Vec<Id> = ids.cloned().collect();
+    let losses = lane.losses.load(Ordering::Acquire);
     let looks = lane.space.look(partition, &ids).await?;
     // Each id by the epochs of the instant at which it was looked for.
-    let sights = looks.into_iter().flat_map(|Look { open_epoch, flushed_epoch, sights }| {
-        sights.into_iter().map(move |sight| (open_epoch, flushed_epoch, sight))
-    });
-    let judged = waiters.iter().zip(sights);
-    Ok(judged.map(|(waiter, (open, flushed, sight))| judge(waiter.awaited, open, flushed, sight)).collect())
+    let mut sights = looks.iter().flat_map(|look| look.sights.iter().map(move |sight| (look, *sight)));
+    let mut verdicts = Vec::with_capacity(waiters.len());
+    for waiter in waiters {
+        let Some((look, mut sight)) = sights.next() else { break };
+        if waiter.unreadable.is_some() {
+            sight = sight.or(sights.next().map(|(_, other)| other).unwrap_or_default());
+        }
+        let trace = waiter.trace.unwrap_or_else(|| {
+            let entries = waiter.unreadable.is_some().then_some(0);
+            let Begun { losses, moment } = waiter.begun;
+            // Of a write that somebody else has made before, nobody here can say whether it vanished before.
+            let Some(moment) = moment else {
+                return Trace { vanished: look.vanished_epoch, entries, ..Trace::default() };
+            };
+            let before = lane.observed.before(partition, losses, moment);
+            Trace { awaited: None, since: before.epoch, vanished: before.vanished, entries }
+        });
+        verdicts.push(judge_entry(trace, look, sight));
+    }
+    for look in &looks {
+        lane.observed.saw(partition, losses, look.open_epoch, Some(look.vanished_epoch));
+    }
+    let gone = waiters.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Gone);
+    let gone = gone.map(|(waiter, _)| &waiter.id).collect::<HashSet<_>>().len() as u64;
+    if let (1.., Some(look)) = (gone, looks.first()) {
+        lane.counters.vanished.add(gone);
+        events::vanished(&lane.scope, partition, look.open_epoch, gone);
+    }
+    Ok(verdicts)
 }
 
 impl<E: Entity> Lane<E> {
@@ -215,8 +299,16 @@ impl<E: Entity> Lane<E> {
     }
 
     /// Why a write is a dead letter.
-    async fn dead_lettered(&self, partition: u16, id: &Id) -> CacheError {
-        match self.space.letter(partition, id).await {
+    async fn dead_lettered(&self, waiter: &Waiter) -> CacheError {
+        let Waiter { partition, id, unreadable, .. } = waiter;
+        let mut letter = Ok(None);
+        for stands in unreadable.iter().chain([id]) {
+            letter = self.space.letter(*partition, stands).await;
+            if !matches!(letter, Ok(None)) {
+                break;
+            }
+        }
+        match letter {
             Ok(Some(letter)) => {
                 CacheError::DeadLettered { id: id.to_string(), kind: letter.kind, reason: letter.error }
             }
@@ -233,8 +325,37 @@ impl<E: Entity> Lane<E> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, judge};
-    use crate::buffer::Sight;
+    use super::{Trace, Verdict, judge as judge_by};
+    use crate::buffer::{Look, Sight};
+
+    /// A look at one key, of which nothing is known but the epoch that is awaited.
+    fn judge(awaited: Option<u64>, open_epoch: u64, flushed_epoch: u64, sight: Sight) -> Verdict {
+        let at = Look { open_epoch, flushed_epoch, ..Look::default() };
+        judge_by(awaited.map_or_else(Trace::default, Trace::seen), &at, sight)
+    }
+
+    fn waits(epoch: u64) -> Verdict {
+        Verdict::Waits(Trace::seen(epoch))
+    }
+
+    #[test]
+    fn an_epoch_that_has_vanished_is_not_flushed_by_a_later_one() {
+        let at = |open_epoch: u64, vanished_epoch| {
+            let flushed_epoch = open_epoch.saturating_sub(1);
+            Look { open_epoch, flushed_epoch, vanished_epoch, ..Look::default() }
+        };
+        let in_seven = Trace::seen(7);
+        assert_eq!(judge_by(in_seven, &at(9, 7), NOWHERE), Verdict::Lost);
+        assert_eq!(judge_by(in_seven, &at(9, 6), NOWHERE), Verdict::Persisted, "an earlier one");
+        let open = Sight { open: true, ..NOWHERE };
+        assert_eq!(judge_by(in_seven, &at(9, 7), open), waits(9), "a newer state is on its way");
+        assert_eq!(judge_by(in_seven, &at(7, 0), NOWHERE), Verdict::Gone, "it was open, and still is");
+        let known = Trace { since: 7, ..Trace::default() };
+        assert_eq!(judge_by(known, &at(7, 0), NOWHERE), Verdict::Gone, "it was written when seven was open");
+        assert_eq!(judge_by(known, &at(8, 0), NOWHERE), Verdict::Persisted);
+        let later = Trace { vanished: 5, ..Trace::default() };
+        assert_eq!(judge_by(later, &at(7, 5), NOWHERE), Verdict::Persisted, "it had vanished before");
+    }
 
     const NOWHERE: Sight = Sight { open: false, flushing: false, refused: false, dead: false, stale: false };
 
@@ -242,11 +363,11 @@ mod tests {
     fn a_write_waits_for_the_epoch_that_it_may_be_in() {
         let open = Sight { open: true, ..NOWHERE };
         let flushing = Sight { flushing: true, ..NOWHERE };
-        assert_eq!(judge(None, 7, 5, open), Verdict::Waits(7));
-        assert_eq!(judge(None, 7, 5, flushing), Verdict::Waits(6));
+        assert_eq!(judge(None, 7, 5, open), waits(7));
+        assert_eq!(judge(None, 7, 5, flushing), waits(6));
         // A newer state of a hot key is in a later epoch.
         assert_eq!(judge(Some(7), 8, 7, open), Verdict::Persisted);
-        assert_eq!(judge(Some(7), 8, 6, open), Verdict::Waits(7));
+        assert_eq!(judge(Some(7), 8, 6, open), waits(7));
         assert_eq!(judge(None, 7, 6, NOWHERE), Verdict::Persisted);
     }
 
@@ -254,10 +375,10 @@ mod tests {
     fn a_refused_write_waits_on_until_it_is_dead() {
         let again = Sight { open: true, refused: true, ..NOWHERE };
         let dead = Sight { dead: true, ..NOWHERE };
-        assert_eq!(judge(Some(7), 9, 8, again), Verdict::Waits(9));
+        assert_eq!(judge(Some(7), 9, 8, again), waits(9));
         assert_eq!(judge(Some(9), 10, 9, dead), Verdict::Dead);
         // The letter of an earlier state says nothing of a newer one that is on its way.
-        assert_eq!(judge(None, 10, 9, Sight { open: true, ..dead }), Verdict::Waits(10));
+        assert_eq!(judge(None, 10, 9, Sight { open: true, ..dead }), waits(10));
         // It stays until a newer state is taken.
         assert_eq!(judge(Some(10), 11, 10, Sight { open: true, ..dead }), Verdict::Dead);
     }
@@ -268,12 +389,12 @@ mod tests {
         assert_eq!(judge(Some(7), 8, 7, stale), Verdict::Stale);
         assert_eq!(judge(None, 8, 7, stale), Verdict::Stale, "asked for later");
         // The mark of an earlier state says nothing of a newer one that is on its way.
-        assert_eq!(judge(None, 8, 7, Sight { open: true, ..stale }), Verdict::Waits(8));
-        assert_eq!(judge(Some(8), 9, 7, Sight { flushing: true, ..stale }), Verdict::Waits(8));
+        assert_eq!(judge(None, 8, 7, Sight { open: true, ..stale }), waits(8));
+        assert_eq!(judge(Some(8), 9, 7, Sight { flushing: true, ..stale }), waits(8));
         // A hot key: its next state is on its way, and is not waited for.
         assert_eq!(judge(Some(8), 9, 8, Sight { open: true, ..stale }), Verdict::Stale);
         // What was refused after it is tried again.
-        assert_eq!(judge(Some(8), 9, 8, Sight { open: true, refused: true, ..stale }), Verdict::Waits(9));
+        assert_eq!(judge(Some(8), 9, 8, Sight { open: true, refused: true, ..stale }), waits(9));
     }
 
     #[test]

@@ -40,11 +40,11 @@ impl Id {
         Self(bytes)
     }
 
-    /// An id for an entry of a log whose key cannot be read: no text starts with its first byte. The number of the entry
-    /// keeps equal payloads apart.
-    pub(crate) fn unreadable(digest: u64, number: u64) -> Self {
+    /// An id for an entry of a log whose key cannot be read: no text starts with its first byte. It is made from the payload
+    /// (its SHA-1, which a script can make too), so that who appended the entry finds its letter; equal ones are one letter.
+    pub(crate) fn unreadable(payload: &[u8]) -> Self {
         let mut bytes = Self::UNREADABLE.to_vec();
-        bytes.extend_from_slice(format!("{digest:016x}-{number}").as_bytes());
+        bytes.extend_from_slice(sha1_smol::Sha1::from(payload).digest().to_string().as_bytes());
         Self(Bytes::from(bytes))
     }
 

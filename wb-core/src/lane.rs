@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::kin::{EpochOf, Kin};
 use crate::lease::Leases;
 use crate::loads::Loads;
 use crate::near::Near;
+use crate::observed::Observed;
 use crate::options::EntityOptions;
 use crate::partition::partition_of;
 use crate::passage::Passage;
@@ -72,6 +73,8 @@ pub(crate) struct Lane<E: Entity> {
     /// Writes that were begun here, and how many of them were begun before a flush that came to its end.
     pub(crate) writes_begun: AtomicU64,
     pub(crate) writes_flushed: AtomicU64,
+    /// What is known of the epochs of each partition.
+    pub(crate) observed: Observed,
     /// The highest id that this process has reserved; 0: none.
     pub(crate) highest_id: AtomicI64,
     /// Who looks whether the buffer has lost data.
@@ -114,6 +117,17 @@ fn lost() -> BufferError {
 }
 
 impl<E: Entity> Lane<E> {
+    /// Looks which epochs are open before the first write; where the buffer does not answer, less can be proven later.
+    pub(crate) async fn observe(&self) {
+        let losses = self.losses.load(Ordering::Acquire);
+        let looks = self.all_partitions().into_iter().map(|partition| async move {
+            if let Ok(status) = self.space.status(partition).await {
+                self.observed.saw(partition, losses, status.open_epoch, Some(status.vanished_epoch));
+            }
+        });
+        join_all(looks).await;
+    }
+
     /// The epochs of these partitions that hold what is dirty now; none where nothing is. And the partitions of which nobody
     /// can say it.
     pub(crate) async fn dirty_epochs(&self, partitions: &[u16]) -> Result<Dirty, BufferError> {
@@ -121,12 +135,10 @@ impl<E: Entity> Lane<E> {
         let PendingReport { pending, failed } = self.space.pending(partitions).await?;
         let epochs = try_join_all(pending.into_iter().map(|Pending { partition, .. }| async move {
             let status = self.space.status(partition).await?;
-            let epoch = match (status.open, status.flushing) {
-                (0, 0) => return Ok(None),
-                (0, _) => status.open_epoch.saturating_sub(1),
-                _ => status.open_epoch,
-            };
-            Ok::<_, BufferError>(Some((partition, epoch)))
+            // Both where both are dirty: each has to come to the sink, and may vanish.
+            let closed = (status.flushing > 0).then(|| status.open_epoch.saturating_sub(1));
+            let open = (status.open > 0).then_some(status.open_epoch);
+            Ok::<_, BufferError>(closed.into_iter().chain(open).map(move |epoch| (partition, epoch)))
         }));
         Ok(Dirty { epochs: epochs.await?.into_iter().flatten().collect(), unknown: failed })
     }
@@ -142,11 +154,18 @@ impl<E: Entity> Lane<E> {
 
     /// Which of these epochs are not flushed yet, and which are gone without having been.
     pub(crate) async fn stand_of(&self, epochs: Vec<EpochOf>) -> Result<(Vec<EpochOf>, Vec<EpochOf>), BufferError> {
+        let losses = self.losses.load(Ordering::Acquire);
         let looks = try_join_all(epochs.into_iter().map(|(partition, epoch)| async move {
             let status = self.space.status(partition).await?;
-            // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed.
-            let gone = status.open_epoch < epoch || status.dirty() == 0;
-            Ok::<_, BufferError>((status.flushed_epoch < epoch).then_some(((partition, epoch), gone)))
+            self.observed.saw(partition, losses, status.open_epoch, Some(status.vanished_epoch));
+            let vanished = status.vanished_epoch >= epoch;
+            if status.flushed_epoch >= epoch && !vanished {
+                return Ok::<_, BufferError>(None);
+            }
+            // Epochs go back only in a buffer that lost data, and an epoch ends by being flushed: that a later one is says
+            // nothing of one that has vanished.
+            let gone = vanished || status.open_epoch < epoch || status.dirty() == 0;
+            Ok(Some(((partition, epoch), gone)))
         }));
         let (gone, waiting): (Vec<_>, Vec<_>) = looks.await?.into_iter().flatten().partition(|(_, gone)| *gone);
         let epochs = |looks: Vec<(EpochOf, bool)>| looks.into_iter().map(|(epoch, _)| epoch).collect();

@@ -31,6 +31,7 @@ mod lineage;
 mod loads;
 pub mod metrics;
 mod near;
+mod observed;
 mod options;
 mod pace;
 mod partition;

@@ -64,6 +64,10 @@ pub(crate) async fn look<E: Entity>(lane: &Lane<E>) -> Result<bool, BufferError>
         // All that was written here was in the sink before. A flush that is under way judges by what it saw when it began.
         lane.losses_told.fetch_max(lost, Ordering::AcqRel);
     }
+    if lost > losses {
+        // Its epochs are counted from anew.
+        lane.observe().await;
+    }
     let highest = lane.highest_id.load(Ordering::Acquire);
     if highest > 0 && lost > losses {
         // The counter may have forgotten blocks that are in use here. Who reserves the next one must not get them; where this

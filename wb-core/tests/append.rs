@@ -1,14 +1,14 @@
 //! Append-only entities, end to end, on the embedded buffer and a paused clock.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use wb_core::testing::{Outcome, ScriptedSink};
 use wb_core::{
-    AppendOnly, Batch, BeforeFlush, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Fence, Format,
-    Id, KeyError, MemoryBuffer, Overflow, Replay, Report, RetryPolicy, Scope, Sink, SinkError, codec,
+    AppendOnly, BeforeFlush, CacheError, CodecError, Engine, Entity, EntityOptions, ErrorKind, Format, Id, KeyError,
+    MemoryBuffer, Overflow, Replay, RetryPolicy, codec,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,11 +38,21 @@ impl Entity for Comment {
     }
 
     fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
+        let comment: Self = codec::decode(Self::FORMAT, payload)?;
+        let readable = comment.text != UNREADABLE || READS_ALL.get();
+        if readable { Ok(comment) } else { codec::decode(Self::FORMAT, b"}") }
     }
 }
 
 impl AppendOnly for Comment {}
+
+/// A text that this program writes and does not read.
+const UNREADABLE: &str = "unreadable";
+
+thread_local! {
+    /// Whether this is a later program, which reads it.
+    static READS_ALL: Cell<bool> = const { Cell::new(false) };
+}
 
 fn comment(id: u64, post: u64) -> Comment {
     Comment { id, post, text: format!("comment {id}") }
@@ -245,78 +255,36 @@ async fn what_the_hook_refuses_stays_a_letter_when_its_key_comes_twice() {
     assert_eq!(sink.rows().into_values().map(|comment| comment.id).collect::<Vec<_>>(), [1]);
 }
 
-/// A sink that panics whenever it is given this entry.
-struct Panics {
-    inner: ScriptedSink<Comment>,
-    at: Id,
-}
-
-#[async_trait]
-impl Sink<Comment> for Panics {
-    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
-        Sink::open(&self.inner, scope).await
-    }
-
-    async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
-        self.inner.fence(scope, partition).await
-    }
-
-    async fn write(&self, batch: &Batch<Comment>) -> Result<Report, SinkError> {
-        assert!(batch.upserts.iter().all(|upsert| upsert.id != self.at), "scripted panic");
-        self.inner.write(batch).await
-    }
-
-    async fn load(&self, keys: &[u64]) -> Result<Vec<Comment>, SinkError> {
-        self.inner.load(keys).await
-    }
-}
-
-/// Ten entries of one log, of which one is never taken: the others land in their order.
-async fn others_keep_their_order(bad: u64, sink: impl Sink<Comment>, scripted: &ScriptedSink<Comment>, what: &str) {
-    let options = EntityOptions::new().partitions(1).retry(RetryPolicy::default().attempts(2));
-    let engine = Engine::builder(MemoryBuffer::new()).entity::<Comment>(sink, options).start().await.unwrap();
+/// Its letter stands under an id that is made from its payload, not from its key.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_read_is_not_persisted_and_the_others_are() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::new());
+    let engine = engine(&buffer, &sink, EntityOptions::new()).await;
     let comments = engine.appender::<Comment>().unwrap();
-    comments.append_many(&(0..10).map(|n| comment(n, 1)).collect::<Vec<_>>()).await.unwrap();
-    comments.flush().await.unwrap();
-    let expected: Vec<u64> = (0..10).filter(|n| *n != bad).collect();
-    assert_eq!(landed(scripted, 1), expected, "{what} at {bad}");
-    engine.shutdown(Duration::from_secs(5)).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn p3_entries_keep_their_order_around_one_that_is_refused_with_its_batch() {
-    for bad in 0..10 {
-        let sink = ScriptedSink::new();
-        sink.refuse_whole(ErrorKind::Rejected, move |found| *found == id(bad));
-        others_keep_their_order(bad, sink.clone(), &sink, "refused").await;
+    let unreadable = |id| Comment { text: UNREADABLE.into(), ..comment(id, 1) };
+    let good = comments.append(&comment(1, 1)).await.unwrap();
+    let bad = comments.append(&unreadable(2)).await.unwrap();
+    let mixed = comments.append_many(&[comment(3, 1), unreadable(4)]).await.unwrap();
+    let twice = comments.append(&unreadable(2)).await.unwrap();
+    // The same key as one of them, and readable.
+    let other = comments.append(&comment(2, 1)).await.unwrap();
+    let dead = |told: Result<(), CacheError>| match told {
+        Err(CacheError::DeadLettered { kind, .. }) => kind,
+        told => format!("{told:?}"),
+    };
+    for (what, receipt) in [("alone", &bad), ("among others", &mixed), ("twice", &twice)] {
+        assert_eq!(dead(receipt.persisted().await), "undecodable", "{what}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn p3_entries_keep_their_order_around_one_that_makes_the_sink_panic() {
-    for bad in 0..10 {
-        let inner = ScriptedSink::new();
-        let sink = Panics { inner: inner.clone(), at: id(bad) };
-        others_keep_their_order(bad, sink, &inner, "panics").await;
-    }
-}
-
-/// Many that are refused, in logs that are flushed beside each other.
-#[tokio::test(start_paused = true)]
-async fn p3_entries_of_each_log_keep_their_order_whatever_is_refused() {
-    let sink = ScriptedSink::new();
-    let bad = |n: u64| n % 7 == 3 || n.is_multiple_of(31);
-    sink.refuse_whole(ErrorKind::Rejected, move |found| (0..1_000).any(|n| bad(n) && *found == id(n)));
-    let options = EntityOptions::new().partitions(8).max_batch(60).retry(RetryPolicy::default().attempts(1));
-    let engine = engine(&MemoryBuffer::new(), &sink, options).await;
-    let comments = engine.appender::<Comment>().unwrap();
-    for chunk in (0..1_000).map(|n| comment(n, n % 10)).collect::<Vec<_>>().chunks(100) {
-        comments.append_many(chunk).await.unwrap();
-    }
-    comments.flush().await.unwrap();
-    for post in 0..10 {
-        let expected: Vec<u64> = (0..1_000).filter(|n| n % 10 == post && !bad(*n)).collect();
-        assert_eq!(landed(&sink, post), expected, "post {post}");
-    }
-    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+    good.persisted().await.unwrap();
+    other.persisted().await.unwrap();
+    assert_eq!(sink.rows().into_values().map(|comment| comment.id).collect::<Vec<_>>(), [1, 2, 3]);
+    let letters = engine.dead_letters::<Comment>().unwrap();
+    assert_eq!(letters.count().await.unwrap(), 2, "one for each payload");
+    // A program that reads it writes the same entry: what became of the first one says nothing of this one.
+    READS_ALL.set(true);
+    comments.append(&unreadable(4)).await.unwrap().persisted().await.unwrap();
+    assert_eq!(sink.row(&id(4)), Some(unreadable(4)));
+    assert_eq!(letters.count().await.unwrap(), 1, "the letter of the other payload");
+    assert_eq!(dead(twice.persisted().await), "undecodable");
+    engine.shutdown(Duration::from_secs(3)).await.unwrap();
 }

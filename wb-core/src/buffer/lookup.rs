@@ -58,6 +58,12 @@ pub struct Look {
     pub open_epoch: u64,
     /// Last epoch that is flushed.
     pub flushed_epoch: u64,
+    /// Last epoch that is known to have lost records before they were in the sink; 0: none. Later ones may be flushed.
+    pub vanished_epoch: u64,
+    /// Entries of the open log.
+    pub entries: u64,
+    /// Entries of the log that is being flushed.
+    pub closed_entries: u64,
     /// One for each id.
     pub sights: Vec<Sight>,
 }
@@ -86,6 +92,17 @@ impl Sight {
             refused: bits & 4 > 0,
             dead: bits & 8 > 0,
             stale: bits & 16 > 0,
+        }
+    }
+
+    /// What is known of two ids that may both be of one record.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self {
+            open: self.open || other.open,
+            flushing: self.flushing || other.flushing,
+            refused: self.refused || other.refused,
+            dead: self.dead || other.dead,
+            stale: self.stale || other.stale,
         }
     }
 

@@ -114,7 +114,7 @@ pub enum Done {
     More,
     /// Done; the epoch is flushed.
     Epoch,
-    /// Nothing of the epoch is left, but records that the step was to move were not there: somebody has taken them away.
+    /// Nothing of the epoch is left, but not all of its records have gone through a step: somebody has taken some away.
     /// The epoch does not count as flushed.
     Gone,
     /// Nothing was done: the lease or the epoch is not the caller's any more.
@@ -129,6 +129,13 @@ pub struct Moved {
     /// Records that the step took out of the epoch. Fewer than it was to: it was carried out before, or somebody else has
     /// taken them away.
     pub records: u64,
+    /// Records of the epoch that somebody else has taken away, and that no step has told of before.
+    pub missing: u64,
+}
+
+impl Moved {
+    /// What a step does for who does not hold the lease, or the epoch.
+    pub(crate) const NOT_OWNER: Self = Self { done: Done::NotOwner, records: 0, missing: 0 };
 }
 
 impl PartialEq<Done> for Moved {
@@ -206,12 +213,16 @@ pub struct Status {
     pub open_epoch: u64,
     /// Last epoch that is flushed; 0 before the first.
     pub flushed_epoch: u64,
+    /// Last epoch that is known to have lost records before they were in the sink; 0: none. Later ones may be flushed.
+    pub vanished_epoch: u64,
     /// Records in the open epoch.
     pub open: u64,
     /// Records in the epoch that is being flushed.
     pub flushing: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Records of the epoch that was closed last that are gone, and that no step has told of yet.
+    pub missing: u64,
 }
 
 impl Status {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::look::{DirtyCursor, DirtyKey, DirtyPage, State};
+pub(crate) use self::receipt::Begun;
 pub use self::receipt::Receipt;
 use crate::entity::Entity;
 use crate::error::CacheError;

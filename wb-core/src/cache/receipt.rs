@@ -37,8 +37,16 @@ use crate::lane::Lane;
 pub struct Receipt<T: Entity> {
     lane: Arc<Lane<T>>,
     places: Places,
-    /// Losses of the buffer that were known when it was written.
-    losses: u64,
+    begun: Begun,
+}
+
+/// What was known when a write was begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    /// Losses of the buffer.
+    pub(crate) losses: u64,
+    /// The moment of what was observed; `None`: the write is older than this.
+    pub(crate) moment: Option<u64>,
 }
 
 /// A partition and an id.
@@ -59,13 +67,19 @@ impl<T: Entity> fmt::Debug for Receipt<T> {
 
 impl<T: Entity> Receipt<T> {
     pub(crate) fn of(lane: Arc<Lane<T>>, place: Place) -> Self {
-        let losses = lane.begin_write();
-        Self { lane, places: Places::One(place), losses }
+        let begun = lane.begin_write();
+        Self { lane, places: Places::One(place), begun }
+    }
+
+    /// For what was written before, by whatever process.
+    pub(crate) fn of_earlier(lane: Arc<Lane<T>>, place: Place) -> Self {
+        let begun = Begun { losses: lane.losses.load(Ordering::Acquire), moment: None };
+        Self { lane, places: Places::One(place), begun }
     }
 
     pub(crate) fn of_many(lane: Arc<Lane<T>>, places: Vec<Place>) -> Self {
-        let losses = lane.begin_write();
-        Self { lane, places: Places::Many(places), losses }
+        let begun = lane.begin_write();
+        Self { lane, places: Places::Many(places), begun }
     }
 
     pub(super) fn places(&self) -> &[Place] {
@@ -87,7 +101,8 @@ impl<T: Entity> Receipt<T> {
     /// [`Lost`](crate::BufferErrorKind::Lost) when the buffer lost data meanwhile, so that nobody knows;
     /// [`CacheError::Closed`] when this engine ends first.
     pub async fn persisted(&self) -> Result<(), CacheError> {
-        let persisted = self.places().iter().map(|(partition, id)| self.lane.persisted(*partition, id, self.losses));
+        let persisted =
+            self.places().iter().map(|(partition, id)| self.lane.persisted(*partition, id, None, self.begun));
         // One after the other fails: which one is told must not depend on who was asked first.
         join_all(persisted).await.into_iter().collect()
     }
@@ -99,7 +114,7 @@ impl<T: Entity> Receipt<T> {
     /// still in the buffer then, and will be flushed; the receipt can be asked again.
     pub async fn persisted_within(&self, limit: Duration) -> Result<(), CacheError> {
         try_join_all(self.places().iter().map(async |(partition, id)| {
-            match tokio::time::timeout(limit, self.lane.persisted(*partition, id, self.losses)).await {
+            match tokio::time::timeout(limit, self.lane.persisted(*partition, id, None, self.begun)).await {
                 Ok(persisted) => persisted,
                 Err(_) => Err(CacheError::NotPersisted { id: id.to_string(), waited: limit }),
             }
@@ -110,14 +125,22 @@ impl<T: Entity> Receipt<T> {
 }
 
 impl<E: Entity> Lane<E> {
-    /// A write is about to be sent; returns the losses of the buffer that are known before it.
-    pub(crate) fn begin_write(&self) -> u64 {
+    /// A write is about to be sent.
+    pub(crate) fn begin_write(&self) -> Begun {
         self.writes_begun.fetch_add(1, Ordering::AcqRel);
-        self.losses.load(Ordering::Acquire)
+        let losses = self.losses.load(Ordering::Acquire);
+        Begun { losses, moment: Some(self.observed.now()) }
     }
 
-    async fn persisted(&self, partition: u16, id: &Id, losses: u64) -> Result<(), CacheError> {
-        let answer = self.desk.wait_for(partition, id.clone(), losses);
+    /// Waits until a write is in the sink; of an entry of a log `unreadable` is the id that it has if it is no row.
+    pub(crate) async fn persisted(
+        &self,
+        partition: u16,
+        id: &Id,
+        unreadable: Option<Id>,
+        begun: Begun,
+    ) -> Result<(), CacheError> {
+        let answer = self.desk.wait_for(partition, id.clone(), unreadable, begun);
         let mut answer = std::pin::pin!(answer);
         tokio::select! {
             biased;

@@ -81,7 +81,7 @@ impl<T: Entity> Cache<T> {
     /// [`CacheError::Key`].
     pub fn receipt(&self, key: &T::Key) -> Result<Receipt<T>, CacheError> {
         let target = self.lane.target(key)?;
-        Ok(Receipt::of(self.lane.clone(), (target.partition, target.id)))
+        Ok(Receipt::of_earlier(self.lane.clone(), (target.partition, target.id)))
     }
 
     async fn write(&self, write: Write) -> Result<Receipt<T>, CacheError> {

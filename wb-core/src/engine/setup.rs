@@ -25,6 +25,7 @@ use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
 use crate::loads::Loads;
 use crate::near::Near;
+use crate::observed::Observed;
 use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
@@ -195,6 +196,7 @@ impl<T: Entity> Examined for Looked<T> {
             losses_told: AtomicU64::new(0),
             writes_begun: AtomicU64::new(0),
             writes_flushed: AtomicU64::new(0),
+            observed: Observed::default(),
             highest_id: AtomicI64::new(0),
             lineage_turn: Semaphore::new(1),
             kin: Kin::default(),
@@ -205,6 +207,7 @@ impl<T: Entity> Examined for Looked<T> {
         // What was lost before this engine is told before it takes its first write. Where the buffer does not answer, the
         // watch asks again.
         let _ = lineage::look(&lane).await;
+        lane.observe().await;
         Ok(Box::new(Arc::new(lane)))
     }
 }

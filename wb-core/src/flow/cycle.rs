@@ -199,7 +199,9 @@ impl<E: Entity> Lane<E> {
         let mut vanished = false;
         for epoch in epochs.iter().filter(|epoch| !ended.has(epoch)) {
             // Every record was settled, and nobody was told that it was the last: there must have been others.
-            events::vanished(&self.scope, epoch.partition, epoch.number, 0);
+            let missing = self.space.status(epoch.partition).await.map_or(0, |status| status.missing);
+            self.counters.vanished.add(missing);
+            events::vanished(&self.scope, epoch.partition, epoch.number, missing);
             vanished = true;
         }
         if vanished {

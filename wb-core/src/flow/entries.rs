@@ -205,7 +205,7 @@ impl<E: Entity> Lane<E> {
         let moved = self.space.trim(&step, number, &settled).await?;
         failpoint::pass("after_ack");
         let mut tally = Tally::new(epoch);
-        self.check(&mut tally, moved, settled.len(), "trim");
+        self.check(&mut tally, moved, "trim");
         if moved != Done::NotOwner {
             for entry in &settled {
                 if let Settled::Dead(id, letter) = entry {
@@ -280,7 +280,7 @@ fn read<E: Entity>(scope: &Scope, runs: Vec<Run>) -> (Vec<Part>, Vec<Upsert<E>>)
     let (mut parts, mut upserts, mut seen) = (Vec::with_capacity(runs.len()), Vec::new(), HashSet::new());
     for Run { epoch, number, entries } in runs {
         let mut part = Part { epoch, number, entries: Vec::with_capacity(entries.len()) };
-        for (number, record) in (number..).zip(entries) {
+        for record in entries {
             let (id, reason) = match row::<E>(scope, epoch.partition, &record) {
                 Row::Value(id, value) => {
                     if seen.insert(id.clone()) {
@@ -289,7 +289,7 @@ fn read<E: Entity>(scope: &Scope, runs: Vec<Run>) -> (Vec<Part>, Vec<Upsert<E>>)
                     (id, None)
                 }
                 // Its own id, if it has one, may be another entry's too; as a letter it must be kept beside that.
-                Row::None(reason) => (Id::unreadable(record.digest(), number), Some(reason)),
+                Row::None(reason) => (Id::unreadable(record.as_bytes()), Some(reason)),
             };
             let claimed = Claimed { epoch, id, record, unit: None };
             part.entries.push(Entry { claimed, reason, held: false });

@@ -1,6 +1,7 @@
 //! rotate: closes the open epochs of the partitions that this worker holds.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 
@@ -30,6 +31,7 @@ impl<E: Entity> Lane<E> {
     /// Epochs to flush: those closed now, and those an earlier cycle or owner left behind.
     pub(super) async fn rotate(&self) -> Result<Vec<Epoch>, BufferError> {
         let rights = self.leases.rights();
+        let losses = self.losses.load(Ordering::Acquire);
         let held: Vec<u16> = rights.keys().copied().collect();
         if self.options.transactions && held.len() < usize::from(self.scope.partitions) {
             // A part of the entity is no cut of it.
@@ -67,26 +69,27 @@ impl<E: Entity> Lane<E> {
             }
         }));
         let rotations: Result<Vec<_>, BufferError> = rotations.await.into_iter().collect();
-        Ok(self.rotated(rotations?.into_iter().flatten().collect()))
+        Ok(self.rotated(losses, rotations?.into_iter().flatten().collect()))
     }
 
     /// All partitions at one instant, so that what is flushed is the state that the whole entity had.
     async fn rotate_together(&self, rights: &BTreeMap<u16, Right>) -> Result<Vec<Epoch>, BufferError> {
-        let stamp = Stamp::fresh();
+        let (stamp, losses) = (Stamp::fresh(), self.losses.load(Ordering::Acquire));
         let rotations = self.space.rotate_all(self.leases.owner(), stamp).await?;
         failpoint::pass("after_rotate");
         let rotations = (0_u16..).zip(rotations);
         let held =
             rotations.filter_map(|(partition, rotation)| Some((partition, *rights.get(&partition)?, stamp, rotation)));
-        Ok(self.rotated(held.collect()))
+        Ok(self.rotated(losses, held.collect()))
     }
 
-    fn rotated(&self, rotations: Vec<(u16, Right, Stamp, Rotation)>) -> Vec<Epoch> {
+    fn rotated(&self, losses: u64, rotations: Vec<(u16, Right, Stamp, Rotation)>) -> Vec<Epoch> {
         let mut epochs = Vec::with_capacity(rotations.len());
         for (partition, right, stamp, rotation) in rotations {
             match rotation {
                 Rotation::Epoch(number) | Rotation::Marked(number) => {
                     events::rotated(&self.scope, partition, number);
+                    self.observed.saw(partition, losses, number.saturating_add(1), None);
                     let marked =
                         matches!(rotation, Rotation::Marked(_)) && !self.options.sabotage.lacks(Mechanism::Marks);
                     epochs.push(Epoch { partition, number, stamp, marked, right });

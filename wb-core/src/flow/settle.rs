@@ -117,7 +117,7 @@ impl<E: Entity> Lane<E> {
         // Dead letters first and acknowledgements last: whatever ends the epoch comes after what must be in it.
         if !dead.is_empty() {
             let moved = self.space.bury(&step, &dead).await?;
-            self.check(&mut tally, moved, dead.len(), "bury");
+            self.check(&mut tally, moved, "bury");
             if moved != Done::NotOwner {
                 for (id, letter) in &dead {
                     events::dead_lettered(&self.scope, id, &letter.kind, &letter.error);
@@ -127,7 +127,7 @@ impl<E: Entity> Lane<E> {
         }
         if !again.is_empty() {
             let moved = self.space.back(&step, &again).await?;
-            self.check(&mut tally, moved, again.len(), "back");
+            self.check(&mut tally, moved, "back");
         }
         if !stale.is_empty() {
             // What is newer in the sink is what readers shall load, so no copy of an older state is left; nor a value in the
@@ -135,7 +135,7 @@ impl<E: Entity> Lane<E> {
             let _near = self.near.writing(stale.iter().map(|(id, _)| id));
             let moved = self.space.ack_stale(&step, &stale).await?;
             failpoint::pass("after_ack");
-            self.check(&mut tally, moved, stale.len(), "ack_stale");
+            self.check(&mut tally, moved, "ack_stale");
             if moved != Done::NotOwner {
                 events::stale(&self.scope, &stale);
             }
@@ -146,14 +146,14 @@ impl<E: Entity> Lane<E> {
             let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
             let moved = self.space.ack(&step, &written, clean).await?;
             failpoint::pass("after_ack");
-            self.check(&mut tally, moved, written.len(), "ack");
+            self.check(&mut tally, moved, "ack");
             // Only what was there counts as flushed.
             self.counters.acked.add(moved.records);
         }
         Ok(tally.result())
     }
 
-    pub(super) fn check(&self, tally: &mut Tally, moved: Moved, asked: usize, step: &'static str) {
+    pub(super) fn check(&self, tally: &mut Tally, moved: Moved, step: &'static str) {
         let epoch = tally.epoch;
         match moved.done {
             Done::NotOwner => {
@@ -161,9 +161,8 @@ impl<E: Entity> Lane<E> {
                 self.leases.forget(std::iter::once((epoch.partition, epoch.right)));
                 tally.over = true;
             }
-            // No step is repeated within a flush, and no record is claimed twice: what is not there was taken away.
             Done::More | Done::Epoch | Done::Gone => {
-                tally.missing += (asked as u64).saturating_sub(moved.records);
+                tally.missing += moved.missing;
                 tally.over |= moved.done != Done::More;
             }
         }

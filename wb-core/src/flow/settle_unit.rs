@@ -197,7 +197,7 @@ impl<E: Entity> Lane<E> {
         let (epochs, parts) = self.steps(parts);
         let moved = self.space.back_unit(Mark::fresh(), &parts).await?;
         failpoint::pass("after_back");
-        Ok(self.check_whole(&epochs, &parts, &moved, "back_unit"))
+        Ok(self.check_whole(&epochs, &moved, "back_unit"))
     }
 
     async fn bury_whole(&self, parts: Parts<DeadLetter>) -> Result<Vec<(Epoch, bool, u64)>, BufferError> {
@@ -210,7 +210,7 @@ impl<E: Entity> Lane<E> {
             }
             self.counters.dead_letters.add(moved.iter().map(|moved| moved.records).sum());
         }
-        Ok(self.check_whole(&epochs, &parts, &moved, "bury_unit"))
+        Ok(self.check_whole(&epochs, &moved, "bury_unit"))
     }
 
     #[expect(clippy::type_complexity, reason = "the epochs, and what the buffer is asked with")]
@@ -222,16 +222,10 @@ impl<E: Entity> Lane<E> {
         parts.into_values().map(step).unzip()
     }
 
-    fn check_whole<T>(
-        &self,
-        epochs: &[Epoch],
-        parts: &[(Step<'_>, Vec<(Id, T)>)],
-        moved: &[Moved],
-        step: &'static str,
-    ) -> Vec<(Epoch, bool, u64)> {
-        let each = epochs.iter().zip(parts).zip(moved).map(|((&epoch, (_, records)), &moved)| {
+    fn check_whole(&self, epochs: &[Epoch], moved: &[Moved], step: &'static str) -> Vec<(Epoch, bool, u64)> {
+        let each = epochs.iter().zip(moved).map(|(&epoch, &moved)| {
             let mut tally = Tally::new(epoch);
-            self.check(&mut tally, moved, records.len(), step);
+            self.check(&mut tally, moved, step);
             tally.result()
         });
         each.collect()

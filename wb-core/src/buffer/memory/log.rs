@@ -3,7 +3,8 @@
 use tokio::time::Instant;
 
 use super::partition::Partition;
-use crate::buffer::{Done, LogPage, Moved, Settled, Step};
+use crate::buffer::{LogPage, Moved, Settled, Step};
+use crate::key::Id;
 use crate::record::Record;
 
 impl Partition {
@@ -21,7 +22,7 @@ impl Partition {
     }
 
     pub(super) fn trim(&mut self, step: &Step<'_>, number: u64, settled: &[Settled], now: Instant) -> Moved {
-        let refused = Moved { done: Done::NotOwner, records: 0 };
+        let refused = Moved::NOT_OWNER;
         if !self.holds(step, now) {
             return refused;
         }
@@ -32,7 +33,13 @@ impl Partition {
                 moved += 1;
                 // Of two entries with one key that are to be tried again the first counts, as in the sink.
                 match entry {
-                    Settled::Written(id) => self.settle_refusals(id),
+                    Settled::Written(id) => {
+                        self.settle_refusals(id);
+                        if self.has_refusals() {
+                            // Of an equal entry that was no row.
+                            self.settle_refusals(&Id::unreadable(record.as_bytes()));
+                        }
+                    }
                     Settled::Again(id, attempts) => self.open_if_absent(id, record, *attempts),
                     Settled::Dead(id, letter) => self.keep_letter(id, letter),
                 }

@@ -44,6 +44,9 @@ pub(super) struct Partition {
     /// Epochs closed so far; the open one is this plus one.
     closed: u64,
     flushed: u64,
+    /// The last epoch that has lost records, and how many of them nobody was told of.
+    vanished: u64,
+    untold: u64,
     /// Of the last rotation.
     stamp: Stamp,
     /// When the open epoch, and the one that is being flushed, began to take writes.
@@ -225,6 +228,7 @@ impl Partition {
             self.flushing = Closed::new(std::mem::take(&mut self.open));
             self.closed_log = std::mem::take(&mut self.log);
             self.closed += 1;
+            self.untold = 0;
             self.flushing_at = Some(self.opened_at.unwrap_or(now));
             self.opened_at = Some(now);
             self.groups_flushing = std::mem::take(&mut self.groups);
@@ -280,26 +284,38 @@ impl Partition {
         self.dead.remove(id);
     }
 
+    pub(super) fn has_refusals(&self) -> bool {
+        !self.attempts.is_empty() || self.dead.len() > 0
+    }
+
     pub(super) fn keep_letter(&mut self, id: &Id, letter: &DeadLetter) {
         self.dead.insert(id.clone(), letter.clone());
     }
 
     /// `asked` and `records`: how many the step was to move, and how many it has.
     pub(super) fn done(&mut self, step: &Step<'_>, asked: usize, records: u64) -> Moved {
+        let lost = self.vanished == step.epoch || records < asked as u64;
         let done = if self.is_flushing() {
             Done::More
-        } else if records < asked as u64 && self.flushed < step.epoch {
+        } else if lost && self.flushed < step.epoch {
             Done::Gone
         } else {
             self.flushed = step.epoch;
             Done::Epoch
         };
-        Moved { done, records }
+        let untold = std::mem::take(&mut self.untold);
+        let strange =
+            if done == Done::Gone && self.vanished != step.epoch { (asked as u64).saturating_sub(records) } else { 0 };
+        Moved { done, records, missing: untold + strange }
     }
 
     /// Forgets the epoch that is being flushed, as a server does whose data is deleted.
     #[cfg(feature = "testing")]
     pub(super) fn vanish(&mut self) {
+        self.untold += self.flushing_len();
+        if self.is_flushing() {
+            self.vanished = self.closed;
+        }
         self.flushing = Closed::default();
         self.closed_log.clear();
         self.both = 0;
@@ -307,7 +323,7 @@ impl Partition {
 
     pub(super) fn ack(&mut self, step: &Step<'_>, ids: &[Id], clean: Clean, now: Instant) -> Moved {
         if !self.holds(step, now) {
-            return Moved { done: Done::NotOwner, records: 0 };
+            return Moved::NOT_OWNER;
         }
         let mut moved = 0;
         for id in ids {
@@ -328,7 +344,7 @@ impl Partition {
 
     pub(super) fn ack_stale(&mut self, step: &Step<'_>, records: &[(Id, i64)], now: Instant) -> Moved {
         if !self.holds(step, now) {
-            return Moved { done: Done::NotOwner, records: 0 };
+            return Moved::NOT_OWNER;
         }
         let mut moved = 0;
         for (id, version) in records {
@@ -358,7 +374,7 @@ impl Partition {
 
     pub(super) fn back(&mut self, step: &Step<'_>, records: &[(Id, Attempts)], now: Instant) -> Moved {
         if !self.holds(step, now) {
-            return Moved { done: Done::NotOwner, records: 0 };
+            return Moved::NOT_OWNER;
         }
         let mut moved = 0;
         for (id, attempts) in records {
@@ -376,7 +392,7 @@ impl Partition {
 
     pub(super) fn bury(&mut self, step: &Step<'_>, letters: &[(Id, DeadLetter)], now: Instant) -> Moved {
         if !self.holds(step, now) {
-            return Moved { done: Done::NotOwner, records: 0 };
+            return Moved::NOT_OWNER;
         }
         let mut moved = 0;
         for (id, letter) in letters {
@@ -397,7 +413,14 @@ impl Partition {
             dead: self.dead.get(id).is_some(),
             stale: self.stale.contains_key(id),
         };
-        Look { open_epoch: self.closed + 1, flushed_epoch: self.flushed, sights: ids.iter().map(sight).collect() }
+        Look {
+            open_epoch: self.closed + 1,
+            flushed_epoch: self.flushed,
+            vanished_epoch: self.vanished,
+            entries: self.log.len() as u64,
+            closed_entries: self.closed_log.len() as u64,
+            sights: ids.iter().map(sight).collect(),
+        }
     }
 
     /// Whether this is what a reader finds now.
@@ -465,6 +488,8 @@ impl Partition {
         Status {
             open_epoch: self.closed + 1,
             flushed_epoch: self.flushed,
+            vanished_epoch: self.vanished,
+            missing: self.untold,
             open: self.open_len(),
             flushing: self.flushing_len(),
             dead: self.dead.len() as u64,

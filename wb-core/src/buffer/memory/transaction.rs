@@ -9,13 +9,12 @@ use tokio::time::Instant;
 use super::partition::{Partition, lock};
 use super::space::MemorySpace;
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Moved, Rotation, Stamp, Step,
-    Transacted,
+    Attempts, BufferError, BufferErrorKind, DeadLetter, Guarded, Lookup, Mark, Moved, Rotation, Stamp, Step, Transacted,
 };
 use crate::key::Id;
 
 /// What a step that may not be done says.
-const REFUSED: Moved = Moved { done: Done::NotOwner, records: 0 };
+const REFUSED: Moved = Moved::NOT_OWNER;
 
 /// Locked partitions by number.
 struct Locked<'a>(BTreeMap<u16, MutexGuard<'a, Partition>>);

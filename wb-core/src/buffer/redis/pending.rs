@@ -57,6 +57,6 @@ pub(super) async fn status(space: &RedisSpace, partition: u16) -> Result<Status,
         call.key(key);
     }
     let doing = format!("cannot read where partition {partition} stands");
-    let (open, flushing, dead, open_epoch, flushed_epoch) = space.run(&doing, &call).await?;
-    Ok(Status { open_epoch, flushed_epoch, open, flushing, dead })
+    let (open, flushing, dead, open_epoch, flushed_epoch, vanished_epoch, missing) = space.run(&doing, &call).await?;
+    Ok(Status { open_epoch, flushed_epoch, vanished_epoch, open, flushing, dead, missing })
 }

@@ -81,13 +81,19 @@ pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resu
     for ids in ids.chunks(MAX_RECORDS).chain(ids.is_empty().then_some(ids)) {
         let mut call = space.scripts.look.prepare_invoke();
         call.key(&keys.open).key(&keys.flushing).key(&keys.attempts).key(&keys.dead).key(&keys.stale).key(&keys.meta);
+        if space.shelf.append {
+            call.key(&keys.log).key(&keys.closed_log);
+        }
         for id in ids {
             call.arg(id.as_bytes());
         }
         let found: Vec<u64> = space.run("cannot look where records stand", &call).await?;
         let mut found = found.into_iter();
-        let (open_epoch, flushed_epoch) = (found.next().unwrap_or(1), found.next().unwrap_or(0));
-        looks.push(Look { open_epoch, flushed_epoch, sights: found.map(Sight::from_bits).collect() });
+        let mut next = || found.next().unwrap_or(0);
+        let (open_epoch, flushed_epoch, vanished_epoch) = (next(), next(), next());
+        let (entries, closed_entries) = (next(), next());
+        let sights = found.map(Sight::from_bits).collect();
+        looks.push(Look { open_epoch, flushed_epoch, vanished_epoch, entries, closed_entries, sights });
     }
     Ok(looks)
 }

@@ -43,7 +43,7 @@ impl Scripts {
             return self;
         }
         let lease = include_str!("lua/lease.lua");
-        let step = concat!(include_str!("lua/lease.lua"), include_str!("lua/step.lua"));
+        let step = concat!(include_str!("lua/lease.lua"), include_str!("lua/closed.lua"), include_str!("lua/step.lua"));
         let mortal = if sabotage.lacks(Mechanism::LeaseWithoutTtl) { MORTAL_LEASE } else { "" };
         let holding = |verb: &str| Script::new(&format!("{lease}{mortal}{verb}"));
         let check = if sabotage.lacks(Mechanism::AckCheck) { HOLDS_ANYTHING } else { "" };

@@ -108,9 +108,9 @@ impl RedisSpace {
         call: &ScriptInvocation<'_>,
         moved: &mut Moved,
     ) -> Result<Done, BufferError> {
-        let (reply, records): (i64, u64) = self.run(doing, call).await?;
+        let (reply, records, missing): (i64, u64, u64) = self.run(doing, call).await?;
         let done = outcome(reply);
-        *moved = Moved { done, records: moved.records + records };
+        *moved = Moved { done, records: moved.records + records, missing: moved.missing + missing };
         Ok(done)
     }
 
@@ -178,7 +178,7 @@ pub(super) const fn outcome(reply: i64) -> Done {
 }
 
 /// What a step of no records does.
-pub(super) const NOTHING: Moved = Moved { done: Done::More, records: 0 };
+pub(super) const NOTHING: Moved = Moved { done: Done::More, records: 0, missing: 0 };
 
 /// The longest TTL in milliseconds, a hundred years. Redis refuses one that its clock cannot add up, and an ack that is
 /// refused would hold its epoch up for ever.

@@ -14,8 +14,8 @@ use super::scripts::TRANSACT;
 use super::signals;
 use super::space::{RedisSpace, outcome};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Marks, Moved, Rotation, Stamp,
-    Step, Token, Transacted,
+    Attempts, BufferError, BufferErrorKind, DeadLetter, Guarded, Lookup, Mark, Marks, Moved, Rotation, Stamp, Step,
+    Token, Transacted,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -183,11 +183,11 @@ impl RedisSpace {
                 call.key(keys.copy(id)).arg(id.as_bytes()).arg(what(wanted)?);
             }
         }
-        let replies: Vec<(i64, u64)> = self.run(doing, &call).await?;
-        let mut moved: Vec<Moved> =
-            replies.into_iter().map(|(reply, records)| Moved { done: outcome(reply), records }).collect();
+        let replies: Vec<(i64, u64, u64)> = self.run(doing, &call).await?;
+        let moved = |(reply, records, missing)| Moved { done: outcome(reply), records, missing };
+        let mut moved: Vec<Moved> = replies.into_iter().map(moved).collect();
         // Nothing was done: some lease or epoch is not the caller's any more.
-        moved.resize(parts.len(), Moved { done: Done::NotOwner, records: 0 });
+        moved.resize(parts.len(), Moved::NOT_OWNER);
         Ok(moved)
     }
 }

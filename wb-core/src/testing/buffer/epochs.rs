@@ -148,7 +148,7 @@ pub async fn refuses_strangers(buffer: &(impl Buffer + ?Sized)) {
 pub async fn counts_where_it_stands(buffer: &(impl Buffer + ?Sized)) {
     let bench = Bench::open(buffer, "counts where it stands").await;
     let stands = async |when: &str, open_epoch, flushed_epoch, open, flushing, dead| {
-        let expected = Status { open_epoch, flushed_epoch, open, flushing, dead };
+        let expected = Status { open_epoch, flushed_epoch, vanished_epoch: 0, open, flushing, dead, missing: 0 };
         assert_eq!(bench.status().await, expected, "{}: {when}", bench.check);
         let pending = bench.done("pending", bench.space.pending(&[HERE]).await).pending;
         let found: Vec<_> = pending.iter().map(|found| (found.partition, found.open, found.flushing)).collect();

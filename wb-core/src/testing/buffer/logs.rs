@@ -64,13 +64,13 @@ pub async fn p13_logs_are_the_cut_in_order(buffer: &(impl Buffer + ?Sized)) {
     let expected: Vec<_> = texts.iter().skip(700).take(10).map(record).collect();
     assert_eq!((page.number, page.entries, page.left), (700, expected, 1_000), "{check}: a page");
     let moved = bench.trim(&step(OWNER, epoch), 0, &written(texts.get(..450).unwrap_or_default())).await;
-    assert_eq!(moved, Moved { done: Done::More, records: 450 }, "{check}: some of them");
+    assert_eq!(moved, Moved { done: Done::More, records: 450, missing: 0 }, "{check}: some of them");
     let page = bench.read_log(2, 1).await;
     let expected: Vec<_> = texts.iter().skip(452).take(1).map(record).collect();
     assert_eq!((page.number, page.entries, page.left), (452, expected, 550), "{check}: what is left");
     assert_eq!(bench.rotate(OWNER).await, Rotation::Epoch(epoch), "{check}: not flushed yet");
     let moved = bench.trim(&step(OWNER, epoch), 450, &written(texts.get(450..).unwrap_or_default())).await;
-    assert_eq!(moved, Moved { done: Done::Epoch, records: 550 }, "{check}: the rest");
+    assert_eq!(moved, Moved { done: Done::Epoch, records: 550, missing: 0 }, "{check}: the rest");
     assert_eq!(bench.rotated().await, epoch + 1, "{check}: the next epoch");
     assert_eq!(bench.log().await, ["later"], "{check}: what came later");
 }
@@ -93,16 +93,17 @@ pub async fn logs_count_and_end_with_the_epoch(buffer: &(impl Buffer + ?Sized)) 
     bench.append(&["d"]).await;
     let found = pending().await;
     assert_eq!(found.iter().map(|p| (p.partition, p.open, p.flushing)).collect::<Vec<_>>(), [(HERE, 1, 3)], "{check}");
-    let expected = Status { open_epoch: 2, flushed_epoch: 0, open: 1, flushing: 3, dead: 0 };
+    let expected =
+        Status { open_epoch: 2, flushed_epoch: 0, vanished_epoch: 0, open: 1, flushing: 3, dead: 0, missing: 0 };
     assert_eq!(bench.status().await, expected, "{check}: status");
     assert_eq!(bench.ack(epoch, &["c"], KEEP).await, Done::More, "{check}: the log is left");
     let moved = bench.trim(&step(OWNER, epoch), 0, &written(&["a", "b"])).await;
-    assert_eq!(moved, Moved { done: Done::Epoch, records: 2 }, "{check}: nothing is left");
+    assert_eq!(moved, Moved { done: Done::Epoch, records: 2, missing: 0 }, "{check}: nothing is left");
     // And the other way round.
     bench.put(&[("e", "1")]).await;
     let epoch = bench.rotated().await;
     let moved = bench.trim(&step(OWNER, epoch), 2, &written(&["d"])).await;
-    assert_eq!(moved, Moved { done: Done::More, records: 1 }, "{check}: the hash is left");
+    assert_eq!(moved, Moved { done: Done::More, records: 1, missing: 0 }, "{check}: the hash is left");
     assert_eq!(bench.ack(epoch, &["e"], KEEP).await, Done::Epoch, "{check}: nothing is left");
     assert_eq!(bench.status().await.flushed_epoch, epoch, "{check}: flushed");
 }
@@ -118,7 +119,7 @@ pub async fn p1_a_trim_takes_off_what_was_read(buffer: &(impl Buffer + ?Sized)) 
     bench.own().await;
     let epoch = bench.rotated().await;
     let mine = step(OWNER, epoch);
-    let refused = Moved { done: Done::NotOwner, records: 0 };
+    let refused = Moved { done: Done::NotOwner, records: 0, missing: 0 };
     let strangers = [step(OTHER, epoch), step(OWNER, epoch + 1), Step { stamp: Stamp::fresh(), ..mine }];
     for stranger in strangers {
         assert_eq!(bench.trim(&stranger, 0, &written(&["a"])).await, refused, "{check}: {stranger:?}");
@@ -127,7 +128,7 @@ pub async fn p1_a_trim_takes_off_what_was_read(buffer: &(impl Buffer + ?Sized)) 
     assert_eq!(bench.trim(&mine, 0, &written(&["a", "b"])).await.records, 2, "{check}: the head");
     // Its answer was lost.
     let again = bench.trim(&mine, 0, &written(&["a", "b"])).await;
-    assert_eq!(again, Moved { done: Done::More, records: 0 }, "{check}: repeated");
+    assert_eq!(again, Moved { done: Done::More, records: 0, missing: 0 }, "{check}: repeated");
     assert_eq!(bench.log().await, ["c", "d"], "{check}: what was not written");
     assert_eq!(bench.trim(&mine, 1, &written(&["b", "c"])).await, refused, "{check}: overlapping");
     // The next owner goes on with it, under a stamp of its own.
@@ -140,7 +141,7 @@ pub async fn p1_a_trim_takes_off_what_was_read(buffer: &(impl Buffer + ?Sized)) 
     assert_eq!(bench.read_log(0, 1).await.number, 2, "{check}: numbers go on");
     let next = Step { partition: HERE, owner: OTHER, epoch, stamp };
     let moved = bench.trim(&next, 2, &written(&["c", "d"])).await;
-    assert_eq!(moved, Moved { done: Done::Epoch, records: 2 }, "{check}: the end");
+    assert_eq!(moved, Moved { done: Done::Epoch, records: 2, missing: 0 }, "{check}: the end");
 }
 
 /// What the sink has not goes from the log into the open epoch with its attempts, or becomes a letter; neither holds the
@@ -166,11 +167,12 @@ pub async fn trims_keep_what_was_refused(buffer: &(impl Buffer + ?Sized)) {
         })
         .collect();
     let moved = bench.trim(&step(OWNER, epoch), 0, &settled).await;
-    assert_eq!(moved, Moved { done: Done::Epoch, records: 400 }, "{check}: all of them");
+    assert_eq!(moved, Moved { done: Done::Epoch, records: 400, missing: 0 }, "{check}: all of them");
     for text in ["000", "150", "399"] {
         bench.sees(text, dirty(text)).await;
     }
-    let expected = Status { open_epoch: 2, flushed_epoch: 1, open: 3, flushing: 0, dead: 1 };
+    let expected =
+        Status { open_epoch: 2, flushed_epoch: 1, vanished_epoch: 0, open: 3, flushing: 0, dead: 1, missing: 0 };
     assert_eq!(bench.status().await, expected, "{check}: status");
     let found = bench.done("attempts", bench.space.attempts(HERE, &ids(&["150", "151"])).await);
     assert_eq!(found, [Some(attempts), None], "{check}: attempts");

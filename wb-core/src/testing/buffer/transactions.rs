@@ -230,12 +230,12 @@ pub async fn p13_units_go_back_whole(buffer: &(impl Buffer + ?Sized)) {
     let back = async |parts: &[(Step<'_>, Vec<(Id, Attempts)>)]| {
         bench.done("back_unit", bench.space.back_unit(Mark::fresh(), parts).await)
     };
-    let refused = [Moved { done: Done::NotOwner, records: 0 }; 2];
+    let refused = [Moved { done: Done::NotOwner, records: 0, missing: 0 }; 2];
     assert_eq!(back(&parts(Stamp::fresh())).await, refused, "{}: one stamp is another's", bench.check);
     assert_eq!(bench.status().await.flushing, 1, "{}: as it was", bench.check);
-    let moved = [Moved { done: Done::Epoch, records: 1 }; 2];
+    let moved = [Moved { done: Done::Epoch, records: 1, missing: 0 }; 2];
     assert_eq!(back(&parts(stamp)).await, moved, "{}: both", bench.check);
-    let again = [Moved { done: Done::Epoch, records: 0 }; 2];
+    let again = [Moved { done: Done::Epoch, records: 0, missing: 0 }; 2];
     assert_eq!(back(&parts(stamp)).await, again, "{}: a lost reply", bench.check);
     assert_eq!((bench.at(HERE, "a").await, bench.at(THERE, "b").await), (dirty("1"), dirty("2")), "{}", bench.check);
     assert_eq!(bench.attempts("a").await, Some(TWICE), "{}: counted", bench.check);
@@ -262,10 +262,10 @@ pub async fn p13_units_are_buried_whole(buffer: &(impl Buffer + ?Sized)) {
         [(of(HERE, 1, stamp), vec![(id("a"), letter("1"))]), (of(THERE, epoch, stamp), vec![(id("b"), letter(""))])]
     };
     let bury = async |epoch| bench.done("bury_unit", bench.space.bury_unit(&parts(epoch)).await);
-    let refused = [Moved { done: Done::NotOwner, records: 0 }; 2];
+    let refused = [Moved { done: Done::NotOwner, records: 0, missing: 0 }; 2];
     assert_eq!(bury(2).await, refused, "{}: one epoch is another's", bench.check);
     assert_eq!(bench.letter("a").await, None, "{}: as it was", bench.check);
-    assert_eq!(bury(1).await, [Moved { done: Done::Epoch, records: 1 }; 2], "{}: both", bench.check);
+    assert_eq!(bury(1).await, [Moved { done: Done::Epoch, records: 1, missing: 0 }; 2], "{}: both", bench.check);
     assert_eq!(bench.letter("a").await, Some(letter("1")), "{}: a", bench.check);
     assert_eq!(bench.done("letter", bench.space.letter(THERE, &id("b")).await), Some(letter("")), "{}: b", bench.check);
     assert_eq!((bench.at(HERE, "a").await, bench.at(THERE, "b").await), (clean("1"), clean("")), "{}", bench.check);

@@ -1,6 +1,6 @@
 -- Records are in the sink. KEYS 3 to 5: attempts, dead, stale. ARGV: owner, epoch, stamp, copy TTL in ms (0: no copies), negative
 -- TTL in ms, then the ids.
-if not holds() then return {-1, 0} end
+if not holds() then return {-1, 0, 0} end
 redis.call('HLEN', KEYS[5])
 local ttl, negative = tonumber(ARGV[4]), tonumber(ARGV[5])
 local refused = redis.call('EXISTS', KEYS[3], KEYS[4], KEYS[5]) > 0

@@ -1,6 +1,6 @@
 -- Records were left out: the sink has newer versions of them. KEYS 3 to 5: attempts, dead, stale, then a clean-copy key per id.
 -- ARGV: owner, epoch, stamp, most marks, then id and version in turn.
-if not holds() then return {-1, 0} end
+if not holds() then return {-1, 0, 0} end
 redis.call('HLEN', KEYS[5])
 for i = 5, #ARGV, 2 do
   local id = ARGV[i]

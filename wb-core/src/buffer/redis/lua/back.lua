@@ -1,5 +1,5 @@
 -- Records must be tried again. KEYS 3, 4: attempts, open. ARGV: owner, epoch, stamp, then id and attempts in turn.
-if not holds() then return {-1, 0} end
+if not holds() then return {-1, 0, 0} end
 for i = 4, #ARGV, 2 do
   local id = ARGV[i]
   local value = take(id)

@@ -1,5 +1,5 @@
 -- Records become dead letters. KEYS 3, 4: attempts, dead. ARGV: owner, epoch, stamp, then id and letter in turn.
-if not holds() then return {-1, 0} end
+if not holds() then return {-1, 0, 0} end
 for i = 4, #ARGV, 2 do
   local id = ARGV[i]
   local value = take(id)

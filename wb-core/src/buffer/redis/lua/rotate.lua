@@ -32,6 +32,9 @@ if not log and not exists(KEYS[1]) then return { 0, 0 } end
 -- Not known before the first rotation.
 local opened_at = redis.call('HGET', KEYS[3], 'opened_at') or now
 local marked = redis.call('EXISTS', KEYS[4], KEYS[5])
+-- Of the epoch before this one nothing is left. What of it never reached the sink is known now, or never.
+local lost = gone(KEYS[3], KEYS[2], KEYS[7] and 0)
+local size, entries = redis.call('HLEN', KEYS[1]), log and redis.call('LLEN', KEYS[6])
 if exists(KEYS[1]) then redis.call('RENAME', KEYS[1], KEYS[2]) end
 if log then redis.call('RENAME', KEYS[6], KEYS[7]) end
 if marked > 0 then
@@ -40,7 +43,11 @@ if marked > 0 then
   marked = redis.call('EXISTS', KEYS[4])
   if marked == 1 then redis.call('RENAME', KEYS[4], KEYS[5]) end
 end
-redis.call('HDEL', KEYS[3], 'log')
-redis.call('HSET', KEYS[3], 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2])
-if log then redis.call('HSET', KEYS[3], 'log', 1) end
+redis.call('HDEL', KEYS[3], 'log', 'log_end', 'settled', 'told')
+redis.call('HSET', KEYS[3], 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2], 'size', size)
+if lost > 0 then redis.call('HSET', KEYS[3], 'vanished', open_epoch - 1) end
+if log then
+  local trimmed = tonumber(redis.call('HGET', KEYS[3], 'trimmed') or '0')
+  redis.call('HSET', KEYS[3], 'log', 1, 'log_end', string.format('%.0f', trimmed + entries))
+end
 return { open_epoch, marked }

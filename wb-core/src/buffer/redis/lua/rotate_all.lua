@@ -34,11 +34,15 @@ for i = 1, #KEYS, 5 do
   elseif redis.call('EXISTS', open) == 1 then
     local open_epoch = tonumber(redis.call('HGET', meta, 'open') or '1')
     local opened_at = redis.call('HGET', meta, 'opened_at') or now
+    -- See rotate.lua.
+    local lost, size = gone(meta, flushing), redis.call('HLEN', open)
     redis.call('RENAME', open, flushing)
     redis.call('DEL', groups_flushing)
     local marked = redis.call('EXISTS', groups)
     if marked == 1 then redis.call('RENAME', groups, groups_flushing) end
-    redis.call('HSET', meta, 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2])
+    redis.call('HDEL', meta, 'settled', 'told')
+    redis.call('HSET', meta, 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2], 'size', size)
+    if lost > 0 then redis.call('HSET', meta, 'vanished', open_epoch - 1) end
     replies[at], replies[at + 1] = open_epoch, marked
   end
 end

@@ -1,7 +1,7 @@
--- What ack, back and bury share; it stands before each of them, after lease.lua. KEYS: flushing, meta, and two more hashes, then a
+-- What ack, back and bury share; it stands before each of them, after lease.lua and closed.lua. KEYS: flushing, meta, and two more hashes, then a
 -- clean-copy key per id. ARGV: owner, epoch, stamp, then what the step wants.
--- A step returns {what became of the epoch, records it took out}: 1 when the epoch is flushed now, 0 when records are left,
--- 2 when none is left although the step did not find all of its own, -1 when lease or epoch is not the caller's.
+-- A step returns {what became of the epoch, records it took out, records that are found missing}: 1 when the epoch is flushed
+-- now, 0 when records are left, 2 when none is left although some never reached a step, -1 when lease or epoch is not the caller's.
 
 -- Whether the epoch is the caller's to finish.
 local function holds()
@@ -28,14 +28,8 @@ local function take(id)
   return value
 end
 
--- Ends the epoch when nothing of it is left, in the hash and in the log. One that somebody has deleted does not count as flushed; a step that is
--- repeated finds its records gone too, but the epoch ended.
-local function finish(asked)
-  if redis.call('EXISTS', KEYS[1]) == 1 or redis.call('HEXISTS', KEYS[2], 'log') == 1 then return {0, taken} end
-  if taken < asked and tonumber(redis.call('HGET', KEYS[2], 'flushed') or '0') < tonumber(ARGV[2]) then
-    return {2, taken}
-  end
-  redis.call('HSET', KEYS[2], 'flushed', ARGV[2])
-  return {1, taken}
+-- What this step has come to. `entries`: of a step on the log, what is left of it.
+local function finish(asked, entries)
+  return ended(KEYS[1], KEYS[2], ARGV[2], asked, taken, not entries, entries)
 end
 

@@ -1,4 +1,4 @@
--- What back_unit and bury_unit share; it stands before each of them, after lease.lua. KEYS: flushing, meta, attempts, open, dead, groups of
+-- What back_unit and bury_unit share; it stands before each of them, after lease.lua and closed.lua. KEYS: flushing, meta, attempts, open, dead, groups of
 -- each part in turn, then the clean copy of each record. ARGV: number of parts, mark; for each part its owner, epoch,
 -- stamp and number of records; then for each record, part by part, its id and what the step wants.
 -- Returns for each part what a step on one partition returns. All records are handled in one call, however many: what one
@@ -38,18 +38,11 @@ local function holds()
   return true
 end
 
--- Ends the epochs of which nothing is left; see step.lua.
+-- What became of each part; see step.lua.
 local function finish()
   local replies = {}
   for i, part in ipairs(parts) do
-    if redis.call('EXISTS', part.flushing) == 1 then
-      replies[i] = { 0, part.taken }
-    elseif part.taken < part.asked and tonumber(redis.call('HGET', part.meta, 'flushed') or '0') < tonumber(part.epoch) then
-      replies[i] = { 2, part.taken }
-    else
-      redis.call('HSET', part.meta, 'flushed', part.epoch)
-      replies[i] = { 1, part.taken }
-    end
+    replies[i] = ended(part.flushing, part.meta, part.epoch, part.asked, part.taken, true)
   end
   return replies
 end
