@@ -26,7 +26,7 @@ use async_trait::async_trait;
 pub use error::{BufferError, BufferErrorKind};
 pub use letter::{DeadLetter, Letters, Operation, Replay};
 pub use log::{LogPage, Settled};
-pub use lookup::{IdFloor, Look, Lookup, Sight, Swap, Token};
+pub use lookup::{IdFloor, Look, Lookup, Origin, Sight, Stored, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
 pub use shapes::SeenShape;

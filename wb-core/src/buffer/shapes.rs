@@ -18,6 +18,12 @@ impl SeenShape {
         Self { shape, since_ms }
     }
 
+    /// A sum of the shape, which is the same in every process.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        crate::record::digest(&[self.shape.as_bytes()])
+    }
+
     /// Shapes that are remembered at most, the newest ones.
     pub const MOST: usize = 32;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::log::{LogPage, Settled};
-use super::lookup::{IdFloor, Look, Lookup, Swap, Token};
+use super::lookup::{IdFloor, Look, Lookup, Stored, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
 use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, Transacted};
@@ -49,17 +49,25 @@ pub trait Space: Send + Sync + 'static {
     /// Looks ids of one partition up, in the order `open`, `flushing`, clean copy. One answer per id.
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError>;
 
-    /// Leaves a load token where the clean copy would be, for `ttl`. `false` when something is there.
-    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError>;
+    /// Leaves a load token where the clean copy would be, for `ttl`: where nothing is there, or this very copy, which
+    /// somebody has loaded and is not good enough for the caller. `false` when something else is.
+    async fn token(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        over: Option<&Stored>,
+        ttl: Duration,
+    ) -> Result<bool, BufferError>;
 
-    /// Puts a loaded state (a tombstone: "no such row") as the clean copy if `token` still stands there; otherwise, an
+    /// Puts a loaded state (a tombstone: "no such row"), and who loaded it, as the clean copy if `token` still stands there; otherwise, an
     /// ack came in between and the state may be old. With a zero `ttl` the token is only removed. Returns whether it stood there.
     async fn fill(
         &self,
         partition: u16,
         id: &Id,
         token: &Token,
-        record: &Record,
+        loaded: &Stored,
         ttl: Duration,
     ) -> Result<bool, BufferError>;
 
@@ -190,9 +198,9 @@ pub trait Space: Send + Sync + 'static {
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError>;
 
     /// Makes a write the latest state of its key if `expected` is what stands: in `open`, else in `flushing`, else as the
-    /// clean copy. A tombstone stands for "no such row" only where it was found or left, not where nothing is known. Keeps
-    /// to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
-    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError>;
+    /// clean copy, and that to the byte: who loaded it counts. What it becomes was written. A tombstone stands for "no such row"
+    /// only where it was found or left, not where nothing is known. Keeps to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError>;
 
     /// Drops the clean copies of these ids, "no such row" included, and the marks of loads under way; returns how many. A copy
     /// without TTL stays: it is the readable state of a record that the sink has refused. What is dirty stays.

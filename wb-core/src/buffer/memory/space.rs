@@ -14,7 +14,7 @@ use super::{Counter, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
     Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
-    Step, Swap, Token, Topology, Transacted,
+    Step, Stored, Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -142,8 +142,15 @@ impl Space for MemorySpace {
         self.on(partition, |p| ids.iter().map(|id| p.get(id, now)).collect())
     }
 
-    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
-        self.on(partition, |p| p.token(id, token, ttl, Instant::now()))
+    async fn token(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        over: Option<&Stored>,
+        ttl: Duration,
+    ) -> Result<bool, BufferError> {
+        self.on(partition, |p| p.token(id, token, over, ttl, Instant::now()))
     }
 
     async fn fill(
@@ -151,10 +158,10 @@ impl Space for MemorySpace {
         partition: u16,
         id: &Id,
         token: &Token,
-        record: &Record,
+        loaded: &Stored,
         ttl: Duration,
     ) -> Result<bool, BufferError> {
-        self.on(partition, |p| p.fill(id, token, record, ttl, Instant::now()))
+        self.on(partition, |p| p.fill(id, token, loaded, ttl, Instant::now()))
     }
 
     async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
@@ -291,7 +298,7 @@ impl Space for MemorySpace {
         self.on(partition, |p| vec![p.look(ids)])
     }
 
-    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
         tokio::task::coop::consume_budget().await;
         if self.closed.load(Ordering::Acquire) {
             return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));

@@ -5,10 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Pipeline;
 
-use super::classify::classify;
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, millis};
-use crate::buffer::{BufferError, Look, Lookup, Sight, Token};
+use crate::buffer::{BufferError, Look, Lookup, Origin, Sight, Stored, Token};
 use crate::key::Id;
 use crate::record::Record;
 use crate::sabotage::Mechanism;
@@ -38,7 +37,7 @@ pub(super) async fn get(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resul
     let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
         open.or(flushing)
             .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
-            .or_else(|| copy.map(Token::or_record))
+            .or_else(|| copy.map(Lookup::of_copy))
             .unwrap_or(Lookup::Absent)
     });
     Ok(found.collect())
@@ -49,16 +48,14 @@ pub(super) async fn token(
     partition: u16,
     id: &Id,
     token: &Token,
+    over: Option<&Stored>,
     ttl: Duration,
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
-    let mut command = redis::cmd("SET");
-    command.arg(keys.copy(id)).arg(token.as_bytes()).arg("NX").arg("PX").arg(millis(ttl));
-    let set: Option<String> = command
-        .query_async(&mut space.connection.clone())
-        .await
-        .map_err(|error| classify("cannot leave a load token", error))?;
-    Ok(set.is_some())
+    let over = over.filter(|over| over.origin != Origin::Written).map(Stored::bytes).unwrap_or_default();
+    let mut call = space.scripts.token.prepare_invoke();
+    call.key(keys.copy(id)).arg(token.as_bytes()).arg(millis(ttl)).arg(&over[..]);
+    space.run("cannot leave a load token", &call).await
 }
 
 pub(super) async fn fill(
@@ -66,12 +63,12 @@ pub(super) async fn fill(
     partition: u16,
     id: &Id,
     token: &Token,
-    record: &Record,
+    loaded: &Stored,
     ttl: Duration,
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
     let mut call = space.scripts.fill.prepare_invoke();
-    call.key(keys.copy(id)).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
+    call.key(keys.copy(id)).arg(token.as_bytes()).arg(&loaded.bytes()[..]).arg(millis(ttl));
     space.run("cannot fill in a loaded record", &call).await
 }
 

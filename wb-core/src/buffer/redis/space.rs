@@ -18,7 +18,7 @@ use super::{held, keys, leases, letters, log, reads, signals, steps, swap, topol
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
     Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
-    Step, Swap, Token, Topology, Transacted, no_logs,
+    Step, Stored, Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -193,8 +193,15 @@ impl Space for RedisSpace {
         reads::get(self, partition, ids).await
     }
 
-    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
-        reads::token(self, partition, id, token, ttl).await
+    async fn token(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        over: Option<&Stored>,
+        ttl: Duration,
+    ) -> Result<bool, BufferError> {
+        reads::token(self, partition, id, token, over, ttl).await
     }
 
     async fn fill(
@@ -202,10 +209,10 @@ impl Space for RedisSpace {
         partition: u16,
         id: &Id,
         token: &Token,
-        record: &Record,
+        loaded: &Stored,
         ttl: Duration,
     ) -> Result<bool, BufferError> {
-        reads::fill(self, partition, id, token, record, ttl).await
+        reads::fill(self, partition, id, token, loaded, ttl).await
     }
 
     async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
@@ -370,7 +377,7 @@ impl Space for RedisSpace {
         reads::look(self, partition, ids).await
     }
 
-    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
         swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
     }
 

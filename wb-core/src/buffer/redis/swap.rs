@@ -6,8 +6,8 @@ use super::classify::classify;
 use super::commit::{Committer, Shelf};
 use super::group::unknown_script;
 use super::{limit, signals};
-use crate::buffer::{BufferError, BufferErrorKind, Swap};
-use crate::record::{Record, Write};
+use crate::buffer::{BufferError, BufferErrorKind, Stored, Swap};
+use crate::record::Write;
 
 /// The script.
 pub(super) const TEXT: &str = include_str!("lua/swap.lua");
@@ -16,7 +16,7 @@ pub(super) async fn swap(
     committer: &Committer,
     script: &Script,
     shelf: &Shelf,
-    expected: &Record,
+    expected: &Stored,
     write: &Write,
 ) -> Result<Swap, BufferError> {
     if committer.is_closed() {
@@ -47,7 +47,7 @@ pub(super) async fn swap(
     weak.map_or(Ok(swap), Err)
 }
 
-fn command(script: &Script, shelf: &Shelf, expected: &Record, write: &Write) -> Result<Cmd, BufferError> {
+fn command(script: &Script, shelf: &Shelf, expected: &Stored, write: &Write) -> Result<Cmd, BufferError> {
     let keys = shelf.keys(write.partition)?;
     let mut command = redis::cmd("EVALSHA");
     let others = if shelf.limit.is_some() { 2 * shelf.partitions.len() } else { 0 };
@@ -58,7 +58,7 @@ fn command(script: &Script, shelf: &Shelf, expected: &Record, write: &Write) -> 
             command.arg(&keys.open).arg(&keys.flushing);
         }
     }
-    command.arg(write.id.as_bytes()).arg(expected.as_bytes()).arg(write.record.as_bytes());
+    command.arg(write.id.as_bytes()).arg(&expected.bytes()[..]).arg(write.record.as_bytes());
     match shelf.limit {
         Some(limit) => command.arg(limit),
         None => command.arg(""),
