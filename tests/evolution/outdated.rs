@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use write_behind::{CacheError, Role, State};
+use write_behind_tests::{OwnRedis, eventually};
 
 use crate::house::{House, row};
 
@@ -46,6 +47,33 @@ macro_rules! outdated {
                 assert_eq!(house.rows().await.into_values().collect::<Vec<_>>(), [row(1, "new", 12, Some("kept"), 9)]);
                 old.shutdown(PATIENCE).await.unwrap();
                 new.shutdown(PATIENCE).await.unwrap();
+                house.close().await;
+            }
+
+            #[tokio::test]
+            async fn p1_an_emptied_redis_forgets_no_new_field() {
+                let Some(mut house) = House::$database().await else { return };
+                let Some(server) = OwnRedis::start(&["--save", ""]).await else { return };
+                house.redis = server.url();
+                let old = house.engine::<First>(Role::Both).await;
+                let new = house.engine::<Added>(Role::Writer).await;
+                let news = new.cache::<Added>().unwrap();
+                server.run(&["FLUSHALL"]).await;
+                let note = Some("kept".to_owned());
+                for id in 0..25 {
+                    let account = Added { id, owner: "new".into(), balance: 10, note: note.clone(), level: 9 };
+                    news.put(&account).await.unwrap();
+                }
+                // Beyond the time for which the list is young, and many cycles of the old worker.
+                eventually("held", PATIENCE, async || (old.stats()["account"].held > 25 * 40).then_some(())).await;
+                assert_eq!(house.rows().await.into_values().collect::<Vec<_>>(), []);
+                let worker = house.engine::<Added>(Role::Both).await;
+                assert!(worker.cache::<Added>().unwrap().flush_within(PATIENCE).await.unwrap());
+                let expected: Vec<_> = (0..25).map(|id| row(id, "new", 10, Some("kept"), 9)).collect();
+                assert_eq!(house.rows().await.into_values().collect::<Vec<_>>(), expected);
+                for engine in [old, new, worker] {
+                    engine.shutdown(PATIENCE).await.unwrap();
+                }
                 house.close().await;
             }
 

@@ -3,13 +3,29 @@
 //! A worker of an older program decodes a record of a newer one, does not see the fields that it does not know, and would
 //! write the row without them. So every process makes the shape of its struct known before it writes anything, and a worker
 //! looks at what is known after each rotation: whoever wrote into a closed epoch is on the list by then.
+//!
+//! # How old the list may be, where it is used
+//!
+//! - A worker looks after each rotation, and a change after it has found a loaded state: what was known before is there.
+//! - Which loaded copies can be read ([`Shapes::can_read`]) is asked of a look that is a second old: a digest says what a shape is, and one
+//!   that is not on the list yet is loaded anew.
+//! - A buffer that was emptied, or came back as it was some time ago, has lost shapes. Every process tells all that it has ever
+//!   seen of the list, at the next look, which comes once a second. Until then the list is *young* ([`YOUNG`]): fields that nobody
+//!   explains are left alone, and who has never seen an older list builds on no loaded state.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::buffer::{BufferError, Origin, SeenShape, Space, Stored};
+use tokio::time::Instant;
+
+use crate::buffer::{BufferError, Origin, SeenShape, SeenShapes, Space, Stored};
 use crate::record::{self, Record};
+
+/// How long a list is young: every process that is alive and reaches the buffer has told its shapes by then. It looks once a
+/// second, and a tenth of a second after a failure, so these are five looks; one that cannot look does not write either.
+pub(crate) const YOUNG: Duration = Duration::from_secs(5);
 
 /// What a struct knows of its payloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +133,36 @@ struct Latest {
     newer: Option<Arc<Newer>>,
     /// All that is on the list, by digest.
     listed: HashMap<u64, Shape>,
+    /// The list as it was told.
+    seen: Vec<SeenShape>,
+    /// Until when the list is young.
+    young: Option<Instant>,
+    /// A list was seen once that was not young. What was on it is remembered.
+    seen_ripe: bool,
+}
+
+/// Fields that this program leaves to others.
+pub(crate) struct Foreign {
+    newer: Option<Arc<Newer>>,
+    /// While the list is young: all known shapes, this program's among them.
+    known: Option<Vec<Shape>>,
+}
+
+impl Foreign {
+    /// Whether this field is one of them.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.newer.as_ref().is_some_and(|newer| newer.knows(name))
+            || self.known.as_ref().is_some_and(|known| !known.iter().any(|shape| shape.knows(name)))
+    }
+}
+
+/// Whether a state lacks fields that newer programs know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lacks {
+    No,
+    /// Not that anybody said so; who may have is asked again then.
+    Perhaps(Instant),
+    Yes,
 }
 
 impl Shapes {
@@ -162,19 +208,41 @@ impl Shapes {
 
     /// Whether a state of this origin lacks fields which only newer programs know, as last looked at. What is built on it
     /// would be flushed without them by a newer worker.
-    pub(crate) fn lack(&self, origin: Origin) -> bool {
-        let Origin::Loaded { shape } = origin else { return false };
+    pub(crate) fn lack(&self, origin: Origin) -> Lacks {
+        let Origin::Loaded { shape } = origin else { return Lacks::No };
         let latest = self.latest();
         let loader = latest.listed.get(&shape).filter(|_| shape != self.digest).unwrap_or(&self.own);
-        latest.newer.as_ref().is_some_and(|newer| newer.adds_to(loader))
+        if latest.newer.as_ref().is_some_and(|newer| newer.adds_to(loader)) {
+            return Lacks::Yes;
+        }
+        let unknown = !latest.seen_ripe && self.own != Shape::Any;
+        latest.young.filter(|&until| unknown && Instant::now() < until).map_or(Lacks::No, Lacks::Perhaps)
+    }
+
+    /// Whether the list was begun a moment ago.
+    pub(crate) fn is_young(&self) -> bool {
+        self.latest().young.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Fields that must be left to others, as last looked at; `None` when there are none.
+    pub(crate) fn foreign(&self) -> Option<Foreign> {
+        let young = self.is_young() && self.own != Shape::Any;
+        let latest = self.latest();
+        let newer = latest.newer.clone().filter(|newer| newer.adds());
+        let known = young.then(|| latest.listed.values().cloned().chain([self.own.clone()]).collect());
+        (newer.is_some() || young).then_some(Foreign { newer, known })
     }
 
     /// Makes the own shape known, where it is not, and looks at the others. Who asks later knows at least as much.
     pub(crate) async fn look(&self, space: &dyn Space) -> Result<(), BufferError> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
         let before = self.since_ms();
-        // A buffer that has lost the list is told when the shape was really first seen.
-        let seen = space.shapes(&self.text, (before > 0).then_some(before)).await?;
+        // A buffer that has lost the list is told all of it, and when this shape was really first seen.
+        let mut told = self.latest().seen.clone();
+        if before > 0 && !told.iter().any(|seen| seen.shape == self.text) {
+            told.push(SeenShape::new(self.text.clone(), before));
+        }
+        let SeenShapes { shapes: seen, age } = space.shapes(&self.text, &told).await?;
         if before == 0
             && let Some(own) = seen.iter().find(|seen| seen.shape == self.text)
         {
@@ -185,7 +253,9 @@ impl Shapes {
         // A look that began earlier may end later.
         if latest.ticket < ticket {
             let listed = seen.iter().map(|seen| (seen.digest(), Shape::parse(&seen.shape))).collect();
-            *latest = Latest { ticket, newer, listed };
+            let young = YOUNG.checked_sub(age).filter(|left| !left.is_zero()).map(|left| Instant::now() + left);
+            let seen_ripe = latest.seen_ripe || young.is_none();
+            *latest = Latest { ticket, newer, listed, seen, young, seen_ripe };
         }
         Ok(())
     }
@@ -264,8 +334,8 @@ mod tests {
         assert!(v1.can_read(Origin::Written) && v1.loaded(Record::tombstone()).origin == Origin::Written);
         // The last one on the list may know any field.
         let lack = |shapes: &Shapes| all.map(|loader| shapes.lack(by(loader)));
-        assert_eq!((lack(&v1), lack(all[4])), ([true; 5], [false; 5]));
-        assert!(!v1.lack(Origin::Written));
+        assert_eq!((lack(&v1), lack(all[4])), ([Lacks::Yes; 5], [Lacks::No; 5]));
+        assert_eq!(v1.lack(Origin::Written), Lacks::No);
         Ok(())
     }
 

@@ -204,6 +204,68 @@ async fn garbage_is_a_dead_letter_where_nobody_is_newer() {
 
 player!(Missing { points: u64 });
 
+/// The buffer loses the list of shapes, and a process of the old program starts that has never seen the newer one.
+#[tokio::test(start_paused = true)]
+async fn p1_an_old_worker_holds_what_nobody_explains_while_the_list_is_young() {
+    let buffer = MemoryBuffer::new();
+    let often = || options().flush_every(Duration::from_millis(50));
+    // Which program is older is known from before the loss.
+    let (before, _) = start::<Old>(&buffer, Role::Writer, often()).await;
+    before.shutdown(FOREVER).await.unwrap();
+    let (newer, new_sink) = start::<New>(&buffer, Role::Writer, often()).await;
+    sleep(EVERY / 4).await;
+    buffer.lose_shapes();
+    let news = newer.cache::<New>().unwrap();
+    for id in 0..25 {
+        news.put(&new(id)).await.unwrap();
+    }
+    let (old, old_sink) = start::<Old>(&buffer, Role::Both, often()).await;
+    row(&old_sink, &new_sink, 100);
+    let changed = old.cache::<Old>().unwrap().update(&100, |player| player.score += 1).await;
+    assert!(matches!(changed, Err(CacheError::Outdated { .. })), "it waits until it knows: {changed:?}");
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(old_sink.writes(), 0, "the newer program has told its shape again");
+    assert_eq!(old.shutdown(FOREVER).await.unwrap().remaining, 25);
+    let (worker, new_sink) = start::<New>(&buffer, Role::Worker, often()).await;
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(rows(&new_sink), ids(0..25));
+    assert!((0..25).all(|id| new_sink.row(&Id::of(&id).unwrap()) == Some(new(id))), "with their new fields");
+    drop(worker);
+}
+
+/// Nobody explains a field: it was left by a program that is gone with the list. Then it is no reason to wait for ever.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_explains_is_flushed_when_the_list_is_old() {
+    let buffer = MemoryBuffer::new();
+    let (newer, _) = start::<New>(&buffer, Role::Writer, options()).await;
+    newer.cache::<New>().unwrap().put(&new(1)).await.unwrap();
+    newer.shutdown(FOREVER).await.unwrap();
+    buffer.lose_shapes();
+    let (old, sink) = start::<Old>(&buffer, Role::Both, options()).await;
+    sleep(3 * EVERY).await;
+    assert_eq!(sink.writes(), 0, "whoever knows it may be about to say so");
+    sleep(5 * EVERY).await;
+    assert_eq!(sink.row(&Id::of(&1_u64).unwrap()), Some(Old { id: 1, score: 1 }));
+    old.shutdown(FOREVER).await.unwrap();
+}
+
+/// What a program has seen of the list it tells again when the list is lost, also for those who are gone.
+#[tokio::test(start_paused = true)]
+async fn p1_who_has_seen_a_newer_program_tells_of_it_when_the_list_is_lost() {
+    let buffer = MemoryBuffer::new();
+    let (old, _) = start::<Old>(&buffer, Role::Writer, options()).await;
+    let (newer, _) = start::<New>(&buffer, Role::Writer, options()).await;
+    sleep(2 * EVERY).await;
+    newer.cache::<New>().unwrap().put(&new(1)).await.unwrap();
+    newer.shutdown(FOREVER).await.unwrap();
+    buffer.lose_shapes();
+    sleep(2 * EVERY).await;
+    let (worker, sink) = start::<Old>(&buffer, Role::Both, options()).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!((sink.writes(), worker.stats()["player"].dirty_keys), (0, 1), "it waits for the newer program");
+    drop((worker, old));
+}
+
 /// A row that both programs see, each with the columns that it knows; the newer one has written it.
 fn row(old: &ScriptedSink<Old>, new: &ScriptedSink<New>, id: u64) {
     old.set_row(Id::of(&id).unwrap(), Old { id, score: 10 });

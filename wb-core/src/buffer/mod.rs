@@ -29,7 +29,7 @@ pub use log::{LogPage, Settled};
 pub use lookup::{IdFloor, Look, Lookup, Origin, Sight, Stored, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
-pub use shapes::SeenShape;
+pub use shapes::{SeenShape, SeenShapes};
 pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{Attempts, Clean, Done, Held, Moved, Page, Pending, Rotation, STALE_MARKS, Stamp, Status, Step};

@@ -8,7 +8,7 @@ use super::log::{LogPage, Settled};
 use super::lookup::{IdFloor, Look, Lookup, Stored, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, Pending, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, Transacted};
+use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, SeenShapes, Transacted};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -215,12 +215,12 @@ pub trait Space: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Makes the shape of an entity's struct known, unless it is, and tells all that are known, oldest first: at least the
-    /// [`SeenShape::MOST`] newest. `since_ms` is what an earlier call said of it, for a buffer that has lost the list; of two
-    /// times the earlier one counts. A buffer that keeps no list says nothing; workers then flush what newer programs wrote.
-    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
-        let _ = (shape, since_ms);
-        Ok(Vec::new())
+    /// Makes the shape of an entity's struct known, unless it is, and tells all that are known. `seen` is what earlier calls
+    /// told, for a buffer that has lost some of it; of two times of a shape the earlier one counts. A buffer that keeps no list
+    /// says nothing; workers then flush what newer programs wrote.
+    async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
+        let _ = (shape, seen);
+        Ok(SeenShapes::new(Vec::new(), Duration::MAX))
     }
 
     /// What became of the data since the last call; called about once a second in each process. A buffer that finds its

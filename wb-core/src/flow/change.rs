@@ -14,6 +14,7 @@ use crate::error::CacheError;
 use crate::lane::{LOOK_AGAIN, Lane, NEVER};
 use crate::options::{MaxDirty, Overflow};
 use crate::record::{Record, Write};
+use crate::shape::Lacks;
 
 /// How often a change is tried while other processes change the same record.
 pub(super) const TRIES: u32 = 200;
@@ -31,8 +32,8 @@ const FOREIGN_LOAD: Duration = Duration::from_millis(200);
 pub(super) struct Standing {
     pub(super) stored: Stored,
     pub(super) floor: Option<i64>,
-    /// It was loaded, and lacks fields that newer programs know.
-    outdated: bool,
+    /// Whether it was loaded, and lacks fields that newer programs know.
+    lacks: Lacks,
 }
 
 impl<E: Entity> Lane<E> {
@@ -49,6 +50,16 @@ impl<E: Entity> Lane<E> {
                 Err(error) => break Err(error),
             };
             let Applied { state, made, refused } = self.apply(target, &standing, &mut queue);
+            if let Lacks::Perhaps(until) = standing.lacks
+                && refused.iter().any(|(_, error)| matches!(error, CacheError::Outdated { .. }))
+            {
+                // The buffer has just begun its list of shapes. Who is newer has said so by then.
+                queue.extend(refused.into_iter().map(|(change, _)| change));
+                match self.unless_over(until, std::future::pending::<()>()).await {
+                    Ok(_) => continue,
+                    Err(error) => break Err(error),
+                }
+            }
             for (change, error) in refused {
                 change.settle(Err(error));
             }
@@ -91,7 +102,7 @@ impl<E: Entity> Lane<E> {
         for mut change in queue.drain(..) {
             // What another change of this round has made is no row of the sink.
             let floor = standing.floor.filter(|_| state.is_tombstone());
-            match change.apply(self, target, &State { record: &state, floor, outdated: standing.outdated }) {
+            match change.apply(self, target, &State { record: &state, floor, outdated: standing.lacks != Lacks::No }) {
                 Ok(Some(next)) => {
                     state = next;
                     made += 1;
@@ -146,23 +157,23 @@ impl<E: Entity> Lane<E> {
             let ttl = if record.is_tombstone() { self.options.negative_ttl } else { self.options.cache_ttl };
             let stored = self.shapes.loaded(record);
             if self.space.fill(*partition, id, &token, &stored, ttl.max(ANCHOR_TTL)).await? {
-                let outdated = self.lacks_fields(stored.origin).await?;
-                return Ok(Standing { stored, floor: None, outdated });
+                let lacks = self.lacks_fields(stored.origin).await?;
+                return Ok(Standing { stored, floor: None, lacks });
             }
         }
     }
 
     async fn stands(&self, target: &Target<E::Key>, stored: Stored) -> Result<Standing, CacheError> {
         let floor = if stored.record.is_tombstone() { self.floor(target).await? } else { None };
-        let outdated = self.lacks_fields(stored.origin).await?;
-        Ok(Standing { stored, floor, outdated })
+        let lacks = self.lacks_fields(stored.origin).await?;
+        Ok(Standing { stored, floor, lacks })
     }
 
     /// Whether a state of this origin lacks fields that newer programs know. The list is looked at anew: a newer program may
     /// have written the row since the last look. One that writes it after this look takes the copy away, and the swap fails.
-    async fn lacks_fields(&self, origin: Origin) -> Result<bool, CacheError> {
+    async fn lacks_fields(&self, origin: Origin) -> Result<Lacks, CacheError> {
         if origin == Origin::Written {
-            return Ok(false);
+            return Ok(Lacks::No);
         }
         self.shapes.look(&*self.space).await?;
         Ok(self.shapes.lack(origin))

@@ -29,8 +29,6 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
         if confirm(lane).await.is_err_and(|error| error.kind() == BufferErrorKind::Topology) {
             return;
         }
-        // A buffer that has lost its data is told again, also by those who only write. A failure is reported by others.
-        let _ = lane.shapes.look(&*lane.space).await.is_ok();
     }
 }
 

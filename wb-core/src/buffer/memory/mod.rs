@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use self::ears::Ears;
 use self::partition::Partition;
+use self::shapes::Listed;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Registration, SeenShape, Space, Topology};
+use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology};
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
 /// by its own engine.
@@ -52,7 +53,7 @@ struct Shelf {
     layouts: Vec<(Topology, Partitions)>,
     workers: Workers,
     door: Arc<Mutex<()>>,
-    shapes: Arc<Mutex<Vec<SeenShape>>>,
+    shapes: Arc<Mutex<Listed>>,
     ears: Ears,
     ids: Counter,
 }
@@ -112,6 +113,16 @@ impl MemoryBuffer {
         let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         for shelf in shelves.values() {
             *shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = Ids::default();
+        }
+    }
+
+    /// Forgets which shapes were made known, as a server does that is emptied.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn lose_shapes(&self) {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        for shelf in shelves.values() {
+            shelf.shapes.lock().unwrap_or_else(PoisonError::into_inner).lose();
         }
     }
 

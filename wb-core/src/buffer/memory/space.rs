@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
+use super::shapes::Listed;
 use super::{Counter, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
-    Step, Stored, Swap, Token, Topology, Transacted,
+    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, SeenShapes, Settled, Space,
+    Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -34,7 +35,7 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
-    pub(super) shapes: Arc<Mutex<Vec<SeenShape>>>,
+    pub(super) shapes: Arc<Mutex<Listed>>,
     /// Who listens to this entity; one of them is this space's engine, for as long as the space lives.
     pub(super) ears: Ears,
     #[expect(dead_code, reason = "keeps it listening")]
@@ -322,9 +323,8 @@ impl Space for MemorySpace {
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
     }
 
-    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
-        let mut list = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(super::shapes::register(&mut list, shape, since_ms))
+    async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
+        Ok(self.shapes.lock().unwrap_or_else(PoisonError::into_inner).tell(shape, seen))
     }
 
     async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {

@@ -17,8 +17,8 @@ use super::transaction::rotation;
 use super::{held, keys, leases, letters, log, reads, signals, steps, swap, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp, Status,
-    Step, Stored, Swap, Token, Topology, Transacted, no_logs,
+    Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay, Roll, Rotation, SeenShape, SeenShapes, Settled, Space,
+    Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -381,17 +381,20 @@ impl Space for RedisSpace {
         swap::swap(&self.committer, &self.scripts.swap, &self.shelf, expected, write).await
     }
 
-    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+    async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
         let mut call = self.scripts.shapes.prepare_invoke();
-        let since_ms = since_ms.map(|since_ms| since_ms.to_string()).unwrap_or_default();
-        call.key(keys::shapes(&self.scope)).arg(shape).arg(since_ms).arg(SeenShape::MOST);
-        let seen: Vec<(Bytes, f64)> = self.run("cannot look at the shapes of the entity", &call).await?;
+        call.key(keys::shapes(&self.scope)).arg(SeenShape::MOST).arg(shape);
+        for SeenShape { shape, since_ms } in seen {
+            call.arg(shape).arg(since_ms);
+        }
+        let (age_ms, seen): (u64, Vec<(Bytes, f64)>) =
+            self.run("cannot look at the shapes of the entity", &call).await?;
         // A time of this century is exact as a float; what another program has written saturates.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let seen = seen
             .into_iter()
             .map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
-        Ok(seen.collect())
+        Ok(SeenShapes::new(seen.collect(), Duration::from_millis(age_ms)))
     }
 
     async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
