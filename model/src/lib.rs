@@ -115,6 +115,7 @@ mod flow;
 mod mechanism;
 mod promises;
 mod protocol;
+pub mod shapes;
 mod sink;
 mod state;
 #[cfg(test)]

@@ -74,6 +74,15 @@ impl House {
             .unwrap()
     }
 
+    /// Another program writes rows.
+    pub(crate) async fn insert(&self, rows: &[Row]) {
+        for Row { id, owner, balance, note, level } in rows {
+            let note = note.as_ref().map_or_else(|| "NULL".to_owned(), |note| format!("'{note}'"));
+            let values = format!("INSERT INTO accounts VALUES ({id}, '{owner}', {balance}, {note}, {level})");
+            self.db.execute_unprepared(&values).await.unwrap();
+        }
+    }
+
     pub(crate) async fn rows(&self) -> BTreeMap<i64, Row> {
         let select = Statement::from_string(self.db.get_database_backend(), "SELECT * FROM accounts");
         let rows = Row::find_by_statement(select).all(&self.db).await.unwrap();

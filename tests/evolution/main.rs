@@ -3,5 +3,6 @@
 
 mod changes;
 mod house;
+mod outdated;
 mod rolling;
 mod structs;

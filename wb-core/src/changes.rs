@@ -53,7 +53,7 @@ pub(crate) struct State<'a> {
     pub(crate) record: &'a Record,
     /// Version of the row that a delete is about to take away, where versions count.
     pub(crate) floor: Option<i64>,
-    /// It was loaded by this program, although newer ones know fields that it does not: it lacks them.
+    /// It was loaded by a program that does not know fields which newer ones know: it lacks them.
     pub(crate) outdated: bool,
 }
 

@@ -17,16 +17,16 @@ const EVERY: Duration = Duration::from_secs(1);
 /// After a failure sooner: it may be the restart itself.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Looks until the phase ends, or at once no more where there is nothing to be lost.
+/// Looks until the phase ends. A buffer that has lost its data has lost the list of shapes too, and is told them again; also by
+/// those who only write.
 pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<Phase>) {
     loop {
         let looked = tokio::select! {
-            looked = look(lane) => looked,
+            looked = look_at_all(lane) => looked,
             () = stopped(&mut phase) => return,
         };
         let pause = match looked {
-            Ok(false) => return,
-            Ok(true) => EVERY,
+            Ok(()) => EVERY,
             // Whoever needs the buffer reports it.
             Err(_) => AFTER_FAILURE,
         };
@@ -35,6 +35,13 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
             () = stopped(&mut phase) => return,
         }
     }
+}
+
+async fn look_at_all<E: Entity>(lane: &Lane<E>) -> Result<(), BufferError> {
+    look(lane).await?;
+    // Who needs the list reports a failure.
+    let _ = lane.shapes.look(&*lane.space).await.is_ok();
+    Ok(())
 }
 
 /// One look: what it finds is told and counted. `false` where nothing can be lost but with the process.

@@ -36,6 +36,11 @@ impl Record {
         if self.is_tombstone() { None } else { Some(&self.0) }
     }
 
+    /// The bytes, shared.
+    pub(crate) const fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
     /// The bytes as they are stored.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -3,12 +3,29 @@
 //! A worker of an older program decodes a record of a newer one, does not see the fields that it does not know, and would
 //! write the row without them. So every process makes the shape of its struct known before it writes anything, and a worker
 //! looks at what is known after each rotation: whoever wrote into a closed epoch is on the list by then.
+//!
+//! # How old the list may be, where it is used
+//!
+//! - A worker looks after each rotation, and a change after it has found a loaded state: what was known before is there.
+//! - Which loaded copies can be read ([`Shapes::can_read`]) is asked of a look that is a second old: a digest says what a shape is, and one
+//!   that is not on the list yet is loaded anew.
+//! - A buffer that was emptied, or came back as it was some time ago, has lost shapes. Every process tells all that it has ever
+//!   seen of the list, at the next look, which comes once a second. Until then the list is *young* ([`YOUNG`]): fields that nobody
+//!   explains are left alone, and who has never seen an older list builds on no loaded state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::buffer::{BufferError, SeenShape, Space};
+use tokio::time::Instant;
+
+use crate::buffer::{BufferError, Origin, SeenShape, SeenShapes, Space, Stored};
+use crate::record::{self, Record};
+
+/// How long a list is young: every process that is alive and reaches the buffer has told its shapes by then. It looks once a
+/// second, and a tenth of a second after a failure, so these are five looks; one that cannot look does not write either.
+pub(crate) const YOUNG: Duration = Duration::from_secs(5);
 
 /// What a struct knows of its payloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +61,14 @@ impl Shape {
             Self::Any => true,
         }
     }
+
+    /// Whether `other` surely knows all fields of this one.
+    fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Fields(own), Self::Fields(names)) => own.is_subset(names),
+            _ => false,
+        }
+    }
 }
 
 const ANY: &str = "*";
@@ -63,10 +88,17 @@ impl Newer {
 
     /// Whether there are such fields at all.
     pub(crate) fn adds(&self) -> bool {
+        self.adds_to(&self.own)
+    }
+
+    /// Whether there are such fields that `loader` does not know either.
+    fn adds_to(&self, loader: &Shape) -> bool {
         let added = |shape: &Shape| match (&self.own, shape) {
             (Shape::Any, _) => false,
             (Shape::Fields(_), Shape::Any) => true,
-            (Shape::Fields(own), Shape::Fields(names)) => !names.is_subset(own),
+            (Shape::Fields(own), Shape::Fields(names)) => {
+                names.iter().any(|name| !own.contains(name) && !loader.knows(name))
+            }
         };
         self.shapes.iter().any(added)
     }
@@ -86,6 +118,7 @@ fn newer(own: &Shape, seen: &[SeenShape]) -> Option<Newer> {
 pub(crate) struct Shapes {
     own: Shape,
     text: String,
+    digest: u64,
     /// When the own shape was first seen, in milliseconds by the buffer's clock; 0: not made known yet.
     since_ms: AtomicU64,
     tickets: AtomicU64,
@@ -98,14 +131,48 @@ pub(crate) struct Shapes {
 struct Latest {
     ticket: u64,
     newer: Option<Arc<Newer>>,
+    /// All that is on the list, by digest.
+    listed: HashMap<u64, Shape>,
+    /// The list as it was told.
+    seen: Vec<SeenShape>,
+    /// Until when the list is young.
+    young: Option<Instant>,
+    /// A list was seen once that was not young. What was on it is remembered.
+    seen_ripe: bool,
+}
+
+/// Fields that this program leaves to others.
+pub(crate) struct Foreign {
+    newer: Option<Arc<Newer>>,
+    /// While the list is young: all known shapes, this program's among them.
+    known: Option<Vec<Shape>>,
+}
+
+impl Foreign {
+    /// Whether this field is one of them.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.newer.as_ref().is_some_and(|newer| newer.knows(name))
+            || self.known.as_ref().is_some_and(|known| !known.iter().any(|shape| shape.knows(name)))
+    }
+}
+
+/// Whether a state lacks fields that newer programs know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lacks {
+    No,
+    /// Not that anybody said so; who may have is asked again then.
+    Perhaps(Instant),
+    Yes,
 }
 
 impl Shapes {
     pub(crate) fn new(fields: Option<&[&str]>) -> Self {
         let own = Shape::new(fields);
         let text = own.text();
+        let digest = record::digest(&[text.as_bytes()]);
         let since_ms = AtomicU64::new(0);
-        Self { own, text, since_ms, tickets: AtomicU64::new(0), latest: Mutex::default(), held: Default::default() }
+        let tickets = AtomicU64::new(0);
+        Self { own, text, digest, since_ms, tickets, latest: Mutex::default(), held: Default::default() }
     }
 
     fn latest(&self) -> MutexGuard<'_, Latest> {
@@ -122,12 +189,60 @@ impl Shapes {
         self.latest().newer.clone()
     }
 
+    /// A state that this program has loaded.
+    pub(crate) const fn loaded(&self, record: Record) -> Stored {
+        Stored::loaded(record, self.digest)
+    }
+
+    /// Whether a state of this origin has all the fields of this program's struct. Digests say what a shape is, so an old
+    /// list is harmless: a loader that is not on it is taken for one that knows less, and the state is loaded anew.
+    pub(crate) fn can_read(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Written => true,
+            Origin::Loaded { shape } if shape == self.digest => true,
+            Origin::Loaded { shape } => {
+                self.latest().listed.get(&shape).is_some_and(|loader| self.own.is_within(loader))
+            }
+        }
+    }
+
+    /// Whether a state of this origin lacks fields which only newer programs know, as last looked at. What is built on it
+    /// would be flushed without them by a newer worker.
+    pub(crate) fn lack(&self, origin: Origin) -> Lacks {
+        let Origin::Loaded { shape } = origin else { return Lacks::No };
+        let latest = self.latest();
+        let loader = latest.listed.get(&shape).filter(|_| shape != self.digest).unwrap_or(&self.own);
+        if latest.newer.as_ref().is_some_and(|newer| newer.adds_to(loader)) {
+            return Lacks::Yes;
+        }
+        let unknown = !latest.seen_ripe && self.own != Shape::Any;
+        latest.young.filter(|&until| unknown && Instant::now() < until).map_or(Lacks::No, Lacks::Perhaps)
+    }
+
+    /// Whether the list was begun a moment ago.
+    pub(crate) fn is_young(&self) -> bool {
+        self.latest().young.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Fields that must be left to others, as last looked at; `None` when there are none.
+    pub(crate) fn foreign(&self) -> Option<Foreign> {
+        let young = self.is_young() && self.own != Shape::Any;
+        let latest = self.latest();
+        let newer = latest.newer.clone().filter(|newer| newer.adds());
+        let known = young.then(|| latest.listed.values().cloned().chain([self.own.clone()]).collect());
+        (newer.is_some() || young).then_some(Foreign { newer, known })
+    }
+
     /// Makes the own shape known, where it is not, and looks at the others. Who asks later knows at least as much.
     pub(crate) async fn look(&self, space: &dyn Space) -> Result<(), BufferError> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
         let before = self.since_ms();
-        // A buffer that has lost the list is told when the shape was really first seen.
-        let seen = space.shapes(&self.text, (before > 0).then_some(before)).await?;
+        // A buffer that has lost the list is told all of it, and when this shape was really first seen.
+        let mut told = self.latest().seen.clone();
+        if before > 0 && !told.iter().any(|seen| seen.shape == self.text) {
+            told.push(SeenShape::new(self.text.clone(), before));
+        }
+        let SeenShapes { shapes: seen, age } = space.shapes(&self.text, &told).await?;
         if before == 0
             && let Some(own) = seen.iter().find(|seen| seen.shape == self.text)
         {
@@ -137,7 +252,10 @@ impl Shapes {
         let mut latest = self.latest();
         // A look that began earlier may end later.
         if latest.ticket < ticket {
-            *latest = Latest { ticket, newer };
+            let listed = seen.iter().map(|seen| (seen.digest(), Shape::parse(&seen.shape))).collect();
+            let young = YOUNG.checked_sub(age).filter(|left| !left.is_zero()).map(|left| Instant::now() + left);
+            let seen_ripe = latest.seen_ripe || young.is_none();
+            *latest = Latest { ticket, newer, listed, seen, young, seen_ripe };
         }
         Ok(())
     }
@@ -159,6 +277,9 @@ impl Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::{Buffer, MemoryBuffer, Registration};
+    use crate::codec::Format;
+    use crate::sink::Scope;
 
     fn seen(fields: &[&str]) -> SeenShape {
         SeenShape { shape: Shape::new(Some(fields)).text(), since_ms: 1 }
@@ -189,6 +310,42 @@ mod tests {
         assert!(found.adds() && found.knows("whatever") && !found.knows("id"));
         let found = newer(&Shape::Any, &[open, seen(&["id", "new"])]).expect("one is newer");
         assert!(!found.adds() && !found.knows("new"), "it knows all fields itself, for all that is known");
+    }
+
+    #[tokio::test]
+    async fn a_loaded_state_is_read_by_who_knows_no_more_than_its_loader() -> Result<(), BufferError> {
+        let buffer = MemoryBuffer::new();
+        let scope = std::sync::Arc::new(Scope::new("test", "shaped", 1));
+        let space = buffer.space(Registration::new(scope, Format::Json)).await?;
+        let of = |fields: &[&str]| Shapes::new(Some(fields));
+        let (v1, v2, v3, other) = (of(&["a"]), of(&["a", "b"]), of(&["a", "b", "c"]), of(&["a", "x"]));
+        let all = [&v1, &v2, &v3, &other, &Shapes::new(None)];
+        let by = |shapes: &Shapes| shapes.loaded(Record::from_bytes("{}")).origin;
+        assert!(v1.can_read(by(&v1)) && !v1.can_read(by(&v2)), "nothing was looked at");
+        for _ in 0..2 {
+            for shapes in all {
+                shapes.look(&*space).await?;
+            }
+        }
+        let can_read = |reader: &Shapes| all.map(|loader| reader.can_read(by(loader)));
+        assert_eq!(can_read(&v1), [true, true, true, true, false]);
+        assert_eq!(can_read(&v2), [false, true, true, false, false]);
+        assert_eq!(can_read(all[4]), [false, false, false, false, true]);
+        assert!(v1.can_read(Origin::Written) && v1.loaded(Record::tombstone()).origin == Origin::Written);
+        // The last one on the list may know any field.
+        let lack = |shapes: &Shapes| all.map(|loader| shapes.lack(by(loader)));
+        assert_eq!((lack(&v1), lack(all[4])), ([Lacks::Yes; 5], [Lacks::No; 5]));
+        assert_eq!(v1.lack(Origin::Written), Lacks::No);
+        Ok(())
+    }
+
+    #[test]
+    fn what_newer_programs_add_to_a_loaded_state() {
+        let own = Shape::new(Some(&["a"]));
+        let all = [seen(&["a"]), seen(&["a", "b"]), seen(&["a", "b", "c"])];
+        let newer = newer(&own, &all).expect("two are newer");
+        let adds_to = |loader: &[&str]| newer.adds_to(&Shape::new(Some(loader)));
+        assert!(adds_to(&["a"]) && adds_to(&["a", "b"]) && !adds_to(&["a", "b", "c"]));
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use wb_core::testing::ScriptedSink;
-use wb_core::{CodecError, Engine, Entity, EntityOptions, Event, Format, Id, MemoryBuffer, Role, codec};
+use wb_core::{
+    CacheError, CodecError, Engine, Entity, EntityOptions, Event, Format, Id, MemoryBuffer, Role, State, codec,
+};
 
 /// A struct of the entity `player`.
 macro_rules! player {
@@ -201,3 +203,138 @@ async fn garbage_is_a_dead_letter_where_nobody_is_newer() {
 }
 
 player!(Missing { points: u64 });
+
+/// The buffer loses the list of shapes, and a process of the old program starts that has never seen the newer one.
+#[tokio::test(start_paused = true)]
+async fn p1_an_old_worker_holds_what_nobody_explains_while_the_list_is_young() {
+    let buffer = MemoryBuffer::new();
+    let often = || options().flush_every(Duration::from_millis(50));
+    // Which program is older is known from before the loss.
+    let (before, _) = start::<Old>(&buffer, Role::Writer, often()).await;
+    before.shutdown(FOREVER).await.unwrap();
+    let (newer, new_sink) = start::<New>(&buffer, Role::Writer, often()).await;
+    sleep(EVERY / 4).await;
+    buffer.lose_shapes();
+    let news = newer.cache::<New>().unwrap();
+    for id in 0..25 {
+        news.put(&new(id)).await.unwrap();
+    }
+    let (old, old_sink) = start::<Old>(&buffer, Role::Both, often()).await;
+    row(&old_sink, &new_sink, 100);
+    let changed = old.cache::<Old>().unwrap().update(&100, |player| player.score += 1).await;
+    assert!(matches!(changed, Err(CacheError::Outdated { .. })), "it waits until it knows: {changed:?}");
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(old_sink.writes(), 0, "the newer program has told its shape again");
+    assert_eq!(old.shutdown(FOREVER).await.unwrap().remaining, 25);
+    let (worker, new_sink) = start::<New>(&buffer, Role::Worker, often()).await;
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(rows(&new_sink), ids(0..25));
+    assert!((0..25).all(|id| new_sink.row(&Id::of(&id).unwrap()) == Some(new(id))), "with their new fields");
+    drop(worker);
+}
+
+/// Nobody explains a field: it was left by a program that is gone with the list. Then it is no reason to wait for ever.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_explains_is_flushed_when_the_list_is_old() {
+    let buffer = MemoryBuffer::new();
+    let (newer, _) = start::<New>(&buffer, Role::Writer, options()).await;
+    newer.cache::<New>().unwrap().put(&new(1)).await.unwrap();
+    newer.shutdown(FOREVER).await.unwrap();
+    buffer.lose_shapes();
+    let (old, sink) = start::<Old>(&buffer, Role::Both, options()).await;
+    sleep(3 * EVERY).await;
+    assert_eq!(sink.writes(), 0, "whoever knows it may be about to say so");
+    sleep(5 * EVERY).await;
+    assert_eq!(sink.row(&Id::of(&1_u64).unwrap()), Some(Old { id: 1, score: 1 }));
+    old.shutdown(FOREVER).await.unwrap();
+}
+
+/// What a program has seen of the list it tells again when the list is lost, also for those who are gone.
+#[tokio::test(start_paused = true)]
+async fn p1_who_has_seen_a_newer_program_tells_of_it_when_the_list_is_lost() {
+    let buffer = MemoryBuffer::new();
+    let (old, _) = start::<Old>(&buffer, Role::Writer, options()).await;
+    let (newer, _) = start::<New>(&buffer, Role::Writer, options()).await;
+    sleep(2 * EVERY).await;
+    newer.cache::<New>().unwrap().put(&new(1)).await.unwrap();
+    newer.shutdown(FOREVER).await.unwrap();
+    buffer.lose_shapes();
+    sleep(2 * EVERY).await;
+    let (worker, sink) = start::<Old>(&buffer, Role::Both, options()).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!((sink.writes(), worker.stats()["player"].dirty_keys), (0, 1), "it waits for the newer program");
+    drop((worker, old));
+}
+
+/// A row that both programs see, each with the columns that it knows; the newer one has written it.
+fn row(old: &ScriptedSink<Old>, new: &ScriptedSink<New>, id: u64) {
+    old.set_row(Id::of(&id).unwrap(), Old { id, score: 10 });
+    new.set_row(Id::of(&id).unwrap(), New { id, score: 10, rank: Some(7) });
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_refused_change_of_an_old_program_leaves_nothing_to_build_on() {
+    let buffer = MemoryBuffer::new();
+    let (old, old_sink) = start::<Old>(&buffer, Role::Writer, options()).await;
+    let (newer, new_sink) = start::<New>(&buffer, Role::Both, options()).await;
+    let (olds, news) = (old.cache::<Old>().unwrap(), newer.cache::<New>().unwrap());
+    row(&old_sink, &new_sink, 1);
+    for n in 0..3 {
+        let changed = olds.update(&1, |player| player.score += 1).await;
+        assert!(matches!(changed, Err(CacheError::Outdated { .. })), "try {n}: {changed:?}");
+    }
+    let expected = New { id: 1, score: 11, rank: Some(7) };
+    assert_eq!(news.update(&1, |player| player.score += 1).await.unwrap(), expected);
+    // What is in the buffer now is whole: the old program keeps what it does not know.
+    assert_eq!(olds.update(&1, |player| player.score += 1).await.unwrap(), Old { id: 1, score: 12 });
+    sleep(3 * EVERY).await;
+    assert_eq!(new_sink.row(&Id::of(&1_u64).unwrap()), Some(New { score: 12, ..expected }));
+}
+
+/// The newer program starts between two looks of the old one.
+#[tokio::test(start_paused = true)]
+async fn p1_what_an_old_program_reads_is_not_what_a_newer_one_builds_on() {
+    let buffer = MemoryBuffer::new();
+    let (old, old_sink) = start::<Old>(&buffer, Role::Writer, options()).await;
+    let (newer, new_sink) = start::<New>(&buffer, Role::Both, options()).await;
+    let (olds, news) = (old.cache::<Old>().unwrap(), newer.cache::<New>().unwrap());
+    for id in 1..=4 {
+        row(&old_sink, &new_sink, id);
+        assert_eq!(olds.get(&id).await.unwrap(), Some(Old { id, score: 10 }));
+    }
+    assert_eq!((news.peek(&1).await.unwrap(), news.state(&1).await.unwrap()), (None, State::Absent), "not whole");
+    let expected = |id: u64| New { id, score: 10, rank: Some(7) };
+    assert_eq!(news.get(&1).await.unwrap(), Some(expected(1)));
+    assert_eq!(news.peek(&1).await.unwrap(), Some(expected(1)), "in place of the other copy");
+    assert_eq!(news.get_many(&[1, 2]).await.unwrap(), [Some(expected(1)), Some(expected(2))]);
+    assert_eq!(news.peek(&2).await.unwrap(), Some(expected(2)));
+    news.update(&3, |player| player.score += 1).await.unwrap();
+    let changed = olds.update(&4, |player| player.score += 1).await;
+    assert!(matches!(changed, Err(CacheError::Outdated { .. })), "by way of its own copy: {changed:?}");
+    sleep(3 * EVERY).await;
+    assert_eq!(new_sink.row(&Id::of(&3_u64).unwrap()), Some(New { score: 11, ..expected(3) }));
+    assert_eq!(old_sink.writes() + usize::from(new_sink.writes() > 1), 0, "nothing else was changed");
+
+    // What the newer program has loaded has all that the old one knows.
+    let loads = old_sink.loads();
+    assert_eq!(olds.get(&2).await.unwrap(), Some(Old { id: 2, score: 10 }));
+    assert_eq!(old_sink.loads(), loads, "the copy is good enough");
+    assert_eq!(olds.update(&2, |player| player.score += 1).await.unwrap(), Old { id: 2, score: 11 });
+    assert_eq!(news.get(&2).await.unwrap(), Some(New { score: 11, ..expected(2) }), "it was built on the whole row");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_what_an_old_program_reads_is_not_read_together_by_a_newer_one() {
+    let buffer = MemoryBuffer::new();
+    let options = || options().transactions(true);
+    let (old, old_sink) = start::<Old>(&buffer, Role::Writer, options()).await;
+    let (newer, new_sink) = start::<New>(&buffer, Role::Writer, options()).await;
+    for id in 1..=3 {
+        row(&old_sink, &new_sink, id);
+    }
+    old.cache::<Old>().unwrap().get_many(&[1, 2, 3]).await.unwrap();
+    let news = newer.cache::<New>().unwrap();
+    let expected: Vec<_> = (1..=3).map(|id| Some(New { id, score: 10, rank: Some(7) })).collect();
+    assert_eq!(news.get_many(&[1, 2, 3]).await.unwrap(), expected);
+    assert_eq!(news.peek(&3).await.unwrap(), expected[2]);
+}

@@ -1,5 +1,6 @@
 mod holds;
 mod loss;
+mod shapes;
 mod topology;
 mod without;
 

@@ -9,39 +9,103 @@ use crate::record::Record;
 pub enum Lookup {
     /// Dirty: in `open` or `flushing`.
     Dirty(Record),
-    /// A clean copy.
-    Clean(Record),
+    /// A clean copy. Whose struct does not know all that its loader's struct knows, or more, must look at its
+    /// [`origin`](Stored::origin).
+    Clean(Stored),
     /// Somebody is loading it from the sink.
     Loading(Token),
     /// Nowhere in the buffer.
     Absent,
 }
 
-/// A mark that somebody is loading a key; a byte that no payload starts with, and a nonce.
+impl Lookup {
+    /// What stands where the clean copy would be: a record, with or without a mark of who loaded it, or a load token.
+    #[must_use]
+    pub fn of_copy(bytes: Bytes) -> Self {
+        match bytes.split_first_chunk::<{ 2 + DIGEST }>() {
+            Some((&[MARK, LOADED, ref digest @ ..], payload)) => {
+                let payload = bytes.slice_ref(payload);
+                Self::Clean(Stored::loaded(Record::from_bytes(payload), u64::from_be_bytes(*digest)))
+            }
+            // What is marked in another way may be a token of another version; it ends by itself.
+            _ if bytes.first() == Some(&MARK) => Self::Loading(Token(bytes)),
+            _ => Self::Clean(Stored::written(Record::from_bytes(bytes))),
+        }
+    }
+}
+
+/// Starts what is no payload: no JSON text begins with it, and MessagePack never uses it.
+const MARK: u8 = 0xC1;
+/// Stands after [`MARK`] in a load token; a nonce follows.
+const TOKEN: u8 = b't';
+/// Stands after [`MARK`] in a state that was loaded; the digest of the loader's shape follows, then the payload.
+const LOADED: u8 = b'l';
+/// Bytes of the digest of a shape.
+const DIGEST: usize = 8;
+
+/// How a state came to be in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A program wrote it: it is all that this program knew. Or there is no such row.
+    Written,
+    /// A program loaded it from the sink: it lacks the columns that this program's struct does not know.
+    Loaded {
+        /// Sum of the shape of its struct: [`SeenShape::digest`](super::SeenShape::digest).
+        shape: u64,
+    },
+}
+
+/// A state as it stands in the buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The state.
+    pub record: Record,
+    /// How it came there. Only clean copies were ever loaded.
+    pub origin: Origin,
+}
+
+impl Stored {
+    /// A state that a program wrote, or "no such row".
+    #[must_use]
+    pub const fn written(record: Record) -> Self {
+        Self { record, origin: Origin::Written }
+    }
+
+    /// A state that a program with this shape loaded. "No such row" lacks nothing, whoever looked.
+    #[must_use]
+    pub const fn loaded(record: Record, shape: u64) -> Self {
+        let origin = if record.is_tombstone() { Origin::Written } else { Origin::Loaded { shape } };
+        Self { record, origin }
+    }
+
+    /// As it is stored, to the byte.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        match self.origin {
+            Origin::Written => self.record.bytes().clone(),
+            Origin::Loaded { shape } => {
+                let mut bytes = Vec::with_capacity(2 + DIGEST + self.record.len());
+                bytes.extend_from_slice(&[MARK, LOADED]);
+                bytes.extend_from_slice(&shape.to_be_bytes());
+                bytes.extend_from_slice(self.record.as_bytes());
+                bytes.into()
+            }
+        }
+    }
+}
+
+/// A mark that somebody is loading a key; two bytes that no payload starts with, and a nonce.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Token(Bytes);
 
 impl Token {
-    /// `0xC1`: no JSON text starts with it, and MessagePack never uses it.
-    pub const MARK: u8 = 0xC1;
-
     /// A token that was never used before.
     #[must_use]
     pub fn fresh() -> Self {
-        let mut bytes = Vec::with_capacity(17);
-        bytes.push(Self::MARK);
+        let mut bytes = Vec::with_capacity(18);
+        bytes.extend_from_slice(&[MARK, TOKEN]);
         bytes.extend_from_slice(uuid::Uuid::new_v4().as_bytes());
         Self(bytes.into())
-    }
-
-    /// What stands where the clean copy would be: a token or a record.
-    #[must_use]
-    pub fn or_record(bytes: Bytes) -> Lookup {
-        if bytes.first() == Some(&Self::MARK) {
-            Lookup::Loading(Self(bytes))
-        } else {
-            Lookup::Clean(Record::from_bytes(bytes))
-        }
     }
 
     /// The bytes of the token.
@@ -135,4 +199,28 @@ impl IdFloor {
     /// Blocks that are left out after the buffer has lost its counter, or part of its data: other processes may still hold
     /// ids of blocks that nobody remembers, and use them.
     pub const LEAP: i64 = 1_000;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_read_as_they_are_written() {
+        let record = || Record::from_bytes("{\"id\":1}");
+        let (written, loaded) = (Stored::written(record()), Stored::loaded(record(), 0x0102_0304_0506_0708));
+        assert_eq!(written.bytes(), "{\"id\":1}");
+        assert_eq!(&loaded.bytes()[..], b"\xc1l\x01\x02\x03\x04\x05\x06\x07\x08{\"id\":1}");
+        let none = Stored::loaded(Record::tombstone(), 7);
+        assert_eq!((none.origin, none.bytes().len()), (Origin::Written, 0), "no such row lacks nothing");
+        for stored in [written, loaded, none] {
+            assert_eq!(Lookup::of_copy(stored.bytes()), Lookup::Clean(stored));
+        }
+        let token = Token::fresh();
+        assert_eq!(token.as_bytes().len(), 18);
+        assert_eq!(Lookup::of_copy(Bytes::copy_from_slice(token.as_bytes())), Lookup::Loading(token));
+        for strange in [&b"\xc1"[..], b"\xc1l\x01", b"\xc1x and more than ten bytes"] {
+            assert!(matches!(Lookup::of_copy(Bytes::copy_from_slice(strange)), Lookup::Loading(_)), "{strange:?}");
+        }
+    }
 }

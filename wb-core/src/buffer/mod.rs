@@ -26,10 +26,10 @@ use async_trait::async_trait;
 pub use error::{BufferError, BufferErrorKind};
 pub use letter::{DeadLetter, Letters, Operation, Replay};
 pub use log::{LogPage, Settled};
-pub use lookup::{IdFloor, Look, Lookup, Sight, Swap, Token};
+pub use lookup::{IdFloor, Look, Lookup, Origin, Sight, Stored, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use ownership::{Holder, Lineage, Roll};
-pub use shapes::SeenShape;
+pub use shapes::{SeenShape, SeenShapes};
 pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{

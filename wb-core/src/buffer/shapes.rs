@@ -1,5 +1,25 @@
 //! Shapes of an entity's struct that programs have made known.
 
+use std::time::Duration;
+
+/// What a buffer knows of shapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeenShapes {
+    /// The shapes, oldest first: at least the [`SeenShape::MOST`] newest.
+    pub shapes: Vec<SeenShape>,
+    /// How long the buffer has kept this list without losing any of it; by its own clock.
+    pub age: Duration,
+}
+
+impl SeenShapes {
+    /// A list of this age.
+    #[must_use]
+    pub const fn new(shapes: Vec<SeenShape>, age: Duration) -> Self {
+        Self { shapes, age }
+    }
+}
+
 /// A shape, and since when it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,6 +36,12 @@ impl SeenShape {
     #[must_use]
     pub const fn new(shape: String, since_ms: u64) -> Self {
         Self { shape, since_ms }
+    }
+
+    /// A sum of the shape, which is the same in every process.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        crate::record::digest(&[self.shape.as_bytes()])
     }
 
     /// Shapes that are remembered at most, the newest ones.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::log::{LogPage, Settled};
-use super::lookup::{IdFloor, Look, Lookup, Swap, Token};
+use super::lookup::{IdFloor, Look, Lookup, Stored, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, PendingReport, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, Transacted};
+use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, SeenShapes, Transacted};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -49,17 +49,25 @@ pub trait Space: Send + Sync + 'static {
     /// Looks ids of one partition up, in the order `open`, `flushing`, clean copy. One answer per id.
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError>;
 
-    /// Leaves a load token where the clean copy would be, for `ttl`. `false` when something is there.
-    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError>;
+    /// Leaves a load token where the clean copy would be, for `ttl`: where nothing is there, or this very copy, which
+    /// somebody has loaded and is not good enough for the caller. `false` when something else is.
+    async fn token(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        over: Option<&Stored>,
+        ttl: Duration,
+    ) -> Result<bool, BufferError>;
 
-    /// Puts a loaded state (a tombstone: "no such row") as the clean copy if `token` still stands there; otherwise, an
+    /// Puts a loaded state (a tombstone: "no such row"), and who loaded it, as the clean copy if `token` still stands there; otherwise, an
     /// ack came in between and the state may be old. With a zero `ttl` the token is only removed. Returns whether it stood there.
     async fn fill(
         &self,
         partition: u16,
         id: &Id,
         token: &Token,
-        record: &Record,
+        loaded: &Stored,
         ttl: Duration,
     ) -> Result<bool, BufferError>;
 
@@ -196,9 +204,9 @@ pub trait Space: Send + Sync + 'static {
     async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError>;
 
     /// Makes a write the latest state of its key if `expected` is what stands: in `open`, else in `flushing`, else as the
-    /// clean copy. A tombstone stands for "no such row" only where it was found or left, not where nothing is known. Keeps
-    /// to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
-    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError>;
+    /// clean copy, and that to the byte: who loaded it counts. What it becomes was written. A tombstone stands for "no such row"
+    /// only where it was found or left, not where nothing is known. Keeps to the limit of dirty keys like [`put`](Space::put). Not to be repeated blindly when its outcome is unknown.
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError>;
 
     /// Drops the clean copies of these ids, "no such row" included, and the marks of loads under way; returns how many. A copy
     /// without TTL stays: it is the readable state of a record that the sink has refused. What is dirty stays.
@@ -213,12 +221,12 @@ pub trait Space: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Makes the shape of an entity's struct known, unless it is, and tells all that are known, oldest first: at least the
-    /// [`SeenShape::MOST`] newest. `since_ms` is what an earlier call said of it, for a buffer that has lost the list; of two
-    /// times the earlier one counts. A buffer that keeps no list says nothing; workers then flush what newer programs wrote.
-    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
-        let _ = (shape, since_ms);
-        Ok(Vec::new())
+    /// Makes the shape of an entity's struct known, unless it is, and tells all that are known. `seen` is what earlier calls
+    /// told, for a buffer that has lost some of it; of two times of a shape the earlier one counts. A buffer that keeps no list
+    /// says nothing; workers then flush what newer programs wrote.
+    async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
+        let _ = (shape, seen);
+        Ok(SeenShapes::new(Vec::new(), Duration::MAX))
     }
 
     /// What became of the data since the last call; called about once a second in each process. A buffer that finds its

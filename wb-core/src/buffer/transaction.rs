@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::lookup::Stored;
 use crate::key::Id;
-use crate::record::{Record, Write};
+use crate::record::Write;
 
 /// Marks the records of one transaction, so that they reach the sink together. It waits beside the records and is closed
 /// with them; a record that several transactions have written in one epoch ties all of them together.
@@ -36,7 +37,7 @@ pub struct Guarded {
     /// The write.
     pub write: Write,
     /// What must be there: in `open`, else in `flushing`, else as the clean copy. `None`: whatever is there.
-    pub expected: Option<Record>,
+    pub expected: Option<Stored>,
 }
 
 /// What became of a transaction.

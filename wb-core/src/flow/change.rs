@@ -7,13 +7,14 @@ use tokio::time::{Instant, sleep};
 use super::decode::decode_payload;
 use super::load::TOKEN_TTL;
 use super::put::codec;
-use crate::buffer::{BufferError, BufferErrorKind, Lookup, Swap, Token};
+use crate::buffer::{BufferError, BufferErrorKind, Lookup, Origin, Stored, Swap, Token};
 use crate::changes::{Change, State, Target};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::lane::{LOOK_AGAIN, Lane, NEVER};
 use crate::options::{MaxDirty, Overflow};
 use crate::record::{Record, Write};
+use crate::shape::Lacks;
 
 /// How often a change is tried while other processes change the same record.
 pub(super) const TRIES: u32 = 200;
@@ -29,9 +30,10 @@ const FOREIGN_LOAD: Duration = Duration::from_millis(200);
 
 /// What stands, as a compare-and-set finds it.
 pub(super) struct Standing {
-    pub(super) record: Record,
+    pub(super) stored: Stored,
     pub(super) floor: Option<i64>,
-    outdated: bool,
+    /// Whether it was loaded, and lacks fields that newer programs know.
+    lacks: Lacks,
 }
 
 impl<E: Entity> Lane<E> {
@@ -48,17 +50,27 @@ impl<E: Entity> Lane<E> {
                 Err(error) => break Err(error),
             };
             let Applied { state, made, refused } = self.apply(target, &standing, &mut queue);
+            if let Lacks::Perhaps(until) = standing.lacks
+                && refused.iter().any(|(_, error)| matches!(error, CacheError::Outdated { .. }))
+            {
+                // The buffer has just begun its list of shapes. Who is newer has said so by then.
+                queue.extend(refused.into_iter().map(|(change, _)| change));
+                match self.unless_over(until, std::future::pending::<()>()).await {
+                    Ok(_) => continue,
+                    Err(error) => break Err(error),
+                }
+            }
             for (change, error) in refused {
                 change.settle(Err(error));
             }
-            if state == standing.record {
+            if state == standing.stored.record {
                 break Ok(());
             }
             let write = Write { partition: target.partition, id: target.id.clone(), record: state };
             let swapped = {
                 // Over before anybody is told.
                 let _near = self.near.writing([&write.id]);
-                self.space.swap(&standing.record, &write).await
+                self.space.swap(&standing.stored, &write).await
             };
             match swapped {
                 Ok(Swap::Stored) => {
@@ -85,12 +97,12 @@ impl<E: Entity> Lane<E> {
 
     /// Applies the changes one after the other; those that fail are taken out.
     fn apply(&self, target: &Target<E::Key>, standing: &Standing, queue: &mut Vec<Box<dyn Change<E>>>) -> Applied<E> {
-        let (mut state, mut made, mut refused) = (standing.record.clone(), 0, Vec::new());
+        let (mut state, mut made, mut refused) = (standing.stored.record.clone(), 0, Vec::new());
         let mut going = Vec::with_capacity(queue.len());
         for mut change in queue.drain(..) {
             // What another change of this round has made is no row of the sink.
             let floor = standing.floor.filter(|_| state.is_tombstone());
-            match change.apply(self, target, &State { record: &state, floor, outdated: standing.outdated }) {
+            match change.apply(self, target, &State { record: &state, floor, outdated: standing.lacks != Lacks::No }) {
                 Ok(Some(next)) => {
                     state = next;
                     made += 1;
@@ -115,36 +127,56 @@ impl<E: Entity> Lane<E> {
         loop {
             self.gate.open()?;
             let found = self.space.get(*partition, std::slice::from_ref(id)).await?.pop().unwrap_or(Lookup::Absent);
-            match found {
-                Lookup::Dirty(record) | Lookup::Clean(record) => {
-                    let floor = if record.is_tombstone() { self.floor(target).await? } else { None };
-                    return Ok(Standing { record, floor, outdated: false });
+            let over = match found {
+                Lookup::Dirty(record) => return self.stands(target, Stored::written(record)).await,
+                Lookup::Clean(stored) if self.shapes.can_read(stored.origin) => {
+                    return self.stands(target, stored).await;
                 }
                 Lookup::Loading(token) if begun.elapsed() < FOREIGN_LOAD => {
                     // Shared with a reader of this process, or an own one beside that of another process.
                     let _ = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
                     sleep(LOOK_AGAIN.0).await;
+                    continue;
                 }
                 Lookup::Loading(token) => {
                     // Its process is slow or dead. Without its mark it fills nothing in, and nobody is misled.
-                    self.space.fill(*partition, id, &token, &Record::tombstone(), Duration::ZERO).await?;
+                    let nothing = Stored::written(Record::tombstone());
+                    self.space.fill(*partition, id, &token, &nothing, Duration::ZERO).await?;
+                    continue;
                 }
-                Lookup::Absent => {
-                    let token = Token::fresh();
-                    // Not `leave_token`: a buffer without room takes no change either.
-                    if !self.space.token(*partition, id, &token, TOKEN_TTL).await? {
-                        continue;
-                    }
-                    let record = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
-                    let ttl = if record.is_tombstone() { self.options.negative_ttl } else { self.options.cache_ttl };
-                    if self.space.fill(*partition, id, &token, &record, ttl.max(ANCHOR_TTL)).await? {
-                        self.shapes.look(&*self.space).await?;
-                        let outdated = self.shapes.newer().is_some_and(|newer| newer.adds());
-                        return Ok(Standing { record, floor: None, outdated });
-                    }
-                }
+                // It lacks what its loader does not know.
+                Lookup::Clean(stored) => Some(stored),
+                Lookup::Absent => None,
+            };
+            let token = Token::fresh();
+            // Not `leave_token`: a buffer without room takes no change either.
+            if !self.space.token(*partition, id, &token, over.as_ref(), TOKEN_TTL).await? {
+                continue;
+            }
+            let record = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
+            let ttl = if record.is_tombstone() { self.options.negative_ttl } else { self.options.cache_ttl };
+            let stored = self.shapes.loaded(record);
+            if self.space.fill(*partition, id, &token, &stored, ttl.max(ANCHOR_TTL)).await? {
+                let lacks = self.lacks_fields(stored.origin).await?;
+                return Ok(Standing { stored, floor: None, lacks });
             }
         }
+    }
+
+    async fn stands(&self, target: &Target<E::Key>, stored: Stored) -> Result<Standing, CacheError> {
+        let floor = if stored.record.is_tombstone() { self.floor(target).await? } else { None };
+        let lacks = self.lacks_fields(stored.origin).await?;
+        Ok(Standing { stored, floor, lacks })
+    }
+
+    /// Whether a state of this origin lacks fields that newer programs know. The list is looked at anew: a newer program may
+    /// have written the row since the last look. One that writes it after this look takes the copy away, and the swap fails.
+    async fn lacks_fields(&self, origin: Origin) -> Result<Lacks, CacheError> {
+        if origin == Origin::Written {
+            return Ok(Lacks::No);
+        }
+        self.shapes.look(&*self.space).await?;
+        Ok(self.shapes.lack(origin))
     }
 
     /// Version of the row that a delete has not reached yet. A lower one put in its place would be overtaken by the row.

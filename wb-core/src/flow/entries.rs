@@ -230,11 +230,11 @@ impl Part {
 impl<E: Entity> Lane<E> {
     /// Leaves entries with fields that only newer programs know to those.
     fn hold_newer_entries(&self, parts: &mut [Part], upserts: &mut Vec<Upsert<E>>) {
-        let newer = self.shapes.newer().filter(|newer| newer.adds() && !self.options.accept_unknown_fields);
-        let Some(newer) = newer else { return };
+        let foreign = self.shapes.foreign().filter(|_| !self.options.accept_unknown_fields);
+        let Some(foreign) = foreign else { return };
         let mut ids = HashSet::new();
         for entry in parts.iter_mut().flat_map(|part| &mut part.entries).filter(|entry| entry.reason.is_none()) {
-            entry.held = any_field(E::FORMAT, entry.claimed.record.as_bytes(), |name| newer.knows(name));
+            entry.held = any_field(E::FORMAT, entry.claimed.record.as_bytes(), |name| foreign.has(name));
             if entry.held {
                 ids.insert(entry.claimed.id.clone());
             }

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 
 use super::decode::decode_payload;
 use super::put::codec;
-use crate::buffer::{Lookup, Token};
+use crate::buffer::{Lookup, Stored, Token};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
@@ -53,25 +53,28 @@ impl<E: Entity> Lane<E> {
         let partition = self.partition_of(id, &key)?;
         for _ in 0..LOOKS {
             let lookup = self.space.get(partition, std::slice::from_ref(id)).await?.pop().unwrap_or(Lookup::Absent);
-            match lookup {
+            let over = match lookup {
                 Lookup::Dirty(record) => return both(id, record),
-                Lookup::Clean(record) => match decode(id, &record) {
-                    Ok(value) => return Ok((record, value)),
-                    Err(error) => return self.undecodable_copy(partition, id, key, error).await,
-                },
+                Lookup::Clean(Stored { record, origin }) if self.shapes.can_read(origin) => {
+                    return match decode(id, &record) {
+                        Ok(value) => Ok((record, value)),
+                        Err(error) => self.undecodable_copy(partition, id, key, error).await,
+                    };
+                }
                 Lookup::Loading(token) => {
                     return both(id, self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?);
                 }
-                Lookup::Absent => {
-                    let token = Token::fresh();
-                    if self.leave_token(partition, id, &token).await? {
-                        let loaded = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
-                        self.fill(partition, id, &token, &loaded).await;
-                        return both(id, loaded);
-                    }
-                    // Somebody was faster; what is there now?
-                }
+                // It lacks what its loader does not know.
+                Lookup::Clean(stored) => Some(stored),
+                Lookup::Absent => None,
+            };
+            let token = Token::fresh();
+            if self.leave_token(partition, id, &token, over.as_ref()).await? {
+                let loaded = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
+                self.fill(partition, id, &token, &loaded).await;
+                return both(id, loaded);
             }
+            // Somebody was faster; what is there now?
         }
         both(id, self.load_one(id.clone(), key).await?)
     }
@@ -101,13 +104,16 @@ impl<E: Entity> Lane<E> {
             Ok::<_, CacheError>(ids.into_iter().zip(found).collect::<Vec<_>>())
         }))
         .await?;
+        let mut over: HashMap<Id, Stored> = HashMap::new();
         for (id, lookup) in lookups.into_iter().flatten() {
-            if let Lookup::Dirty(record) | Lookup::Clean(record) = lookup {
-                states.insert(id, record);
+            match lookup {
+                Lookup::Clean(stored) if !self.shapes.can_read(stored.origin) => _ = over.insert(id, stored),
+                Lookup::Dirty(record) | Lookup::Clean(Stored { record, .. }) => _ = states.insert(id, record),
+                Lookup::Loading(_) | Lookup::Absent => {}
             }
         }
         let missing: HashMap<&Id, &E::Key> = ids.iter().zip(keys).filter(|(id, _)| !states.contains_key(*id)).collect();
-        let loaded = self.load_many(missing).await?;
+        let loaded = self.load_many(missing, &over).await?;
         states.extend(loaded);
         let mut values = Vec::with_capacity(keys.len());
         for (id, key) in ids.iter().zip(keys) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::decode::decode_payload;
-use crate::buffer::Lookup;
+use crate::buffer::{Lookup, Stored};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::Id;
@@ -13,7 +13,7 @@ use crate::record::Record;
 /// How often the states are looked up while what is loaded beside them changes again.
 const LOOKS: u32 = 20;
 
-/// What the buffer has of each id.
+/// What the buffer has of each id that this program can use.
 type Seen = BTreeMap<Id, Lookup>;
 
 impl<E: Entity> Lane<E> {
@@ -29,28 +29,36 @@ impl<E: Entity> Lane<E> {
         }
         let places: Vec<(u16, Vec<Id>)> =
             by_partition.into_iter().map(|(partition, ids)| (partition, ids.into_iter().collect())).collect();
-        let mut seen = self.see(&places).await?;
+        let (mut seen, mut over) = self.see(&places).await?;
         for _ in 0..LOOKS {
             let missing = by_id.iter().filter(|(id, _)| seen.get(*id).and_then(record).is_none());
             let missing: HashMap<&Id, &E::Key> = missing.map(|(id, key)| (id, *key)).collect();
             if missing.is_empty() {
                 return self.values(&ids, keys, &seen, &HashMap::new()).await;
             }
-            let loaded = self.load_many(missing).await?;
-            let again = self.see(&places).await?;
+            let loaded = self.load_many(missing, &over).await?;
+            let (again, over_again) = self.see(&places).await?;
             if stands(&seen, &loaded, &again) {
                 return self.values(&ids, keys, &seen, &loaded).await;
             }
-            seen = again;
+            (seen, over) = (again, over_again);
         }
         let id = ids.first().map_or_else(String::new, Id::to_string);
         Err(CacheError::Contended { id, tries: LOOKS })
     }
 
-    async fn see(&self, places: &[(u16, Vec<Id>)]) -> Result<Seen, CacheError> {
+    /// Also: copies that lack what this program's struct knows, which are as good as none.
+    async fn see(&self, places: &[(u16, Vec<Id>)]) -> Result<(Seen, HashMap<Id, Stored>), CacheError> {
         let found = self.space.get_together(places).await?;
         let found = places.iter().zip(found).flat_map(|((_, ids), found)| ids.iter().cloned().zip(found));
-        Ok(found.collect())
+        let (mut seen, mut over) = (Seen::new(), HashMap::new());
+        for (id, lookup) in found {
+            match lookup {
+                Lookup::Clean(stored) if !self.shapes.can_read(stored.origin) => _ = over.insert(id, stored),
+                lookup => _ = seen.insert(id, lookup),
+            }
+        }
+        Ok((seen, over))
     }
 
     async fn values(
@@ -78,7 +86,7 @@ impl<E: Entity> Lane<E> {
 
 const fn record(lookup: &Lookup) -> Option<&Record> {
     match lookup {
-        Lookup::Dirty(record) | Lookup::Clean(record) => Some(record),
+        Lookup::Dirty(record) | Lookup::Clean(Stored { record, .. }) => Some(record),
         Lookup::Loading(_) | Lookup::Absent => None,
     }
 }
@@ -86,17 +94,15 @@ const fn record(lookup: &Lookup) -> Option<&Record> {
 /// Whether what was seen and what was loaded after it are the states of one instant: nothing that was seen has changed or gone
 /// since, and nothing that was loaded was written meanwhile.
 fn stands(seen: &Seen, loaded: &HashMap<Id, Record>, again: &Seen) -> bool {
-    seen.iter().all(|(id, before)| {
-        let now = again.get(id);
-        match record(before) {
-            Some(before) => now.and_then(record) == Some(before),
-            None => match now {
-                Some(Lookup::Dirty(_)) => false,
-                Some(Lookup::Clean(now)) => loaded.get(id) == Some(now),
-                _ => true,
-            },
-        }
-    })
+    let kept = |(id, before): (&Id, &Lookup)| {
+        record(before).is_none_or(|before| again.get(id).and_then(record) == Some(before))
+    };
+    let unwritten = |(id, loaded): (&Id, &Record)| match again.get(id) {
+        Some(Lookup::Dirty(_)) => false,
+        Some(Lookup::Clean(now)) => now.record == *loaded,
+        _ => true,
+    };
+    seen.iter().all(kept) && loaded.iter().all(unwritten)
 }
 
 #[cfg(test)]
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn what_changed_meanwhile_does_not_stand() {
         let state = |text: &'static str| Record::from_bytes(text);
-        let (dirty, clean) = (|text| Lookup::Dirty(state(text)), |text| Lookup::Clean(state(text)));
+        let (dirty, clean) = (|text| Lookup::Dirty(state(text)), |text| Lookup::Clean(Stored::written(state(text))));
         let id = |n: u64| Id::of(&n).expect("a number is a key");
         let all = |one: Lookup, other: Lookup| Seen::from([(id(1), one), (id(2), other)]);
         let loaded = HashMap::from([(id(2), state("b"))]);

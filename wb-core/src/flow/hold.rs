@@ -19,20 +19,21 @@ impl<E: Entity> Lane<E> {
         self.shapes.look(&*self.space).await
     }
 
-    /// Takes the records out of `due` that hold fields which only newer programs know.
+    /// Takes the records out of `due` that hold fields which only newer programs know, or nobody while that may be unknown yet.
     pub(super) fn hold_newer(&self, due: &mut Vec<Claimed>) -> Vec<Claimed> {
-        let newer = self.shapes.newer().filter(|newer| newer.adds() && !self.options.accept_unknown_fields);
+        let foreign = self.shapes.foreign().filter(|_| !self.options.accept_unknown_fields);
         // Nobody is newer: nothing is looked at.
-        let Some(newer) = newer else { return Vec::new() };
+        let Some(foreign) = foreign else { return Vec::new() };
         let is_newer = |claimed: &mut Claimed| {
-            claimed.record.payload().is_some_and(|payload| any_field(E::FORMAT, payload, |name| newer.knows(name)))
+            claimed.record.payload().is_some_and(|payload| any_field(E::FORMAT, payload, |name| foreign.has(name)))
         };
         due.extract_if(.., is_newer).collect()
     }
 
     /// Takes the records out of `unreadable` that a newer program may be able to read.
     pub(super) fn hold_undecodable(&self, unreadable: &mut Vec<Unreadable>) -> Vec<Claimed> {
-        if self.shapes.newer().is_none() || self.options.accept_unknown_fields {
+        let nobody = self.shapes.newer().is_none() && !self.shapes.is_young();
+        if nobody || self.options.accept_unknown_fields {
             return Vec::new();
         }
         let held = unreadable.extract_if(.., |unreadable| unreadable.kind == UNDECODABLE);

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 
 use super::put::codec;
-use crate::buffer::{BufferErrorKind, Token};
+use crate::buffer::{BufferErrorKind, Stored, Token};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
@@ -32,10 +32,16 @@ async fn load<E: Entity>(sink: &dyn Sink<E>, scope: &Scope, keys: &[E::Key]) -> 
 }
 
 impl<E: Entity> Lane<E> {
-    /// Says that this process loads `id`. With clean copies switched off the token is left all the same: it is what
+    /// Says that this process loads `id`, in place of a copy that it cannot use if need be. With clean copies switched off the token is left all the same: it is what
     /// concurrent readers join on.
-    pub(super) async fn leave_token(&self, partition: u16, id: &Id, token: &Token) -> Result<bool, CacheError> {
-        match self.space.token(partition, id, token, TOKEN_TTL).await {
+    pub(super) async fn leave_token(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        over: Option<&Stored>,
+    ) -> Result<bool, CacheError> {
+        match self.space.token(partition, id, token, over, TOKEN_TTL).await {
             // A buffer without room takes no writes; reads go on without its help.
             Err(error) if error.kind() == BufferErrorKind::Full => Ok(false),
             left => Ok(left?),
@@ -57,8 +63,12 @@ impl<E: Entity> Lane<E> {
         }
     }
 
-    /// Loads many keys at once; keys without a row come back as tombstones.
-    pub(super) async fn load_many(&self, missing: HashMap<&Id, &E::Key>) -> Result<HashMap<Id, Record>, CacheError> {
+    /// Loads many keys at once; keys without a row come back as tombstones. `over`: copies that stand, and cannot be used.
+    pub(super) async fn load_many(
+        &self,
+        missing: HashMap<&Id, &E::Key>,
+        over: &HashMap<Id, Stored>,
+    ) -> Result<HashMap<Id, Record>, CacheError> {
         if missing.is_empty() {
             return Ok(HashMap::new());
         }
@@ -66,7 +76,7 @@ impl<E: Entity> Lane<E> {
         let tokens = try_join_all(missing.iter().map(|(&id, &key)| async move {
             let token = Token::fresh();
             let partition = self.partition_of(id, key)?;
-            let mine = self.leave_token(partition, id, &token).await?;
+            let mine = self.leave_token(partition, id, &token, over.get(id)).await?;
             Ok::<_, CacheError>((partition, id.clone(), mine.then_some(token)))
         }))
         .await?;
@@ -93,12 +103,11 @@ impl<E: Entity> Lane<E> {
         let options = &self.options;
         let ttl = match record.is_tombstone() {
             _ if options.cache_ttl.is_zero() => Duration::ZERO,
-            // What this program loads lacks the columns that a newer one knows, and would be read by it.
-            false if self.shapes.newer().is_some_and(|newer| newer.adds()) => Duration::ZERO,
             true => options.negative_ttl,
             false => options.cache_ttl,
         };
-        if let Err(error) = self.space.fill(partition, id, token, record, ttl).await {
+        let loaded = self.shapes.loaded(record.clone());
+        if let Err(error) = self.space.fill(partition, id, token, &loaded, ttl).await {
             events::fill_failed(&self.scope, &error);
         }
     }

@@ -1,7 +1,7 @@
 //! peek: what the buffer says, without the sink; and where a key stands.
 
 use super::get::decode;
-use crate::buffer::{Lookup, Sight};
+use crate::buffer::{Lookup, Sight, Stored};
 use crate::cache::State;
 use crate::entity::Entity;
 use crate::error::CacheError;
@@ -9,15 +9,21 @@ use crate::key::Id;
 use crate::lane::Lane;
 
 impl<E: Entity> Lane<E> {
+    /// What this program finds: a copy that lacks what its struct knows is none.
     async fn lookup(&self, partition: u16, id: &Id) -> Result<Lookup, CacheError> {
-        Ok(self.space.get(partition, std::slice::from_ref(id)).await?.pop().unwrap_or(Lookup::Absent))
+        let found = self.space.get(partition, std::slice::from_ref(id)).await?.pop();
+        let found = found.filter(|found| match found {
+            Lookup::Clean(stored) => self.shapes.can_read(stored.origin),
+            _ => true,
+        });
+        Ok(found.unwrap_or(Lookup::Absent))
     }
 
     pub(crate) async fn peek(&self, key: &E::Key) -> Result<Option<E>, CacheError> {
         self.gate.open()?;
         let id = Id::of(key)?;
         match self.lookup(self.partition_of(&id, key)?, &id).await? {
-            Lookup::Dirty(record) | Lookup::Clean(record) => decode(&id, &record),
+            Lookup::Dirty(record) | Lookup::Clean(Stored { record, .. }) => decode(&id, &record),
             Lookup::Loading(_) | Lookup::Absent => Ok(None),
         }
     }
@@ -37,7 +43,7 @@ impl<E: Entity> Lane<E> {
         }
         Ok(match self.lookup(partition, &id).await? {
             Lookup::Dirty(_) => State::Dirty,
-            Lookup::Clean(record) if !record.is_tombstone() => State::Clean,
+            Lookup::Clean(stored) if !stored.record.is_tombstone() => State::Clean,
             Lookup::Clean(_) | Lookup::Loading(_) | Lookup::Absent => State::Absent,
         })
     }

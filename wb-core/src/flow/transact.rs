@@ -57,7 +57,7 @@ impl<E: Entity> Lane<E> {
         let Some(offered) = *version else { return Ok(Guarded { write: write.clone(), expected: None }) };
         let target = Target { partition: write.partition, id: write.id.clone(), key: key.clone() };
         let standing = self.standing(&target).await?;
-        let stored = match standing.record.payload() {
+        let stored = match standing.stored.record.payload() {
             None => None,
             Some(payload) => decode_payload::<E>(payload).map_err(|source| codec(&write.id, source))?.version(),
         };
@@ -67,6 +67,6 @@ impl<E: Entity> Lane<E> {
         {
             return Err(CacheError::Conflict { id: write.id.to_string(), stored, offered });
         }
-        Ok(Guarded { write: write.clone(), expected: Some(standing.record) })
+        Ok(Guarded { write: write.clone(), expected: Some(standing.stored) })
     }
 }

@@ -30,9 +30,8 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
         if confirm(lane).await.is_err() {
             continue;
         }
-        // A buffer that has lost its data is told again, also by those who only write. A failure is reported by others.
-        if lane.shapes.look(&*lane.space).await.is_ok() && lane.gate.is_shut() {
-            // The shape is known before anything is written again, and nothing that was kept is older than the shutting.
+        // The shape is known before anything is written again, and nothing that was kept is older than the shutting.
+        if lane.gate.is_shut() && lane.shapes.look(&*lane.space).await.is_ok() {
             lane.near.drop_all();
             lane.gate.reopen();
             lane.leases.resume();

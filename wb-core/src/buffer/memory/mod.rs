@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use self::ears::Ears;
 use self::partition::Partition;
+use self::shapes::Listed;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Registration, SeenShape, Space, Topology, Waiting};
+use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology, Waiting};
 use crate::sink::Scope;
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
@@ -53,7 +54,7 @@ struct Shelf {
     layouts: Vec<(Topology, Partitions)>,
     workers: Workers,
     door: Arc<Mutex<()>>,
-    shapes: Arc<Mutex<Vec<SeenShape>>>,
+    shapes: Arc<Mutex<Listed>>,
     ears: Ears,
     ids: Counter,
 }
@@ -150,6 +151,16 @@ impl MemoryBuffer {
         let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         for shelf in shelves.values() {
             *shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = Ids::default();
+        }
+    }
+
+    /// Forgets which shapes were made known, as a server does that is emptied.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn lose_shapes(&self) {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        for shelf in shelves.values() {
+            shelf.shapes.lock().unwrap_or_else(PoisonError::into_inner).lose();
         }
     }
 

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::paged::{self, Closed, Dead};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Look, Lookup, Mark, Marks, Moved, Page, Pending, Replay,
-    Rotation, STALE_MARKS, Sight, Stamp, Status, Step, Token,
+    Attempts, Clean, DeadLetter, Done, Held, Holder, Letters, Look, Lookup, Mark, Marks, Moved, Origin, Page, Pending,
+    Replay, Rotation, STALE_MARKS, Sight, Stamp, Status, Step, Stored, Token,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -140,7 +140,7 @@ impl Partition {
         if let Some(record) = self.open.get(id).or_else(|| self.flushing.get(id)) {
             return Lookup::Dirty(record.clone());
         }
-        self.copy(id, now).map_or(Lookup::Absent, |bytes| Token::or_record(bytes.clone()))
+        self.copy(id, now).map_or(Lookup::Absent, |bytes| Lookup::of_copy(bytes.clone()))
     }
 
     fn copy(&self, id: &Id, now: Instant) -> Option<&Bytes> {
@@ -157,21 +157,23 @@ impl Partition {
         }
     }
 
-    pub(super) fn token(&mut self, id: &Id, token: &Token, ttl: Duration, now: Instant) -> bool {
-        let free = self.copy(id, now).is_none();
+    pub(super) fn token(&mut self, id: &Id, token: &Token, over: Option<&Stored>, ttl: Duration, now: Instant) -> bool {
+        let free = self
+            .copy(id, now)
+            .is_none_or(|bytes| over.is_some_and(|over| over.origin != Origin::Written && over.bytes() == bytes));
         if free {
             self.set_copy(id.clone(), Bytes::copy_from_slice(token.as_bytes()), now, Some(ttl));
         }
         free
     }
 
-    pub(super) fn fill(&mut self, id: &Id, token: &Token, record: &Record, ttl: Duration, now: Instant) -> bool {
+    pub(super) fn fill(&mut self, id: &Id, token: &Token, loaded: &Stored, ttl: Duration, now: Instant) -> bool {
         let stands = self.copy(id, now).is_some_and(|bytes| bytes == token.as_bytes());
         if stands {
             if ttl.is_zero() {
                 self.copies.remove(id);
             } else {
-                self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, Some(ttl));
+                self.set_copy(id.clone(), loaded.bytes(), now, Some(ttl));
             }
         }
         stands
@@ -424,9 +426,10 @@ impl Partition {
     }
 
     /// Whether this is what a reader finds now.
-    pub(super) fn stands(&self, id: &Id, expected: &Record, now: Instant) -> bool {
+    pub(super) fn stands(&self, id: &Id, expected: &Stored, now: Instant) -> bool {
         match self.get(id, now) {
-            Lookup::Dirty(record) | Lookup::Clean(record) => record == *expected,
+            Lookup::Dirty(record) => Stored::written(record) == *expected,
+            Lookup::Clean(stored) => stored == *expected,
             Lookup::Loading(_) | Lookup::Absent => false,
         }
     }

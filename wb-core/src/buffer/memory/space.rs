@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
+use super::shapes::Listed;
 use super::{Counter, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp,
-    Status, Step, Swap, Token, Topology, Transacted,
+    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, SeenShapes, Settled,
+    Space, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
 use crate::pressure::Pressure;
@@ -34,7 +35,7 @@ pub(super) struct MemorySpace {
     pub(super) limit: Option<u64>,
     /// Writes under the limit pass it one at a time, so that each sees what the others have made dirty.
     pub(super) door: Arc<Mutex<()>>,
-    pub(super) shapes: Arc<Mutex<Vec<SeenShape>>>,
+    pub(super) shapes: Arc<Mutex<Listed>>,
     /// Who listens to this entity; one of them is this space's engine, for as long as the space lives.
     pub(super) ears: Ears,
     #[expect(dead_code, reason = "keeps it listening")]
@@ -155,8 +156,15 @@ impl Space for MemorySpace {
         self.on(partition, |p| ids.iter().map(|id| p.get(id, now)).collect())
     }
 
-    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
-        self.on(partition, |p| p.token(id, token, ttl, Instant::now()))
+    async fn token(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        over: Option<&Stored>,
+        ttl: Duration,
+    ) -> Result<bool, BufferError> {
+        self.on(partition, |p| p.token(id, token, over, ttl, Instant::now()))
     }
 
     async fn fill(
@@ -164,10 +172,10 @@ impl Space for MemorySpace {
         partition: u16,
         id: &Id,
         token: &Token,
-        record: &Record,
+        loaded: &Stored,
         ttl: Duration,
     ) -> Result<bool, BufferError> {
-        self.on(partition, |p| p.fill(id, token, record, ttl, Instant::now()))
+        self.on(partition, |p| p.fill(id, token, loaded, ttl, Instant::now()))
     }
 
     async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
@@ -305,7 +313,7 @@ impl Space for MemorySpace {
         self.on(partition, |p| vec![p.look(ids)])
     }
 
-    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
         tokio::task::coop::consume_budget().await;
         if self.closed.load(Ordering::Acquire) {
             return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
@@ -329,9 +337,8 @@ impl Space for MemorySpace {
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
     }
 
-    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
-        let mut list = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(super::shapes::register(&mut list, shape, since_ms))
+    async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
+        Ok(self.shapes.lock().unwrap_or_else(PoisonError::into_inner).tell(shape, seen))
     }
 
     async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {

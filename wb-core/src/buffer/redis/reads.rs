@@ -7,7 +7,7 @@ use redis::Pipeline;
 
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, millis};
-use crate::buffer::{BufferError, Look, Lookup, Sight, Token};
+use crate::buffer::{BufferError, Look, Lookup, Origin, Sight, Stored, Token};
 use crate::key::Id;
 use crate::record::Record;
 use crate::sabotage::Mechanism;
@@ -38,7 +38,7 @@ pub(super) async fn get(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resul
     let found = open.into_iter().zip(flushing).zip(copies).map(|((open, flushing), copy)| {
         open.or(flushing)
             .map(|bytes| Lookup::Dirty(Record::from_bytes(bytes)))
-            .or_else(|| copy.map(Token::or_record))
+            .or_else(|| copy.map(Lookup::of_copy))
             .unwrap_or(Lookup::Absent)
     });
     Ok(found.collect())
@@ -49,11 +49,13 @@ pub(super) async fn token(
     partition: u16,
     id: &Id,
     token: &Token,
+    over: Option<&Stored>,
     ttl: Duration,
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
+    let over = over.filter(|over| over.origin != Origin::Written).map(Stored::bytes).unwrap_or_default();
     let mut call = space.scripts.token.prepare_invoke();
-    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(millis(ttl));
+    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(millis(ttl)).arg(&over[..]);
     let left = call.invoke_async(&mut space.reader().await?).await;
     space.judged("cannot leave a load token", left).await
 }
@@ -63,12 +65,12 @@ pub(super) async fn fill(
     partition: u16,
     id: &Id,
     token: &Token,
-    record: &Record,
+    loaded: &Stored,
     ttl: Duration,
 ) -> Result<bool, BufferError> {
     let keys = space.shelf.keys(partition)?;
     let mut call = space.scripts.fill.prepare_invoke();
-    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(record.as_bytes()).arg(millis(ttl));
+    call.key(keys.copy(id)).key(&keys.open).arg(token.as_bytes()).arg(&loaded.bytes()[..]).arg(millis(ttl));
     // A token of an earlier life of the data must not let an old row in.
     let filled = call.invoke_async(&mut space.reader().await?).await;
     space.judged("cannot fill in a loaded record", filled).await

@@ -9,7 +9,7 @@ use redis::{Pipeline, Script};
 use super::keys::PartitionKeys;
 use super::scripts::Scripts;
 use super::space::RedisSpace;
-use crate::buffer::{BufferError, Lookup, Token};
+use crate::buffer::{BufferError, Lookup};
 use crate::key::Id;
 use crate::record::{Record, Write};
 use crate::sabotage::{Mechanism, Sabotage};
@@ -107,7 +107,7 @@ impl RedisSpace {
         let dirty = open.into_iter().zip(flushing).map(|(open, flushing)| open.or(flushing));
         let found = dirty.zip(copies).map(|(dirty, copy)| match (dirty, copy) {
             (Some(bytes), _) => Lookup::Dirty(Record::from_bytes(bytes)),
-            (None, Some(copy)) => Token::or_record(copy),
+            (None, Some(copy)) => Lookup::of_copy(copy),
             (None, None) => Lookup::Absent,
         });
         Ok(found.collect())

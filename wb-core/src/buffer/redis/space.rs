@@ -20,8 +20,8 @@ use super::verified::Verified;
 use super::{held, keys, leases, letters, log, pending, reads, signals, steps, swap, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, Settled, Space, Stamp,
-    Status, Step, Swap, Token, Topology, Transacted, no_logs,
+    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, SeenShapes, Settled,
+    Space, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
 use crate::record::{Record, Write};
@@ -231,8 +231,15 @@ impl Space for RedisSpace {
         reads::get(self, partition, ids).await
     }
 
-    async fn token(&self, partition: u16, id: &Id, token: &Token, ttl: Duration) -> Result<bool, BufferError> {
-        reads::token(self, partition, id, token, ttl).await
+    async fn token(
+        &self,
+        partition: u16,
+        id: &Id,
+        token: &Token,
+        over: Option<&Stored>,
+        ttl: Duration,
+    ) -> Result<bool, BufferError> {
+        reads::token(self, partition, id, token, over, ttl).await
     }
 
     async fn fill(
@@ -240,10 +247,10 @@ impl Space for RedisSpace {
         partition: u16,
         id: &Id,
         token: &Token,
-        record: &Record,
+        loaded: &Stored,
         ttl: Duration,
     ) -> Result<bool, BufferError> {
-        reads::fill(self, partition, id, token, record, ttl).await
+        reads::fill(self, partition, id, token, loaded, ttl).await
     }
 
     async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
@@ -388,21 +395,24 @@ impl Space for RedisSpace {
         reads::look(self, partition, ids).await
     }
 
-    async fn swap(&self, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
         self.sealed(swap::swap(self, expected, write).await).await
     }
 
-    async fn shapes(&self, shape: &str, since_ms: Option<u64>) -> Result<Vec<SeenShape>, BufferError> {
+    async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
         let mut call = self.scripts.shapes.prepare_invoke();
-        let since_ms = since_ms.map(|since_ms| since_ms.to_string()).unwrap_or_default();
-        call.key(keys::shapes(&self.scope)).arg(shape).arg(since_ms).arg(SeenShape::MOST);
-        let seen: Vec<(Bytes, f64)> = self.run("cannot look at the shapes of the entity", &call).await?;
+        call.key(keys::shapes(&self.scope)).arg(SeenShape::MOST).arg(shape);
+        for SeenShape { shape, since_ms } in seen {
+            call.arg(shape).arg(since_ms);
+        }
+        let (age_ms, seen): (u64, Vec<(Bytes, f64)>) =
+            self.run("cannot look at the shapes of the entity", &call).await?;
         // A time of this century is exact as a float; what another program has written saturates.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let seen = seen
             .into_iter()
             .map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
-        Ok(seen.collect())
+        Ok(SeenShapes::new(seen.collect(), Duration::from_millis(age_ms)))
     }
 
     async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {

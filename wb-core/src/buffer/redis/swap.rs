@@ -7,13 +7,13 @@ use super::commit::Shelf;
 use super::group::unknown_script;
 use super::space::RedisSpace;
 use super::{limit, signals};
-use crate::buffer::{BufferError, BufferErrorKind, Swap};
-use crate::record::{Record, Write};
+use crate::buffer::{BufferError, BufferErrorKind, Stored, Swap};
+use crate::record::Write;
 
 /// The script.
 pub(super) const TEXT: &str = include_str!("lua/swap.lua");
 
-pub(super) async fn swap(space: &RedisSpace, expected: &Record, write: &Write) -> Result<Swap, BufferError> {
+pub(super) async fn swap(space: &RedisSpace, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
     let RedisSpace { committer, shelf, .. } = space;
     if committer.is_closed() {
         return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
@@ -45,7 +45,7 @@ pub(super) async fn swap(space: &RedisSpace, expected: &Record, write: &Write) -
     weak.map_or(Ok(swap), Err)
 }
 
-fn command(script: &Script, shelf: &Shelf, expected: &Record, write: &Write) -> Result<Cmd, BufferError> {
+fn command(script: &Script, shelf: &Shelf, expected: &Stored, write: &Write) -> Result<Cmd, BufferError> {
     let keys = shelf.keys(write.partition)?;
     let mut command = redis::cmd("EVALSHA");
     let others = if shelf.limit.is_some() { 2 * shelf.partitions.len() } else { 0 };
@@ -56,7 +56,7 @@ fn command(script: &Script, shelf: &Shelf, expected: &Record, write: &Write) -> 
             command.arg(&keys.open).arg(&keys.flushing);
         }
     }
-    command.arg(write.id.as_bytes()).arg(expected.as_bytes()).arg(write.record.as_bytes());
+    command.arg(write.id.as_bytes()).arg(&expected.bytes()[..]).arg(write.record.as_bytes());
     match shelf.limit {
         Some(limit) => command.arg(limit),
         None => command.arg(""),

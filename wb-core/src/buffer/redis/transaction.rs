@@ -15,7 +15,7 @@ use super::signals;
 use super::space::{RedisSpace, outcome};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, DeadLetter, Guarded, Lookup, Mark, Marks, Moved, Rotation, Stamp, Step,
-    Token, Transacted,
+    Stored, Transacted,
 };
 use crate::key::Id;
 use crate::record::Record;
@@ -84,7 +84,9 @@ impl RedisSpace {
         command.arg(self.shelf.limit.unwrap_or(0)).arg(involved.len()).arg(writes.len()).arg(mark.to_string());
         for Guarded { write, expected } in writes {
             command.arg(positions.get(&write.partition)).arg(write.id.as_bytes()).arg(write.record.as_bytes());
-            command.arg(u8::from(expected.is_some())).arg(expected.as_ref().map_or(&b""[..], Record::as_bytes));
+            command
+                .arg(u8::from(expected.is_some()))
+                .arg(&expected.as_ref().map(Stored::bytes).unwrap_or_default()[..]);
         }
         Ok(command)
     }
@@ -107,7 +109,7 @@ impl RedisSpace {
         let mut found = found.into_iter().map(|(dirty, bytes)| match (dirty, bytes) {
             (_, None) => Lookup::Absent,
             (1, Some(bytes)) => Lookup::Dirty(Record::from_bytes(bytes)),
-            (_, Some(bytes)) => Token::or_record(bytes),
+            (_, Some(bytes)) => Lookup::of_copy(bytes),
         });
         Ok(places.iter().map(|(_, ids)| found.by_ref().take(ids.len()).collect()).collect())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, ids, record, step};
 use crate::buffer::{
-    Attempts, Buffer, BufferErrorKind, Clean, DeadLetter, Look, Lookup, Registration, Sight, Swap, Token,
+    Attempts, Buffer, BufferErrorKind, Clean, DeadLetter, Look, Lookup, Registration, Sight, Stored, Swap, Token,
 };
 use crate::codec::Format;
 use crate::key::Id;
@@ -29,7 +29,7 @@ impl Bench {
 
     async fn swap(&self, key: &str, expected: &str, next: &str) -> Swap {
         let write = Write { partition: HERE, id: id(key), record: record(next) };
-        self.done("swap", self.space.swap(&record(expected), &write).await)
+        self.done("swap", self.space.swap(&Stored::written(record(expected)), &write).await)
     }
 }
 
@@ -79,9 +79,9 @@ pub async fn swaps_what_stands(buffer: &(impl Buffer + ?Sized)) {
     assert_eq!(bench.swap("a", "", "1").await, Swap::Changed, "{}: nothing is known", bench.check);
     bench.sees("a", Lookup::Absent).await;
     let token = Token::fresh();
-    bench.done("token", bench.space.token(HERE, &id("a"), &token, LONG).await);
+    bench.done("token", bench.space.token(HERE, &id("a"), &token, None, LONG).await);
     assert_eq!(bench.swap("a", "", "1").await, Swap::Changed, "{}: it is being loaded", bench.check);
-    bench.done("fill", bench.space.fill(HERE, &id("a"), &token, &Record::tombstone(), LONG).await);
+    bench.done("fill", bench.space.fill(HERE, &id("a"), &token, &Stored::written(Record::tombstone()), LONG).await);
     assert_eq!(bench.swap("a", "x", "1").await, Swap::Changed, "{}: there is no row", bench.check);
     assert_eq!(bench.swap("a", "", "1").await, Swap::Stored, "{}: no such row, as expected", bench.check);
     bench.sees("a", dirty("1")).await;
@@ -99,6 +99,29 @@ pub async fn swaps_what_stands(buffer: &(impl Buffer + ?Sized)) {
     let epoch = bench.rotated().await;
     bench.ack(epoch, &["a"], Clean { ttl: Duration::ZERO, negative_ttl: LONG }).await;
     assert_eq!(bench.swap("a", "5", "6").await, Swap::Changed, "{}: nothing is known any more", bench.check);
+}
+
+/// A swap of a loaded state must name who loaded it. What it becomes was written.
+///
+/// # Panics
+/// When it stores over the same state by another loader.
+pub async fn swaps_what_was_loaded_to_the_byte(buffer: &(impl Buffer + ?Sized)) {
+    let bench = Bench::open(buffer, "swaps what was loaded to the byte").await;
+    let swap = async |expected: Stored, next: &str| {
+        let write = Write { partition: HERE, id: id("a"), record: record(next) };
+        bench.done("swap", bench.space.swap(&expected, &write).await)
+    };
+    let token = Token::fresh();
+    bench.done("token", bench.space.token(HERE, &id("a"), &token, None, LONG).await);
+    let loaded = Stored::loaded(record("1"), 7);
+    bench.done("fill", bench.space.fill(HERE, &id("a"), &token, &loaded, LONG).await);
+    for other in [Stored::written(record("1")), Stored::loaded(record("1"), 8), Stored::loaded(record("2"), 7)] {
+        assert_eq!(swap(other, "x").await, Swap::Changed, "{}: another one", bench.check);
+    }
+    assert_eq!(swap(loaded.clone(), "2").await, Swap::Stored, "{}: the one that stands", bench.check);
+    bench.sees("a", dirty("2")).await;
+    assert_eq!(swap(loaded, "x").await, Swap::Changed, "{}: it is covered by open", bench.check);
+    assert_eq!(swap(Stored::written(record("2")), "3").await, Swap::Stored, "{}: what was swapped", bench.check);
 }
 
 /// Of many that expect the same state one is stored.
@@ -129,7 +152,7 @@ pub async fn p7_swaps_keep_to_the_limit(buffer: &(impl Buffer + ?Sized)) {
     bench.put(&[("a", "1"), ("b", "1")]).await;
     assert_eq!(bench.swap("a", "1", "2").await, Swap::Stored, "{}: a dirty key", bench.check);
     let write = Write { partition: HERE, id: id("c"), record: record("2") };
-    match bench.space.swap(&record("1"), &write).await {
+    match bench.space.swap(&Stored::written(record("1")), &write).await {
         Err(error) => assert_eq!(error.kind(), BufferErrorKind::Full, "{}: {error}", bench.check),
         Ok(swap) => panic!("{}: {swap:?} beyond the limit", bench.check),
     }

@@ -167,7 +167,7 @@ pub async fn discards_letters(buffer: &(impl Buffer + ?Sized)) {
     bench.sees("a", Lookup::Absent).await;
     assert!(!bench.has_letter("a").await, "{}: the letter", bench.check);
     let token = Token::fresh();
-    let left = bench.done("token", bench.space.token(HERE, &id("a"), &token, LONG).await);
+    let left = bench.done("token", bench.space.token(HERE, &id("a"), &token, None, LONG).await);
     assert!(left, "{}: a reader loads it", bench.check);
 
     // One newer state waits, refused once; one is being flushed.

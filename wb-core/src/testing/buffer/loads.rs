@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, record, step};
-use crate::buffer::{Attempts, Buffer, Clean, DeadLetter, Lookup, Token};
+use crate::buffer::{Attempts, Buffer, Clean, DeadLetter, Lookup, Stored, Token};
 use crate::record::Record;
 
 impl Bench {
     async fn token(&self, key: &str, token: &Token, ttl: Duration) -> bool {
-        self.done("token", self.space.token(HERE, &id(key), token, ttl).await)
+        self.done("token", self.space.token(HERE, &id(key), token, None, ttl).await)
     }
 
     async fn fill(&self, key: &str, token: &Token, state: &Record, ttl: Duration) -> bool {
-        self.done("fill", self.space.fill(HERE, &id(key), token, state, ttl).await)
+        self.done("fill", self.space.fill(HERE, &id(key), token, &Stored::written(state.clone()), ttl).await)
+    }
+
+    async fn token_over(&self, key: &str, token: &Token, over: &Stored) -> bool {
+        self.done("token", self.space.token(HERE, &id(key), token, Some(over), LONG).await)
     }
 }
 
@@ -65,6 +69,44 @@ pub async fn fills_for_the_standing_token_only(buffer: &(impl Buffer + ?Sized)) 
     bench.token("b", &one, LONG).await;
     assert!(bench.fill("b", &one, &record("1"), Duration::from_millis(30)).await, "{}: a short TTL", bench.check);
     bench.comes_to("b", &Lookup::Absent).await;
+}
+
+/// A copy says who loaded it, and makes room for the load of who cannot use it: that copy, and nothing else.
+///
+/// # Panics
+/// When the loader is forgotten, or a mark takes the place of anything else.
+pub async fn loaded_copies_say_by_whom(buffer: &(impl Buffer + ?Sized)) {
+    let bench = Bench::open(buffer, "loaded copies say by whom").await;
+    let (one, two) = (Stored::loaded(record("1"), u64::MAX), Stored::loaded(record("1"), 2));
+    let fill = async |key: &str, token: &Token, state: &Stored| {
+        bench.done("fill", bench.space.fill(HERE, &id(key), token, state, LONG).await)
+    };
+    let (first, second) = (Token::fresh(), Token::fresh());
+    assert!(bench.token_over("a", &first, &one).await, "{}: nothing is there", bench.check);
+    assert!(!bench.token_over("a", &second, &one).await, "{}: another load is under way", bench.check);
+    assert!(fill("a", &first, &one).await, "{}: fill", bench.check);
+    bench.sees("a", Lookup::Clean(one.clone())).await;
+    let together = bench.done("get_together", bench.space.get_together(&[(HERE, vec![id("a")])]).await);
+    assert_eq!(together, [[Lookup::Clean(one.clone())]], "{}: together", bench.check);
+    for other in [&two, &Stored::written(record("1")), &Stored::written(Record::tombstone())] {
+        assert!(!bench.token_over("a", &second, other).await, "{}: another copy than {other:?}", bench.check);
+    }
+    assert!(bench.token_over("a", &second, &one).await, "{}: this copy", bench.check);
+    bench.sees("a", Lookup::Loading(second.clone())).await;
+    assert!(fill("a", &second, &two).await, "{}: in its place", bench.check);
+    bench.sees("a", Lookup::Clean(two.clone())).await;
+
+    // What was written in between stays.
+    bench.own().await;
+    let epoch = bench.closed(&[("a", "2")]).await;
+    bench.ack(epoch, &["a"], KEEP).await;
+    assert!(!bench.token_over("a", &first, &two).await, "{}: it was written and flushed", bench.check);
+    bench.sees("a", clean("2")).await;
+
+    let none = Stored::loaded(Record::tombstone(), 2);
+    assert!(bench.token("none", &first, LONG).await && fill("none", &first, &none).await, "{}", bench.check);
+    bench.sees("none", clean("")).await;
+    assert!(!bench.token_over("none", &second, &none).await, "{}: no such row is no copy that lacks", bench.check);
 }
 
 /// Whatever a worker does with a key takes the mark away, so that an old row is never filled in.

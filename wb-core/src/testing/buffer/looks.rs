@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, ids, record, step};
-use crate::buffer::{Attempts, Buffer, DeadLetter, Lookup, Token};
+use crate::buffer::{Attempts, Buffer, DeadLetter, Lookup, Stored, Token};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -41,7 +41,7 @@ pub async fn invalidates_what_is_clean_only(buffer: &(impl Buffer + ?Sized)) {
     bench.ack(epoch, &["clean", "deleted", "rewritten"], KEEP).await;
     bench.put(&[("rewritten", "2")]).await;
     let token = Token::fresh();
-    assert!(bench.done("token", bench.space.token(HERE, &id("loading"), &token, LONG).await), "{}", bench.check);
+    assert!(bench.done("token", bench.space.token(HERE, &id("loading"), &token, None, LONG).await), "{}", bench.check);
 
     let all = ["clean", "deleted", "rewritten", "dead", "back", "loading", "never seen"];
     assert_eq!(bench.invalidate(&all).await, 4, "{}: copies and marks with an end", bench.check);
@@ -51,7 +51,7 @@ pub async fn invalidates_what_is_clean_only(buffer: &(impl Buffer + ?Sized)) {
     bench.sees("dead", clean("1")).await;
     bench.sees("back", dirty("1")).await;
     bench.sees("loading", Lookup::Absent).await;
-    let filled = bench.space.fill(HERE, &id("loading"), &token, &record("old"), LONG).await;
+    let filled = bench.space.fill(HERE, &id("loading"), &token, &Stored::loaded(record("old"), 7), LONG).await;
     assert!(!bench.done("fill", filled), "{}: what was loaded before is not filled in", bench.check);
     assert_eq!(bench.invalidate(&all).await, 0, "{}: again", bench.check);
     assert_eq!(bench.invalidate(&[]).await, 0, "{}: nothing", bench.check);

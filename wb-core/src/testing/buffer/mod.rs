@@ -31,13 +31,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::buffer::{Buffer, BufferError, Clean, Done, Lookup, Registration, Rotation, Space, Stamp, Status, Step};
+use crate::buffer::{
+    Buffer, BufferError, Clean, Done, Lookup, Registration, Rotation, Space, Stamp, Status, Step, Stored,
+};
 use crate::codec::Format;
 use crate::key::Id;
 use crate::record::{Record, Write};
 use crate::sink::Scope;
 
-pub use self::changes::{looks_where_records_stand, p7_swaps_keep_to_the_limit, swaps_exclude, swaps_what_stands};
+pub use self::changes::{
+    looks_where_records_stand, p7_swaps_keep_to_the_limit, swaps_exclude, swaps_what_stands,
+    swaps_what_was_loaded_to_the_byte,
+};
 pub use self::epochs::{
     counts_where_it_stands, p4_a_write_after_rotation_survives_the_ack, p4_steps_of_an_earlier_rotation_do_nothing,
     p13_pages_are_the_cut, refuses_strangers, rotates_for_the_owner_only, rotates_once_until_flushed,
@@ -54,7 +59,9 @@ pub use self::limits::{
     p7_a_call_gets_in_whole_or_not_at_all, p7_concurrent_writers_stay_within_the_limit,
     p7_only_dirty_keys_are_written_at_the_limit,
 };
-pub use self::loads::{fills_for_the_standing_token_only, tokens_exclude, tokens_fall_to_newer_states};
+pub use self::loads::{
+    fills_for_the_standing_token_only, loaded_copies_say_by_whom, tokens_exclude, tokens_fall_to_newer_states,
+};
 pub use self::logs::{
     logs_are_a_part_of_the_topology, logs_count_and_end_with_the_epoch, p1_a_trim_takes_off_what_was_read,
     p7_logs_stay_within_the_limit, p13_logs_are_the_cut_in_order, trims_keep_what_was_refused,
@@ -118,6 +125,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     tokens_exclude(buffer).await;
     fills_for_the_standing_token_only(buffer).await;
     tokens_fall_to_newer_states(buffer).await;
+    loaded_copies_say_by_whom(buffer).await;
     leases_exclude(buffer).await;
     leases_end(buffer).await;
     heartbeats_list_the_living(buffer).await;
@@ -138,6 +146,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p7_transactions_stay_within_the_limit(buffer).await;
     looks_where_records_stand(buffer).await;
     swaps_what_stands(buffer).await;
+    swaps_what_was_loaded_to_the_byte(buffer).await;
     swaps_exclude(buffer).await;
     p7_swaps_keep_to_the_limit(buffer).await;
     lists_shapes(buffer).await;
@@ -192,7 +201,7 @@ fn dirty(text: &str) -> Lookup {
 }
 
 fn clean(text: &str) -> Lookup {
-    Lookup::Clean(record(text))
+    Lookup::Clean(Stored::written(record(text)))
 }
 
 fn ids(texts: &[&str]) -> Vec<Id> {

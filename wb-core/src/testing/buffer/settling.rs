@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, PATIENCE, clean, dirty, id, ids, record, step};
-use crate::buffer::{Attempts, Buffer, Clean, DeadLetter, Done, Lookup, Operation};
+use crate::buffer::{Attempts, Buffer, Clean, DeadLetter, Done, Lookup, Operation, Stored};
 
 const ONCE: Attempts = Attempts { count: 1, first_ms: 1_700_000_000_123, deferrals: 7, digest: 0x0123_4567_89ab_cdef };
 
@@ -162,7 +162,7 @@ pub async fn p9_back_stays_readable(buffer: &(impl Buffer + ?Sized)) {
     let reader = async {
         let mut newest = 0_u32;
         while newest < rounds {
-            let (Lookup::Dirty(found) | Lookup::Clean(found)) = bench.get("a").await else {
+            let (Lookup::Dirty(found) | Lookup::Clean(Stored { record: found, .. })) = bench.get("a").await else {
                 panic!("{}: a reader finds nothing", bench.check)
             };
             let found = std::str::from_utf8(found.as_bytes()).ok().and_then(|text| text.parse().ok()).unwrap_or(0);

@@ -10,7 +10,9 @@ use crate::buffer::{Buffer, SeenShape};
 pub async fn lists_shapes(buffer: &(impl Buffer + ?Sized)) {
     let bench = Bench::open(buffer, "lists shapes").await;
     let list = async |shape: &str, since_ms: Option<u64>| {
-        let seen = bench.done("shapes", bench.space.shapes(shape, since_ms).await);
+        let told: Vec<SeenShape> =
+            since_ms.map(|since_ms| SeenShape::new(shape.to_owned(), since_ms)).into_iter().collect();
+        let seen = bench.done("shapes", bench.space.shapes(shape, &told).await).shapes;
         assert!(seen.is_sorted_by(|a, b| a.since_ms < b.since_ms), "{}: not by time: {seen:?}", bench.check);
         seen
     };
@@ -34,6 +36,12 @@ pub async fn lists_shapes(buffer: &(impl Buffer + ?Sized)) {
         "{}: of two times the earlier one counts",
         bench.check
     );
+
+    // Who has seen more than the buffer remembers tells it.
+    let told = [SeenShape::new("[\"c\"]".to_owned(), 2_000), SeenShape::new("*".to_owned(), 1_000)];
+    let all = bench.done("shapes", bench.space.shapes("[\"a\"]", &told).await).shapes;
+    let expected = ["*", "[\"c\"]", "[\"older\"]", "[\"b\"]", "[\"a\"]"];
+    assert_eq!(names(&all), expected, "{}: told again", bench.check);
 }
 
 /// The list is bounded; the newest are kept.
@@ -44,7 +52,7 @@ pub async fn forgets_the_oldest_shapes(buffer: &(impl Buffer + ?Sized)) {
     let bench = Bench::open(buffer, "forgets the oldest shapes").await;
     let mut seen = Vec::new();
     for n in 0..SeenShape::MOST + 5 {
-        seen = bench.done("shapes", bench.space.shapes(&format!("[\"{n:03}\"]"), None).await);
+        seen = bench.done("shapes", bench.space.shapes(&format!("[\"{n:03}\"]"), &[]).await).shapes;
     }
     let names: Vec<&str> = seen.iter().map(|seen| seen.shape.as_str()).collect();
     let expected: Vec<String> = (5..SeenShape::MOST + 5).map(|n| format!("[\"{n:03}\"]")).collect();

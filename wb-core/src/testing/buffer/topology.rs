@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, PARTITIONS, clean, id, ids, record, scope, step};
-use crate::buffer::{Buffer, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Registration, Stamp, Token};
+use crate::buffer::{
+    Buffer, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Registration, Stamp, Stored, Token,
+};
 use crate::codec::Format;
 use crate::record::Write;
 use crate::sink::Scope;
@@ -86,7 +88,10 @@ pub async fn p1_a_topology_that_is_left_is_sealed(buffer: &(impl Buffer + ?Sized
     let epoch = old.closed(&[("a", "1")]).await;
     old.ack(epoch, &["a"], KEEP).await;
     let late = Token::fresh();
-    assert!(old.done("token", old.space.token(HERE, &id("late"), &late, LONG).await), "{check}: nothing is there");
+    assert!(
+        old.done("token", old.space.token(HERE, &id("late"), &late, None, LONG).await),
+        "{check}: nothing is there"
+    );
     let new = Bench::of(buffer, check, Registration::new(eight, Format::Json)).await;
 
     let here = [id("a")];
@@ -96,11 +101,11 @@ pub async fn p1_a_topology_that_is_left_is_sealed(buffer: &(impl Buffer + ?Sized
     let answers = [
         ("put", old.space.put(vec![write()]).await.err()),
         ("get", old.space.get(HERE, &here).await.err()),
-        ("swap", old.space.swap(&record("1"), &write()).await.err()),
+        ("swap", old.space.swap(&Stored::written(record("1")), &write()).await.err()),
         ("transact", old.space.transact(Mark::fresh(), &guarded).await.err()),
         ("get_together", old.space.get_together(&[(HERE, here.to_vec())]).await.err()),
-        ("token", old.space.token(HERE, &id("b"), &Token::fresh(), LONG).await.err()),
-        ("fill", old.space.fill(HERE, &id("late"), &late, &record("1"), LONG).await.err()),
+        ("token", old.space.token(HERE, &id("b"), &Token::fresh(), None, LONG).await.err()),
+        ("fill", old.space.fill(HERE, &id("late"), &late, &Stored::written(record("1")), LONG).await.err()),
         ("rotate", old.space.rotate(HERE, OWNER, Stamp::default()).await.err()),
         ("look", old.space.look(HERE, &here).await.err()),
         ("pending", old.space.pending(&[HERE]).await.err()),
@@ -124,7 +129,7 @@ pub async fn p1_a_topology_that_is_left_is_sealed(buffer: &(impl Buffer + ?Sized
     buffer.agree(&[four]).await.unwrap_or_else(|error| panic!("{check}: back: {error}"));
     old.done("confirm", old.space.confirm().await);
     old.sees("a", Lookup::Absent).await;
-    let filled = old.space.fill(HERE, &id("late"), &late, &record("1"), LONG).await;
+    let filled = old.space.fill(HERE, &id("late"), &late, &Stored::written(record("1")), LONG).await;
     assert!(!old.done("fill", filled), "{check}: a load of its earlier life");
     old.own_again().await;
     let epoch = old.closed(&[("a", "3")]).await;

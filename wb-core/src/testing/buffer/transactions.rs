@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, PARTITIONS, clean, dirty, id, record, scope};
 use crate::buffer::{
     Attempts, Buffer, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Moved, Registration, Rotation, Stamp,
-    Step, Transacted,
+    Step, Stored, Transacted,
 };
 use crate::codec::Format;
 use crate::key::Id;
@@ -17,7 +17,10 @@ const THERE: u16 = 2;
 const TWICE: Attempts = Attempts { count: 2, first_ms: 5, deferrals: 0, digest: 7 };
 
 fn write(partition: u16, key: &str, payload: &str, expected: Option<&str>) -> Guarded {
-    Guarded { write: Write { partition, id: id(key), record: record(payload) }, expected: expected.map(record) }
+    Guarded {
+        write: Write { partition, id: id(key), record: record(payload) },
+        expected: expected.map(|text| Stored::written(record(text))),
+    }
 }
 
 impl Bench {

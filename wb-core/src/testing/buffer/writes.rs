@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use super::{Bench, HERE, LONG, OWNER, PARTITIONS, clean, dirty, id, ids, record, scope};
-use crate::buffer::{Buffer, Lookup, Pending, Registration, Rotation};
+use crate::buffer::{Buffer, Lookup, Pending, Registration, Rotation, Stored};
 use crate::codec::Format;
 use crate::pressure::Pressure;
 use crate::record::{Record, Write};
@@ -83,7 +83,12 @@ pub async fn takes_any_bytes_as_id(buffer: &(impl Buffer + ?Sized)) {
     let expected: BTreeMap<_, _> = ids.iter().cloned().enumerate().map(|(n, id)| (id, payload(n))).collect();
     assert_eq!(claimed, expected, "{}: claimed", bench.check);
     bench.done("ack", bench.space.ack(&super::step(OWNER, epoch), &ids, super::KEEP).await);
-    assert_eq!(bench.done("get", bench.space.get(HERE, &ids).await), expect(Lookup::Clean), "{}: clean", bench.check);
+    assert_eq!(
+        bench.done("get", bench.space.get(HERE, &ids).await),
+        expect(|record| Lookup::Clean(Stored::written(record))),
+        "{}: clean",
+        bench.check
+    );
 }
 
 /// A payload of 1 MiB with every byte in it survives all states, as does one that looks like a number.
@@ -101,8 +106,8 @@ pub async fn takes_large_payloads(buffer: &(impl Buffer + ?Sized)) {
     let epoch = bench.rotated().await;
     assert_eq!(bench.claim(10).await.get(&id("large")), Some(&large), "{}: claimed", bench.check);
     bench.ack(epoch, &["large", "number"], super::KEEP).await;
-    bench.sees("large", Lookup::Clean(large)).await;
-    bench.sees("number", Lookup::Clean(number)).await;
+    bench.sees("large", Lookup::Clean(Stored::written(large))).await;
+    bench.sees("number", Lookup::Clean(Stored::written(number))).await;
 }
 
 /// Thousands of writes over all partitions in one call; of one id in one call the last wins.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::KEYS;
 use crate::buffer::{
     Attempts, Buffer, BufferError, Clean, DeadLetter, Done, Lookup, Registration, Rotation, Space, Stamp, Step as Verb,
-    Token,
+    Stored, Token,
 };
 use crate::codec::Format;
 use crate::key::Id;
@@ -239,7 +239,7 @@ impl World {
                 let token = Token::fresh();
                 // Tokens are left only where a reader has found nothing.
                 if matches!(self.look(key).await, Lookup::Absent)
-                    && done("token", self.space.token(HERE, &id(key), &token, LONG).await)
+                    && done("token", self.space.token(HERE, &id(key), &token, None, LONG).await)
                 {
                     let found = self.sink.get(&id(key)).cloned().unwrap_or_else(Record::tombstone);
                     self.loads.push(Load { key, token, found });
@@ -248,6 +248,7 @@ impl World {
             Step::Fill(key) => {
                 if let Some(position) = self.loads.iter().position(|load| load.key == key) {
                     let Load { token, found, .. } = self.loads.swap_remove(position);
+                    let found = Stored::loaded(found, 7);
                     done("fill", self.space.fill(HERE, &id(key), &token, &found, self.clean.ttl).await);
                 }
             }
@@ -350,7 +351,7 @@ impl World {
         let found = done("get", self.space.get(HERE, &ids).await);
         for (key, found) in (0..KEYS).zip(found) {
             let seen = match found {
-                Lookup::Dirty(record) | Lookup::Clean(record) => record,
+                Lookup::Dirty(record) | Lookup::Clean(Stored { record, .. }) => record,
                 Lookup::Loading(_) | Lookup::Absent => {
                     self.sink.get(&id(key)).cloned().unwrap_or_else(Record::tombstone)
                 }

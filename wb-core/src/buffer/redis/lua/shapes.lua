@@ -1,15 +1,31 @@
--- Makes a shape known, where it is not, and returns all, each with the time at which it was first seen, oldest first.
--- KEYS: shapes. ARGV: the shape, when it was first seen in ms ('' for now), how many are remembered.
-local since, known = tonumber(ARGV[2]), redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not known or (since and since < tonumber(known)) then
+-- Makes shapes known, where they are not, and returns all, each with the time at which it was first seen, oldest first.
+-- KEYS: shapes. ARGV: how many are remembered, the caller's shape, then what the caller has seen of the list: shape and time in
+-- ms in turn. Returns the age of the list in ms, and the list.
+-- The first member says since when this run of the server has the list, by a score below zero. One that was emptied, or came
+-- back as it was some time ago, may lack shapes that were known: its list is young again.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- INFO may be forbidden: then only an emptied server is noticed.
+local info = redis.pcall('INFO', 'server')
+local life = '=' .. (type(info) == 'string' and string.match(info, 'run_id:(%w*)') or '')
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local begun = first[1] == life and -tonumber(first[2])
+if not begun or begun > now then
+  if first[1] and tonumber(first[2]) < 0 then redis.call('ZREM', KEYS[1], first[1]) end
+  redis.call('ZADD', KEYS[1], string.format('%.0f', -now), life)
+  begun = now
+end
+local function tell(shape, since)
+  local known = redis.call('ZSCORE', KEYS[1], shape)
+  if known and not (since and since < tonumber(known)) then return end
   if not since then
-    local time = redis.call('TIME')
-    since = time[1] * 1000 + math.floor(time[2] / 1000)
     -- Later than all others, also when the clock went back.
     local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
-    if last[2] then since = math.max(since, tonumber(last[2]) + 1) end
+    since = math.max(now, tonumber(last[2]) + 1)
   end
-  redis.call('ZADD', KEYS[1], string.format('%.0f', since), ARGV[1])
-  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
+  redis.call('ZADD', KEYS[1], string.format('%.0f', since), shape)
 end
-return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 3, #ARGV, 2 do tell(ARGV[i], tonumber(ARGV[i + 1])) end
+tell(ARGV[2])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 1, -1 - tonumber(ARGV[1]))
+return { now - begun, redis.call('ZRANGE', KEYS[1], 1, -1, 'WITHSCORES') }
