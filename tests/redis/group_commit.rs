@@ -8,7 +8,7 @@ use futures::future::join_all;
 use futures::{FutureExt, StreamExt, stream};
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep, timeout};
-use write_behind::buffer::{Lookup, Registration, Swap};
+use write_behind::buffer::{Lookup, Registration, Stored, Swap};
 use write_behind::{Buffer, BufferErrorKind, Format, Id, Record, RedisBuffer, Scope, Space, Write};
 use write_behind_tests::{Wire, redis_url, unique};
 
@@ -201,7 +201,7 @@ async fn p3_a_write_whose_caller_gave_up_in_the_queue_never_lands() {
     let (buffer, space) = open(&wire.url, &unique("redis")).await;
     space.put(vec![write(7, 1)]).await.unwrap();
     // A swap goes its own way, past the queue; its script is known.
-    assert_eq!(space.swap(&write(7, 1).record, &write(7, 2)).await.unwrap(), Swap::Stored);
+    assert_eq!(space.swap(&Stored::written(write(7, 1).record), &write(7, 2)).await.unwrap(), Swap::Stored);
     wire.delay(Duration::from_millis(700));
     let put = |key, value| {
         let space = space.clone();
@@ -216,7 +216,7 @@ async fn p3_a_write_whose_caller_gave_up_in_the_queue_never_lands() {
     let old = timeout(Duration::from_millis(50), space.put(vec![write(7, 3)]));
     let (given_up, old) = futures::join!(join_all(given_up), old);
     assert!(old.is_err() && given_up.iter().all(Result::is_err), "nobody has waited long enough");
-    let swapped = space.swap(&write(7, 2).record, &write(7, 4)).await.unwrap();
+    let swapped = space.swap(&Stored::written(write(7, 2).record), &write(7, 4)).await.unwrap();
     assert_eq!(swapped, Swap::Stored);
     wire.delay(Duration::ZERO);
     first.await.unwrap().unwrap();
