@@ -1,5 +1,5 @@
 //! What needs a Redis of its own: one that is killed, goes back, is full of settings, or has replicas.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connection;
 mod doctor;
