@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use write_behind::buffer::{Attempts, DeadLetter, Done, Lookup, Registration, Rotation, Stamp, Step, Swap};
+use write_behind::buffer::{Attempts, DeadLetter, Done, Lookup, Registration, Rotation, Stamp, Step, Stored, Swap};
 use write_behind::testing::ScriptedSink;
 use write_behind::{
     Buffer, BufferErrorKind, Cache, CacheError, Engine, EntityOptions, Format, Id, Record, RedisBuffer, Scope, Write,
@@ -88,7 +88,8 @@ async fn one_costs_one(key: &str, transactions: bool) {
     put_all(&players, 1).await;
     assert!(players.flush_within(PATIENCE).await.unwrap(), "{key}");
     let mut other = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let name = format!("{namespace}:{{player:{BROKEN:02}}}:{key}");
+    let tx = if transactions { "+tx" } else { "" };
+    let name = format!("{namespace}:{{player:{BROKEN:02}/{PARTITIONS}{tx}}}:{key}");
     redis::cmd("SET").arg(&name).arg("foreign").exec_async(&mut other).await.unwrap();
     let acknowledged = put_all(&players, 2).await;
     let in_sink = |n: u64, round: u64| sink.row(&Id::of(&n).unwrap()).is_some_and(|row| row.score == round);
@@ -141,11 +142,11 @@ async fn p7_a_limit_is_looked_at_over_partitions_that_can_be_used() {
     registration.max_dirty = Some(10);
     let space = buffer.space(registration).await.unwrap();
     let mut other = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let copy = format!("{namespace}:{{specimen:00}}:r:1");
+    let copy = format!("{namespace}:{{specimen:00/2}}:r:1");
     redis::cmd("SET").arg(copy).arg("1").arg("PX").arg(60_000).exec_async(&mut other).await.unwrap();
-    let key = format!("{namespace}:{{specimen:01}}:open");
+    let key = format!("{namespace}:{{specimen:01/2}}:open");
     redis::cmd("SET").arg(key).arg("foreign").exec_async(&mut other).await.unwrap();
     let write = Write { partition: 0, id: Id::of(&1_u64).unwrap(), record: Record::from_bytes("2") };
-    assert_eq!(space.swap(&Record::from_bytes("1"), &write).await.unwrap(), Swap::Stored);
+    assert_eq!(space.swap(&Stored::written(Record::from_bytes("1")), &write).await.unwrap(), Swap::Stored);
     buffer.close().await;
 }

@@ -102,10 +102,8 @@ impl RedisSpace {
         if places.iter().all(|(_, ids)| ids.is_empty()) {
             return Ok(vec![Vec::new(); places.len()]);
         }
-        let found: Vec<(i64, Option<Bytes>)> = call
-            .invoke_async(&mut self.reader().await?)
-            .await
-            .map_err(|error| classify("cannot get records together", error))?;
+        let found = call.invoke_async(&mut self.reader().await?).await;
+        let found: Vec<(i64, Option<Bytes>)> = self.judged("cannot get records together", found).await?;
         let mut found = found.into_iter().map(|(dirty, bytes)| match (dirty, bytes) {
             (_, None) => Lookup::Absent,
             (1, Some(bytes)) => Lookup::Dirty(Record::from_bytes(bytes)),
@@ -133,10 +131,9 @@ impl RedisSpace {
         let keys = self.shelf.keys(partition)?;
         let mut command = redis::cmd("HSCAN");
         command.arg(&keys.groups_flushing).arg(cursor).arg("COUNT").arg(limit.max(1));
-        let (cursor, fields): (u64, Vec<(Bytes, Bytes)>) = command
-            .query_async(&mut self.bulk("cannot read the marks of transactions").await?)
-            .await
-            .map_err(|error| classify("cannot read the marks of transactions", error))?;
+        let doing = "cannot read the marks of transactions";
+        let found = command.query_async(&mut self.bulk(doing).await?).await;
+        let (cursor, fields): (u64, Vec<(Bytes, Bytes)>) = self.judged(doing, found).await?;
         // What is no mark was written by another program, and ties nothing.
         let marks = |text: Bytes| {
             std::str::from_utf8(&text)
