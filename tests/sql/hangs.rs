@@ -103,7 +103,8 @@ async fn a_load_of_a_locked_table_ends() {
     other.execute_unprepared("LOCK TABLE hang_locked IN ACCESS EXCLUSIVE MODE").await.unwrap();
     for _ in 0..5 {
         let error = Sink::<Locked>::load(&sink, &[1]).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
+        // The first one is given up here; after that the server ends loads by itself, and says so.
+        assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Transient), "{}", error.chain());
     }
     other.rollback().await.unwrap();
     assert_eq!(load::<Locked>(&sink, &[1]).await.len(), 1);
