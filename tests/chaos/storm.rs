@@ -170,13 +170,23 @@ impl Storm {
         }
     }
 
+    /// Whether the server is kept from taking writes, until it is healed of that.
+    fn refuses_writes(&self) -> bool {
+        self.later.iter().any(|(_, later)| matches!(later, Later::Heal(Ill::ReadOnly | Ill::NoReplicas)))
+    }
+
     /// Does what was put off and is due.
     pub(crate) async fn catch_up(&mut self, now: Instant) {
         let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
         self.later = later;
-        let due: Vec<(Instant, Later)> = due;
+        let mut due: Vec<(Instant, Later)> = due;
+        // A key can only be taken away where the server takes writes: what keeps it from that is ended first.
+        due.sort_by_key(|(_, later)| matches!(later, Later::Heal(Ill::WrongType(_))));
         for (_, later) in due {
             match later {
+                Later::Heal(ill @ Ill::WrongType(_)) if self.refuses_writes() => {
+                    self.later.push((now + Duration::from_millis(100), Later::Heal(ill)));
+                }
                 Later::GoOn(pid) => {
                     // A successor has another id, and was not stopped.
                     let mut roles = self.workers.iter().chain(&self.writers);
