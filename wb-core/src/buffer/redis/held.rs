@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use futures::future::try_join_all;
 
-use super::classify::classify;
 use super::space::RedisSpace;
 use crate::buffer::{Attempts, BufferError, Held};
 use crate::key::Id;
@@ -44,5 +43,5 @@ async fn in_partition(space: &RedisSpace, partition: u16) -> Result<Vec<Held>, B
 
 async fn run<T: redis::FromRedisValue>(space: &RedisSpace, command: &redis::Cmd) -> Result<T, BufferError> {
     let answer = command.query_async(&mut space.connection.clone()).await;
-    answer.map_err(|error| classify("cannot look for what is held", error))
+    space.judged("cannot look for what is held", answer).await
 }

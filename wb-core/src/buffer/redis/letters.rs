@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use redis::RedisResult;
 
-use super::classify::classify;
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, corrupt};
 use crate::buffer::{BufferError, BufferErrorKind, DeadLetter, Letters, Replay};
@@ -34,9 +33,9 @@ pub(super) async fn page(
     let keys = space.shelf.keys(partition)?;
     let mut command = redis::cmd("HSCAN");
     command.arg(&keys.dead).arg(cursor).arg("COUNT").arg(limit.max(1));
-    let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> =
-        command.query_async(&mut space.bulk("cannot list dead letters").await?).await;
-    let (cursor, fields) = reply.map_err(|error| classify("cannot list dead letters", error))?;
+    let doing = "cannot list dead letters";
+    let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut space.bulk(doing).await?).await;
+    let (cursor, fields) = space.judged(doing, reply).await?;
     let letters = fields.into_iter().map(|(id, text)| {
         // One that another program left there must not hide the others.
         let letter = parse(&text).unwrap_or_else(|error| DeadLetter::corrupt(&text, crate::error::chain(&error)));

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::classify::classify;
 use super::scripts::MAX_RECORDS;
 use super::space::{LARGE, NOTHING, RedisSpace};
 use crate::buffer::{BufferError, BufferErrorKind, Done, LogPage, Moved, Settled, Step};
@@ -13,10 +12,9 @@ pub(super) async fn read(space: &RedisSpace, partition: u16, skip: u64, limit: u
     let limit = limit.max(1);
     let mut call = space.scripts.read_log.prepare_invoke();
     call.key(&keys.meta).key(&keys.closed_log).arg(skip).arg(limit).arg(limit.saturating_mul(LARGE));
-    let (trimmed, entries, left): (Option<u64>, Vec<Bytes>, u64) = call
-        .invoke_async(&mut space.bulk("cannot read a log").await?)
-        .await
-        .map_err(|error| classify("cannot read a log", error))?;
+    let doing = "cannot read a log";
+    let read = call.invoke_async(&mut space.bulk(doing).await?).await;
+    let (trimmed, entries, left): (Option<u64>, Vec<Bytes>, u64) = space.judged(doing, read).await?;
     let entries = entries.into_iter().map(Record::from_bytes).collect();
     Ok(LogPage { number: trimmed.unwrap_or(0).saturating_add(skip), entries, left })
 }
