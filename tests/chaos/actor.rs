@@ -110,7 +110,12 @@ impl Part {
         }
         let start = async |builder: EngineBuilder| -> Result<Engine, StartError> { builder.start().await };
         Ok(match &self.target {
-            Target::Postgres(url) => start(builder.entity::<T>(sql_sink(url).await?, options)).await?,
+            Target::Postgres(url) => {
+                // Who changed a row is asked of the database afterwards.
+                let program = if T::NEWER { "newer" } else { "older" };
+                let url = format!("{url}?application_name={program}-{}", std::process::id());
+                start(builder.entity::<T>(sql_sink(&url).await?, options)).await?
+            }
             Target::Mongo(url, name) => start(builder.entity::<T>(mongo_sink(url, name).await?, options)).await?,
         })
     }

@@ -1,7 +1,7 @@
 //! What is done to Redis past the framework: refusals, a memory limit, keys that vanish or are of a wrong type. Nothing
 //! here loses anything that was acknowledged, and all of it heals.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -66,6 +66,17 @@ impl Admin {
     /// The partitions that the stored topology says; `None` where there is none.
     pub(crate) async fn partitions(&self) -> Option<u16> {
         partitions(&mut self.connection().await.unwrap(), self.namespace).await
+    }
+
+    /// Waits until a program has made its shape known.
+    pub(crate) async fn await_shape(&self) {
+        let key = format!("{}:shapes:{}", self.namespace, Item::NAME);
+        let until = Instant::now() + PATIENCE;
+        // The first member says since when the list is kept.
+        while self.ask::<u64>(&["ZCARD", &key]).await < 2 {
+            assert!(Instant::now() < until, "no program has started");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends what an [`Ill`] is. A restart of the server has ended most of them before.

@@ -274,11 +274,16 @@ async fn storm(name: &str, kind: Kind) {
         done: BTreeMap::new(),
     };
     let begun = Instant::now();
-    for number in 0..workers {
-        let point = format!("before_write:{}:stop", 10 + 10 * number);
-        // Somebody must be able to flush what the newer program writes.
+    // One worker is always of the newer program, so that somebody can flush what it writes. Newer is who was seen later:
+    // it starts when the older one is known.
+    let start_worker = |storm: &Storm, number: u64| {
         let part = Part { newer: shapes && number == 0, ..worker.clone() };
-        storm.workers.push(Role::start(format!("worker{number}"), part, &storm.folder, &point));
+        let point = format!("before_write:{}:stop", 10 + 10 * number);
+        Role::start(format!("worker{number}"), part, &storm.folder, &point)
+    };
+    for number in 1..workers {
+        let role = start_worker(&storm, number);
+        storm.workers.push(role);
     }
     for number in 0..WRITERS {
         let writes = Writes {
@@ -297,6 +302,9 @@ async fn storm(name: &str, kind: Kind) {
         let part = Part { redis, writes: Some(writes), flushes: number == 0, ..worker.clone() };
         storm.writers.push(Role::start(format!("writer{number}"), part, &storm.folder, ""));
     }
+    storm.admin.await_shape().await;
+    let role = start_worker(&storm, 0);
+    storm.workers.insert(0, role);
     storm.blow(length).await;
     let took = begun.elapsed();
 

@@ -25,7 +25,8 @@ pub(crate) enum Target {
 /// Filled by a trigger. A row of `items` is locked until its change is committed, so that the changes of a key have the
 /// order of their commits.
 const AUDIT: &str = "
-    CREATE TABLE audit (n bigserial PRIMARY KEY, id bigint NOT NULL, seq bigint, note text, tx bigint NOT NULL DEFAULT txid_current());
+    CREATE TABLE audit (n bigserial PRIMARY KEY, id bigint NOT NULL, seq bigint, note text, tx bigint NOT NULL DEFAULT txid_current(),
+        who text NOT NULL DEFAULT current_setting('application_name'));
     CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF TG_OP = 'DELETE' THEN INSERT INTO audit (id) VALUES (OLD.id);
         ELSE INSERT INTO audit (id, seq, note) VALUES (NEW.id, NEW.seq, NEW.note); END IF;
@@ -171,7 +172,7 @@ impl Gate {
 }
 
 async fn postgres(db: &DatabaseConnection) -> Memory {
-    let query = "SELECT id, seq, note, tx FROM audit ORDER BY n";
+    let query = "SELECT id, seq, note, tx, who FROM audit ORDER BY n";
     let found = db.query_all_raw(Statement::from_string(db.get_database_backend(), query)).await.unwrap();
     let mut transactions = std::collections::BTreeSet::new();
     let (mut changes, mut stripped) = (Vec::with_capacity(found.len()), Vec::new());
@@ -179,7 +180,8 @@ async fn postgres(db: &DatabaseConnection) -> Memory {
         let change = Change { key: row.try_get("", "id").unwrap(), seq: row.try_get("", "seq").unwrap() };
         let found: Option<String> = row.try_get("", "note").unwrap();
         if change.seq.is_some() && note(change.key).is_some_and(|note| found.as_ref() != Some(&note)) {
-            stripped.push(format!("{change:?} has the note {found:?}"));
+            let who: String = row.try_get("", "who").unwrap();
+            stripped.push(format!("{change:?} has the note {found:?}, written by {who}"));
         }
         changes.push(change);
         transactions.insert(row.try_get::<i64>("", "tx").unwrap());
