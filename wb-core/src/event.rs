@@ -175,6 +175,23 @@ pub enum Event {
         /// The entity.
         entity: &'static str,
     },
+    /// Records of an entity wait in the buffer, and no program that is alive flushes them: the entity was renamed or dropped,
+    /// or another topology is stored. Looked for once a minute; what waits at a start is a finding of it.
+    #[non_exhaustive]
+    Orphaned {
+        /// The entity; not one of this engine's, or of an earlier topology.
+        entity: String,
+        /// Records that are not flushed.
+        records: u64,
+        /// Dead letters.
+        letters: u64,
+    },
+    /// What was [`Orphaned`](Self::Orphaned) is gone, or has a worker again.
+    #[non_exhaustive]
+    OrphanedNoMore {
+        /// The entity.
+        entity: String,
+    },
     /// The listener did not keep up: events before the next one are left out.
     #[non_exhaustive]
     Missed {

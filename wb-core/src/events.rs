@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use crate::buffer::{Attempts, BufferError};
+use crate::buffer::{Attempts, BufferError, Orphan};
 use crate::doctor::{Finding, Severity};
 use crate::error::chain;
-use crate::event::Event;
+use crate::event::{Event, Listeners};
 use crate::key::Id;
 use crate::sink::{Scope, SinkError};
 
@@ -262,6 +262,21 @@ pub(crate) fn partition_broken(scope: &Scope, partition: u16, holds_up_all: bool
 
 pub(crate) fn partition_mended(scope: &Scope, partition: u16) {
     tracing::info!(namespace = %scope.namespace, entity = scope.entity, partition, "partition can be used again");
+}
+
+pub(crate) fn orphaned(listeners: &Listeners, namespace: &str, orphan: &Orphan) {
+    let Orphan { entity, topology, dirty, letters, .. } = orphan;
+    listeners.tell(|| Event::Orphaned { entity: entity.clone(), records: *dirty, letters: *letters });
+    tracing::error!(
+        namespace, entity, %topology, records = dirty, letters,
+        "records wait that no program alive flushes"
+    );
+}
+
+pub(crate) fn orphaned_no_more(listeners: &Listeners, namespace: &str, orphan: &Orphan) {
+    let Orphan { entity, topology, .. } = orphan;
+    listeners.tell(|| Event::OrphanedNoMore { entity: entity.clone() });
+    tracing::info!(namespace, entity, %topology, "records that nobody flushed are gone, or have a worker again");
 }
 
 pub(crate) fn backlog_unknown(scope: &Scope, error: &BufferError) {

@@ -33,6 +33,7 @@ pub mod metrics;
 mod near;
 mod observed;
 mod options;
+mod orphans;
 mod pace;
 mod partition;
 mod passage;

@@ -52,6 +52,12 @@ pub const NEAR_DROPS: &str = "wb_near_drops_total";
 pub const LEASES: &str = "wb_leases";
 /// Partitions that cannot be used, because the buffer holds a value of a foreign type under one of their keys.
 pub const BROKEN_PARTITIONS: &str = "wb_broken_partitions";
+/// Records of an entity, entries of logs included, that wait in the buffer and that nobody flushes: no worker of it is alive,
+/// and this process does not have it, or another topology is stored. The label `entity` names theirs. Each process publishes it:
+/// take the maximum, not the sum.
+pub const ORPHANED_KEYS: &str = "wb_orphaned_keys";
+/// Dead letters of an entity that nobody has, like [`ORPHANED_KEYS`].
+pub const ORPHANED_LETTERS: &str = "wb_orphaned_letters";
 /// Dirty keys in the partitions that this process holds; summed over processes, of the entity.
 pub const DIRTY_KEYS: &str = "wb_dirty_keys";
 /// No dirty key in the partitions that this process holds is older than this, in seconds.
@@ -84,6 +90,8 @@ pub(crate) fn describe() {
         Unit::Count,
         "Partitions that hold a value of a foreign type, and cannot be flushed"
     );
+    describe_gauge!(ORPHANED_KEYS, Unit::Count, "Records that nobody flushes; the maximum over processes");
+    describe_gauge!(ORPHANED_LETTERS, Unit::Count, "Dead letters that nobody has; the maximum over processes");
     describe_gauge!(DIRTY_KEYS, Unit::Count, "Dirty keys in the partitions that this process holds");
     describe_gauge!(OLDEST_DIRTY_SECONDS, Unit::Seconds, "Bound of the age of the oldest dirty key in them");
 }
@@ -91,6 +99,14 @@ pub(crate) fn describe() {
 /// One sink transaction took this long.
 pub(crate) fn flushed(scope: &Scope, took: Duration) {
     histogram!(FLUSH_SECONDS, "namespace" => scope.namespace.clone(), "entity" => scope.entity).record(took);
+}
+
+/// Publishes what nobody flushes of an entity.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub(crate) fn orphaned(namespace: &str, entity: &str, dirty: u64, letters: u64) {
+    let labels = [("namespace", namespace.to_owned()), ("entity", entity.to_owned())];
+    gauge!(ORPHANED_KEYS, &labels).set(dirty as f64);
+    gauge!(ORPHANED_LETTERS, &labels).set(letters as f64);
 }
 
 /// Publishes the figures as they are now.

@@ -7,6 +7,7 @@ mod durability;
 mod events;
 mod limits;
 mod lineage;
+mod orphans;
 mod player;
 mod receipts;
 mod seams;

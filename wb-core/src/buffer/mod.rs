@@ -9,6 +9,7 @@ pub(crate) mod letter;
 mod log;
 mod lookup;
 pub mod memory;
+mod orphan;
 mod ownership;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -19,6 +20,7 @@ mod step;
 mod topology;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,6 +30,7 @@ pub use letter::{DeadLetter, Letters, Operation, Replay};
 pub use log::{LogPage, Settled};
 pub use lookup::{IdFloor, Look, Lookup, Origin, Sight, Stored, Swap, Token};
 pub use memory::MemoryBuffer;
+pub use orphan::Orphan;
 pub use ownership::{Holder, Lineage, Roll};
 pub use shapes::{SeenShape, SeenShapes};
 pub use signal::{Ear, NearCopies};
@@ -72,6 +75,22 @@ pub trait Buffer: Send + Sync + 'static {
     /// # Errors
     /// When the server cannot be asked.
     async fn examine(&self) -> Result<Vec<Finding>, BufferError> {
+        Ok(Vec::new())
+    }
+
+    /// Looks for what waits in a namespace and nobody flushes: records and dead letters of entities that are not among these
+    /// (`own`, each with the topology that its engine asks for) and have no worker that is alive, and of topologies that are
+    /// not the stored ones. Changes nothing. Called at start, and about once a minute in each process that runs; the work of
+    /// a call grows with the partitions of such layouts, not with what waits in them.
+    ///
+    /// # Errors
+    /// When the buffer cannot be asked.
+    async fn orphans(
+        &self,
+        namespace: &str,
+        own: &BTreeMap<&'static str, Topology>,
+    ) -> Result<Vec<Orphan>, BufferError> {
+        let _ = (namespace, own);
         Ok(Vec::new())
     }
 }

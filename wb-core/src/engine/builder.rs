@@ -19,8 +19,9 @@ use crate::event::{Listeners, Stage};
 use crate::hook::{BeforeFlush, Hooks};
 use crate::lane::Phase;
 use crate::options::{EntityOptions, Role};
+use crate::orphans::Namespace;
 use crate::sink::Sink;
-use crate::{events, kin, metrics};
+use crate::{events, kin, metrics, orphans};
 
 /// Describes an engine; from [`Engine::builder`].
 #[must_use = "an engine runs after `start`"]
@@ -137,6 +138,9 @@ impl EngineBuilder {
             return Err(StartError::Unfit { findings });
         }
         findings.extend(kin::absent(&family(&self.entities)));
+        let space = seen_by(&self.entities, &self.buffer, &context.namespace);
+        let orphans = space.look().await;
+        findings.extend(orphans::findings(&context.namespace, &orphans));
         let mut examined = Vec::with_capacity(self.entities.len());
         for entity in self.entities {
             let (entity, found) = entity.examine(&context).await?;
@@ -179,6 +183,8 @@ impl EngineBuilder {
         for lane in opened {
             lane.join(&mut engine, context.flushes);
         }
+        let over = engine.phase.subscribe();
+        engine.tasks.spawn(orphans::watch(space, orphans.unwrap_or_default(), context.listeners, over));
         Ok(engine)
     }
 
@@ -205,6 +211,8 @@ impl EngineBuilder {
             listeners: Listeners::default(),
             hooks: self.hooks,
         };
+        let orphans = seen_by(&self.entities, &self.buffer, &context.namespace).look().await;
+        findings.extend(orphans::findings(&context.namespace, &orphans));
         for entity in self.entities {
             match entity.examine(&context).await {
                 Ok((_, found)) => findings.extend(found),
@@ -241,6 +249,12 @@ impl EngineBuilder {
         self.hooks.check(&types)?;
         kin::check(&family(&self.entities))
     }
+}
+
+/// The namespace as an engine with these entities sees it.
+fn seen_by(entities: &[Box<dyn Setup>], buffer: &Arc<dyn Buffer>, namespace: &str) -> Namespace {
+    let own = entities.iter().map(|entity| (entity.name(), entity.topology())).collect();
+    Namespace { buffer: buffer.clone(), name: namespace.to_owned(), own }
 }
 
 /// The entities, and what they belong to.

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, Ear, Registration, Space};
+use crate::buffer::{Buffer, Ear, LAYOUT, Registration, Space, Topology};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
 use crate::doctor::Finding;
@@ -54,6 +54,8 @@ pub(super) trait Setup: Send {
     fn parents(&self) -> &'static [&'static str];
     fn ty(&self) -> TypeId;
     fn check(&self) -> Result<(), ConfigError>;
+    /// The topology that it asks for.
+    fn topology(&self) -> Topology;
     /// Looks at its share of the buffer and at its sink. Changes neither: whatever is found, whatever fails, nothing of it
     /// is seen by anybody.
     async fn examine(self: Box<Self>, context: &Context) -> Result<(Box<dyn Examined>, Vec<Finding>), StartError>;
@@ -108,6 +110,16 @@ impl<T: Entity> Setup for Described<T> {
             return Err(ConfigError::Option { entity: T::NAME, what });
         }
         self.options.check(T::NAME)
+    }
+
+    fn topology(&self) -> Topology {
+        Topology {
+            layout: LAYOUT,
+            partitions: self.options.partitions,
+            format: T::FORMAT.name().to_owned(),
+            transactions: self.options.transactions,
+            append: T::APPEND,
+        }
     }
 
     async fn examine(self: Box<Self>, context: &Context) -> Result<(Box<dyn Examined>, Vec<Finding>), StartError> {

@@ -2,6 +2,7 @@
 
 mod ears;
 mod log;
+mod orphans;
 mod paged;
 mod partition;
 mod shapes;
@@ -19,7 +20,7 @@ use self::ears::Ears;
 use self::partition::Partition;
 use self::shapes::Listed;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Registration, Space, Topology, Waiting};
+use super::{Buffer, BufferError, BufferErrorKind, Orphan, Registration, Space, Topology, Waiting};
 use crate::sink::Scope;
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
@@ -228,6 +229,15 @@ impl Buffer for MemoryBuffer {
             shelf.topology = Some(registration.topology());
         }
         Ok(())
+    }
+
+    async fn orphans(
+        &self,
+        namespace: &str,
+        own: &BTreeMap<&'static str, Topology>,
+    ) -> Result<Vec<Orphan>, BufferError> {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(orphans::orphans(&shelves, namespace, own))
     }
 
     async fn close(&self) {

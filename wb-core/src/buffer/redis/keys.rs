@@ -28,9 +28,13 @@ impl PartitionKeys {
     /// The hash tag says the whole layout, so that a key means the same records in the same format for ever, whatever
     /// the topology was before and will be.
     pub(super) fn new(scope: &Scope, partition: u16, topology: &Topology) -> Self {
+        Self::of(&scope.namespace, scope.entity, partition, topology)
+    }
+
+    fn of(namespace: &str, entity: &str, partition: u16, topology: &Topology) -> Self {
         // As many digits as the last partition has, two at least, so that listings sort.
         let digits = topology.partitions.saturating_sub(1).max(10).to_string().len();
-        let (namespace, entity, layout) = (&scope.namespace, scope.entity, topology.layout_name());
+        let layout = topology.layout_name();
         let prefix = format!("{namespace}:{{{entity}:{partition:0digits$}/{layout}}}");
         Self {
             open: format!("{prefix}:open"),
@@ -60,7 +64,12 @@ impl PartitionKeys {
 
     /// All partitions of an entity.
     pub(super) fn all(scope: &Scope, topology: &Topology) -> Vec<Self> {
-        (0..topology.partitions).map(|partition| Self::new(scope, partition, topology)).collect()
+        Self::all_of(&scope.namespace, scope.entity, topology)
+    }
+
+    /// All partitions of an entity that may be another program's.
+    pub(super) fn all_of(namespace: &str, entity: &str, topology: &Topology) -> Vec<Self> {
+        (0..topology.partitions).map(|partition| Self::of(namespace, entity, partition, topology)).collect()
     }
 
     /// Key of the clean copy of an id; ids are bytes, so keys are.
@@ -75,6 +84,11 @@ impl PartitionKeys {
 /// Key of the hash that fixes the topology of every entity of a namespace.
 pub(super) fn topology(namespace: &str) -> String {
     format!("{namespace}:topology")
+}
+
+/// Key of the hash whose fields are `<entity> <topology>`: every topology that was ever agreed on, or run with.
+pub(super) fn layouts(namespace: &str) -> String {
+    format!("{namespace}:layouts")
 }
 
 /// Key of the sorted set of workers of a namespace: `<entity>:<lease in ms>:<worker>` by the server's time of its last

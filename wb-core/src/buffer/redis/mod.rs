@@ -17,6 +17,7 @@ mod letters;
 mod limit;
 mod lineage;
 mod log;
+mod orphans;
 mod pending;
 mod reads;
 mod sabotaged;
@@ -30,6 +31,7 @@ mod topology;
 mod transaction;
 mod verified;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,7 +52,7 @@ use self::scripts::Scripts;
 use self::signals::{Listener, Signals};
 use self::space::RedisSpace;
 use self::verified::Verified;
-use super::{Buffer, BufferError, Registration, Space};
+use super::{Buffer, BufferError, Orphan, Registration, Space, Topology};
 use crate::doctor::Finding;
 
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
@@ -176,6 +178,14 @@ impl Buffer for RedisBuffer {
 
     async fn examine(&self) -> Result<Vec<Finding>, BufferError> {
         examine::examine(&self.connection).await
+    }
+
+    async fn orphans(
+        &self,
+        namespace: &str,
+        own: &BTreeMap<&'static str, Topology>,
+    ) -> Result<Vec<Orphan>, BufferError> {
+        orphans::orphans(&self.connection, &self.scripts, namespace, own).await
     }
 
     async fn close(&self) {

@@ -15,6 +15,7 @@ use super::classify::classify;
 use super::connection::Connection;
 use super::forget::{Copies, forget};
 use super::keys::{self, PartitionKeys};
+use super::orphans;
 use super::scripts::Scripts;
 use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology, Waiting};
 use crate::sink::Scope;
@@ -53,7 +54,7 @@ impl<'a> Wish<'a> {
 }
 
 /// What this version can work on.
-fn known(stored: &str) -> Option<Topology> {
+pub(super) fn known(stored: &str) -> Option<Topology> {
     Topology::parse(stored).filter(|t| t.layout == LAYOUT && t.partitions <= MAX_PARTITIONS && t.to_string() == stored)
 }
 
@@ -84,6 +85,7 @@ async fn ask(
     let Some(first) = wishes.first() else { return Ok(Answer::Done) };
     let key = keys::topology(&first.scope.namespace);
     let mut call = scripts.topology.key(&key);
+    call.key(keys::layouts(&first.scope.namespace));
     call.arg(if switch { "switch" } else { "look" });
     for wish in wishes {
         let left = wish.seen.as_ref().filter(|_| wish.changes());
@@ -192,7 +194,11 @@ pub(super) async fn confirm(
         });
         match found? {
             Some(found) if found == own.to_string() => return Ok(()),
-            Some(found) => return Err(buffer::topology_changed(scope, &found, own)),
+            Some(found) => {
+                // What this program may have written before it noticed waits where nobody else looks.
+                orphans::list(connection, scope, own).await;
+                return Err(buffer::topology_changed(scope, &found, own));
+            }
             None => {}
         }
         let wishes = [Wish { scope, asked: own.clone(), seen: None }];

@@ -16,6 +16,7 @@ mod limits;
 mod loads;
 mod logs;
 mod looks;
+mod orphans;
 mod settling;
 mod shapes;
 mod signals;
@@ -67,6 +68,7 @@ pub use self::logs::{
     p7_logs_stay_within_the_limit, p13_logs_are_the_cut_in_order, trims_keep_what_was_refused,
 };
 pub use self::looks::{invalidates_what_is_clean_only, scans_what_is_dirty};
+pub use self::orphans::names_what_nobody_flushes;
 pub use self::settling::{
     ack_clears_attempts_and_letters, ack_leaves_clean_copies, back_keeps_the_newer_state, bury_keeps_letters,
     late_steps_are_harmless, lists_held_deletes, p9_back_stays_readable, p10_clean_copies_expire_and_dirty_ones_do_not,
@@ -134,6 +136,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     topology_changes_are_noticed(buffer).await;
     p1_a_topology_that_is_left_is_sealed(buffer).await;
     p3_a_topology_with_dead_letters_does_not_change(buffer).await;
+    names_what_nobody_flushes(buffer).await;
     p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
     p7_a_call_gets_in_whole_or_not_at_all(buffer).await;
     p7_concurrent_writers_stay_within_the_limit(buffer).await;

@@ -1,6 +1,6 @@
 -- Fixes or changes the topology of entities: of all of them in one step, or of none. A layout that is left is sealed: its `open`
 -- (and `log`) hold a string, so that whatever a program of that layout still sends (a plain HSET too) fails with WRONGTYPE.
--- KEYS: topology hash; then for each entity, of each partition of the layout that it leaves: open, flushing, log, closed log,
+-- KEYS: topology hash, list of layouts; then for each entity, of each partition of the layout that it leaves: open, flushing, log, closed log,
 -- dead, meta, attempts, groups, groups_flushing, stale; of each partition of the layout that it is to have: open, flushing, log, closed
 -- log, dead.
 -- ARGV: 'switch', or 'look' to change nothing; then for each entity its name, the topology that it is to have, what the
@@ -14,7 +14,7 @@ local SEAL = 'sealed'
 
 local function type_of(key) return redis.call('TYPE', key).ok end
 
-local entities, key = {}, 2
+local entities, key = {}, 3
 for at = 2, #ARGV, 6 do
   local entity = { name = ARGV[at], asked = ARGV[at + 1], seen = ARGV[at + 2], logs = ARGV[at + 4] == '1', old = {}, new = {} }
   for p = 1, tonumber(ARGV[at + 3]) do entity.old[p], key = key, key + 10 end
@@ -76,5 +76,11 @@ for _, entity in ipairs(entities) do
     if entity.logs then redis.call('SET', KEYS[first + 2], SEAL) end
   end
   if entity.seen ~= entity.asked then redis.call('HSET', KEYS[1], entity.name, entity.asked) end
+end
+-- By the list what is left of a layout is found later. A full Redis takes nothing more, and that is no reason not to go on.
+for _, entity in ipairs(entities) do
+  for _, topology in ipairs({ entity.asked, entity.seen }) do
+    if topology ~= '' then redis.pcall('HSETNX', KEYS[2], entity.name .. ' ' .. topology, 1) end
+  end
 end
 return { 1, 0, 0, 0, 0, 0 }
