@@ -64,6 +64,24 @@ impl Circuit {
         }
     }
 
+    /// Whether the sink failed and has not answered since.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// Whether whoever asks now has to wait; it asks for nothing.
+    pub(crate) fn waits(&self, now: Instant) -> bool {
+        self.outage.is_some_and(|outage| match outage.next {
+            Next::UnderWay => true,
+            Next::At(at) => at > now,
+        })
+    }
+
+    /// How long the sink has not answered.
+    pub(crate) fn lasted(&self, now: Instant) -> Option<Duration> {
+        self.outage.map(|outage| outage.lasted(now))
+    }
+
     /// The sink did what a sink does: it wrote, or it refused records. Returns the outage that this ends.
     pub(crate) fn answered(&mut self) -> Option<Outage> {
         self.outage.take()

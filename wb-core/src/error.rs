@@ -149,6 +149,15 @@ pub enum CacheError {
         /// What the sink said.
         source: Arc<SinkError>,
     },
+    /// The record is in no buffer, and the sink is not asked for it, because it does not answer: since a start while it was away,
+    /// or since a load or a write failed. One load at a time tries whether it answers again.
+    #[error("the sink has not answered for {lasted:?}, and is not asked")]
+    SinkAway {
+        /// How long it has not answered.
+        lasted: std::time::Duration,
+        /// What was said when it did not.
+        source: Arc<SinkError>,
+    },
     /// The write is not stored: its version is not above that of the state that it would replace.
     #[error("record `{id}` has version {stored} already, version {offered} cannot replace it")]
     Conflict {
@@ -225,6 +234,15 @@ pub enum CacheError {
     /// The engine was shut down.
     #[error("the engine is shut down")]
     Closed,
+}
+
+impl CacheError {
+    /// The sink does not answer, for so long now.
+    pub(crate) fn sink_away(lasted: std::time::Duration, source: Arc<SinkError>) -> Self {
+        // For people: nobody wants nanoseconds.
+        let millis = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+        Self::SinkAway { lasted: std::time::Duration::from_millis(millis), source }
+    }
 }
 
 /// The engine has no such entity, or it is not used like this.

@@ -99,6 +99,23 @@ pub enum Event {
         /// How long it did not.
         lasted: Duration,
     },
+    /// The sink does not answer loads, or met a limit of time: reads of what is not in the buffer fail at once, but for one at a
+    /// time that tries whether it answers again.
+    #[non_exhaustive]
+    LoadsStopped {
+        /// The entity.
+        entity: &'static str,
+        /// What the sink said.
+        reason: String,
+    },
+    /// The sink answers again, and loads are sent.
+    #[non_exhaustive]
+    LoadsResumed {
+        /// The entity.
+        entity: &'static str,
+        /// How long it did not.
+        lasted: Duration,
+    },
     /// A partition is this engine's to flush. What it holds when it starts is not told: see
     /// [`Engine::owned`](crate::Engine::owned).
     #[non_exhaustive]

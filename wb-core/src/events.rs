@@ -166,6 +166,20 @@ pub(crate) fn load_panicked(scope: &Scope) {
     tracing::error!(entity = scope.entity, "sink panicked while loading");
 }
 
+pub(crate) fn loads_stopped(scope: &Scope, error: &SinkError) {
+    scope.tell(|| Event::LoadsStopped { entity: scope.entity, reason: error.chain() });
+    tracing::warn!(
+        entity = scope.entity,
+        error = error.chain(),
+        "sink does not answer, reads of what is not in the buffer fail at once"
+    );
+}
+
+pub(crate) fn loads_resumed(scope: &Scope, failures: u32, lasted: Duration) {
+    scope.tell(|| Event::LoadsResumed { entity: scope.entity, lasted });
+    tracing::info!(entity = scope.entity, failures, lasted_ms = lasted.as_millis(), "sink answers loads again");
+}
+
 /// Records that a flush was about were taken out of the buffer by somebody else.
 pub(crate) fn vanished(scope: &Scope, partition: u16, epoch: u64, records: u64) {
     scope.tell(|| Event::Vanished { entity: scope.entity, partition, records });

@@ -23,6 +23,7 @@ use crate::hook::Hook;
 use crate::key::{Id, KeyError};
 use crate::kin::{EpochOf, Kin};
 use crate::lease::Leases;
+use crate::load_passage::LoadPassage;
 use crate::loads::Loads;
 use crate::near::Near;
 use crate::observed::Observed;
@@ -60,6 +61,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) leases: Leases,
     pub(crate) gate: Gate,
     pub(crate) loads: Loads,
+    /// Whether the sink may be asked for what the buffer does not have.
+    pub(crate) loading: Arc<LoadPassage>,
     /// Values that are kept beside the buffer.
     pub(crate) near: Near<E>,
     /// Changes that depend on the state they meet.
@@ -283,6 +286,8 @@ impl<E: Entity> Lane<E> {
             coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
+            failed_loads: self.loading.failed.get(),
+            refused_loads: self.loading.refused.get(),
             broken_partitions: self.backlog.broken_partitions(),
             oldest_dirty,
             near_hits: near.hits,

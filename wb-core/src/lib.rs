@@ -28,6 +28,7 @@ mod kin;
 mod lane;
 mod lease;
 mod lineage;
+mod load_passage;
 mod loads;
 pub mod metrics;
 mod near;

@@ -24,6 +24,10 @@ pub const STATEMENTS: &str = "wb_statements_total";
 pub const FLUSH_SECONDS: &str = "wb_flush_seconds";
 /// Batches that failed and were tried again; label `kind`: `unavailable`, `transient`, …
 pub const RETRIES: &str = "wb_retries_total";
+/// Loads that failed because the sink did not answer in time.
+pub const FAILED_LOADS: &str = "wb_failed_loads_total";
+/// Loads that were not sent, because the sink did not answer others: the reads failed at once.
+pub const REFUSED_LOADS: &str = "wb_refused_loads_total";
 /// Records that were left out because the sink had newer versions of them.
 pub const STALE: &str = "wb_stale_records_total";
 /// Refusals of single records that were tried again later.
@@ -72,6 +76,8 @@ pub(crate) fn describe() {
     describe_counter!(STATEMENTS, Unit::Count, "Statements in sink transactions");
     describe_histogram!(FLUSH_SECONDS, Unit::Seconds, "Time of a sink transaction");
     describe_counter!(RETRIES, Unit::Count, "Batches that failed and were tried again, by kind of failure");
+    describe_counter!(FAILED_LOADS, Unit::Count, "Loads that failed because the sink did not answer in time");
+    describe_counter!(REFUSED_LOADS, Unit::Count, "Loads not sent because the sink did not answer others");
     describe_counter!(STALE, Unit::Count, "Records left out because the sink had newer versions of them");
     describe_counter!(REFUSED, Unit::Count, "Refusals of single records that were tried again later");
     describe_counter!(VANISHED, Unit::Count, "Records gone from the buffer before they were acknowledged");
@@ -116,6 +122,8 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     counter!(COALESCED_PUTS, &labels()).absolute(stats.coalesced_puts);
     counter!(BATCHES, &labels()).absolute(stats.batches);
     counter!(STATEMENTS, &labels()).absolute(stats.statements);
+    counter!(FAILED_LOADS, &labels()).absolute(stats.failed_loads);
+    counter!(REFUSED_LOADS, &labels()).absolute(stats.refused_loads);
     counter!(STALE, &labels()).absolute(stats.stale);
     counter!(REFUSED, &labels()).absolute(stats.refused);
     counter!(VANISHED, &labels()).absolute(stats.vanished);

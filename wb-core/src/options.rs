@@ -19,6 +19,7 @@ pub struct EntityOptions {
     pub(crate) max_record_bytes: usize,
     pub(crate) cache_ttl: Duration,
     pub(crate) negative_ttl: Duration,
+    pub(crate) load_timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) max_dirty: Option<MaxDirty>,
     pub(crate) rate_limit: Option<u32>,
@@ -75,6 +76,7 @@ impl Default for EntityOptions {
             max_record_bytes: 1 << 20,
             cache_ttl: Duration::from_secs(600),
             negative_ttl: Duration::from_secs(5),
+            load_timeout: Duration::from_secs(5),
             retry: RetryPolicy::default(),
             max_dirty: None,
             rate_limit: None,
@@ -148,6 +150,15 @@ impl EntityOptions {
     /// zero. Default: 5 s.
     pub const fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.negative_ttl = ttl;
+        self
+    }
+
+    /// How long one load from the sink may take, of one key or of many; above zero and at most an hour. A read that misses the
+    /// buffer fails with [`CacheError::Sink`](crate::CacheError::Sink) after it, and the sink counts as not answering: reads that
+    /// miss fail at once with [`CacheError::SinkAway`](crate::CacheError::SinkAway), but for one at a time that tries again, after
+    /// the waits of [`retry`](Self::retry) and at most 5 s. A sink may have a shorter limit of its own. Default: 5 s.
+    pub const fn load_timeout(mut self, limit: Duration) -> Self {
+        self.load_timeout = limit;
         self
     }
 
@@ -250,6 +261,9 @@ impl EntityOptions {
         }
         if self.max_dirty.is_some_and(|limit| limit.keys == 0) || self.rate_limit == Some(0) {
             return wrong("max_dirty and rate_limit must be above zero");
+        }
+        if self.load_timeout.is_zero() || self.load_timeout > Duration::from_secs(3_600) {
+            return wrong("load_timeout must be above zero and at most an hour");
         }
         if self.persist_within.is_zero() {
             return wrong("persist_within must be above zero");

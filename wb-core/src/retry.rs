@@ -174,6 +174,21 @@ pub(crate) const fn probes_with_less(kind: ErrorKind, tries: Tries) -> bool {
         && (tries.part || tries.failures > 1)
 }
 
+/// Whether a load that failed says that others would fail alike: the sink did not answer, or met a limit of time. What else it
+/// says is an answer, for this load alone.
+pub(crate) const fn stops_loads(kind: ErrorKind, took: Duration) -> bool {
+    match kind {
+        ErrorKind::Unavailable => true,
+        ErrorKind::Transient => took.as_millis() >= LATE.as_millis(),
+        ErrorKind::Rejected | ErrorKind::Deferred | ErrorKind::Misconfigured | ErrorKind::Fenced => false,
+    }
+}
+
+/// How long no load is sent after so many failures in a row. Somebody waits for each, so not for long.
+pub(crate) fn load_probe(failures: u32, policy: &RetryPolicy, chance: f64) -> Duration {
+    policy.delay(failures.saturating_sub(1), chance).min(GENTLE)
+}
+
 /// How long a record waits that failed by itself for a reason that may pass, for the `asides`-th time in a row; the first is
 /// 0. Never counted as a refusal.
 pub(crate) fn aside(asides: u32, policy: &RetryPolicy, chance: f64) -> Duration {
@@ -191,7 +206,7 @@ pub(crate) fn untried(policy: &RetryPolicy, chance: f64) -> Duration {
     policy.delay(u32::MAX, chance).min(GENTLE)
 }
 
-/// Longest wait of a record whose refusal is not its own fault.
+/// Longest wait of what is not to blame: a record whose refusal is not its own fault, a load, a start.
 const GENTLE: Duration = Duration::from_secs(5);
 
 /// What to do with one record that was refused.
@@ -313,6 +328,25 @@ mod tests {
         ] {
             let tries = Tries { failures, took, part: false };
             assert_eq!(probes_with_less(kind, tries), expected, "{kind}: {tries:?}");
+        }
+    }
+
+    #[test]
+    fn loads_stop_for_what_concerns_all_of_them() {
+        let (soon, late) = (Duration::from_millis(20), Duration::from_secs(5));
+        for (kind, took, expected) in [
+            (ErrorKind::Unavailable, soon, true),
+            (ErrorKind::Unavailable, late, true),
+            (ErrorKind::Transient, soon, false),
+            (ErrorKind::Transient, late, true),
+            (ErrorKind::Rejected, late, false),
+            (ErrorKind::Misconfigured, soon, false),
+        ] {
+            assert_eq!(stops_loads(kind, took), expected, "{kind} after {took:?}");
+        }
+        let policy = RetryPolicy::new();
+        for (failures, expected) in [(1, 100), (2, 200), (6, 3_200), (7, 5_000), (u32::MAX, 5_000)] {
+            assert_eq!(load_probe(failures, &policy, 0.5), Duration::from_millis(expected), "failure {failures}");
         }
     }
 

@@ -23,6 +23,10 @@ pub struct EntityStats {
     pub statements: u64,
     /// Batches that failed and were tried again.
     pub retries: Retries,
+    /// Loads that failed because the sink did not answer in time.
+    pub failed_loads: u64,
+    /// Loads that were not sent, because the sink did not answer others: the reads failed at once.
+    pub refused_loads: u64,
     /// Records that were acknowledged as flushed.
     pub flushed: u64,
     /// Records that were left out because the sink had newer versions of them; they are among the flushed ones.

@@ -11,7 +11,8 @@ impl<T: Entity> Cache<T> {
     ///
     /// # Errors
     /// [`CacheError::Key`]; [`CacheError::Codec`] when what is buffered is not a value of this struct;
-    /// [`CacheError::Buffer`]; [`CacheError::Sink`] when a miss cannot be loaded.
+    /// [`CacheError::Buffer`]; [`CacheError::Sink`] when a miss cannot be loaded, [`CacheError::SinkAway`] at once while the sink
+    /// does not answer.
     pub async fn get(&self, key: &T::Key) -> Result<Option<T>, CacheError> {
         self.lane.get(key.clone()).await
     }

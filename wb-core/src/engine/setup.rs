@@ -23,6 +23,7 @@ use crate::hook::Hooks;
 use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
 use crate::lease::{self, Leases};
+use crate::load_passage::LoadPassage;
 use crate::loads::Loads;
 use crate::near::Near;
 use crate::observed::Observed;
@@ -186,6 +187,7 @@ impl<T: Entity> Examined for Looked<T> {
             leases.never();
         }
         let lane = Lane {
+            loading: Arc::new(LoadPassage::new(scope.clone(), options.load_timeout, options.retry.clone())),
             passage: Passage::new(options.rate_limit, options.max_batch),
             postponed: Postponed::default(),
             shapes,

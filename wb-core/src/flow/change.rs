@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::decode::decode_payload;
-use super::load::TOKEN_TTL;
 use super::put::codec;
 use crate::buffer::{BufferError, BufferErrorKind, Lookup, Origin, Stored, Swap, Token};
 use crate::changes::{Change, State, Target};
@@ -148,9 +147,10 @@ impl<E: Entity> Lane<E> {
                 Lookup::Clean(stored) => Some(stored),
                 Lookup::Absent => None,
             };
+            self.loading.open()?;
             let token = Token::fresh();
             // Not `leave_token`: a buffer without room takes no change either.
-            if !self.space.token(*partition, id, &token, over.as_ref(), TOKEN_TTL).await? {
+            if !self.space.token(*partition, id, &token, over.as_ref(), self.token_ttl()).await? {
                 continue;
             }
             let record = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;

@@ -215,10 +215,12 @@ impl<E: Entity> Lane<E> {
             let took = begun.elapsed();
             self.counters.flushed(took);
             metrics::flushed(&self.scope, took);
+            let panicked = result.is_err();
             let error = match result {
                 Ok(Ok(report)) => {
                     failpoint::pass("after_commit");
                     self.answered(admission);
+                    self.loading.write_landed();
                     self.count(batch, &report, begun);
                     return Ok(Settled::Written(report));
                 }
@@ -252,6 +254,10 @@ impl<E: Entity> Lane<E> {
                 }
                 (Verdict::Outage, _) => {
                     let failed = admission.failed(error.kind(), &self.options.retry, rand::random());
+                    // A panic is taken for an outage by this batch alone.
+                    if !panicked {
+                        self.loading.write_failed(begun, &error);
+                    }
                     // Once a pause, not at every retry and for every batch: whoever is woken by it reads it once.
                     if failed.paused {
                         events::paused(&self.scope, &error);

@@ -68,6 +68,7 @@ impl<E: Entity> Lane<E> {
                 Lookup::Clean(stored) => Some(stored),
                 Lookup::Absent => None,
             };
+            self.loading.open()?;
             let token = Token::fresh();
             if self.leave_token(partition, id, &token, over.as_ref()).await? {
                 let loaded = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;

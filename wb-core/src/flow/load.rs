@@ -1,11 +1,8 @@
 //! load: what is in no buffer comes from the sink, and is filled in where nothing newer can have been.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 
 use super::put::codec;
@@ -17,21 +14,16 @@ use crate::key::Id;
 use crate::lane::Lane;
 use crate::loads::Loaded;
 use crate::record::Record;
-use crate::sink::{ErrorKind, Scope, Sink, SinkError};
 
-/// Life of a load token: a load that takes longer is not filled in.
-pub(super) const TOKEN_TTL: Duration = Duration::from_secs(10);
-
-/// Asks the sink. One that panics must not take its readers with it: several may share one load.
-async fn load<E: Entity>(sink: &dyn Sink<E>, scope: &Scope, keys: &[E::Key]) -> Result<Vec<E>, CacheError> {
-    let loaded = AssertUnwindSafe(sink.load(keys)).catch_unwind().await.unwrap_or_else(|_| {
-        events::load_panicked(scope);
-        Err(SinkError::new(ErrorKind::Unavailable, "the sink panicked while loading"))
-    });
-    loaded.map_err(|source| CacheError::Sink { source: Arc::new(source) })
-}
+/// How much longer a load token lives than a load may take: what is loaded is filled in only while it stands.
+const TOKEN_MARGIN: Duration = Duration::from_secs(5);
 
 impl<E: Entity> Lane<E> {
+    /// Life of a load token.
+    pub(super) fn token_ttl(&self) -> Duration {
+        self.options.load_timeout.saturating_add(TOKEN_MARGIN)
+    }
+
     /// Says that this process loads `id`, in place of a copy that it cannot use if need be. With clean copies switched off the token is left all the same: it is what
     /// concurrent readers join on.
     pub(super) async fn leave_token(
@@ -41,7 +33,7 @@ impl<E: Entity> Lane<E> {
         token: &Token,
         over: Option<&Stored>,
     ) -> Result<bool, CacheError> {
-        match self.space.token(partition, id, token, over, TOKEN_TTL).await {
+        match self.space.token(partition, id, token, over, self.token_ttl()).await {
             // A buffer without room takes no writes; reads go on without its help.
             Err(error) if error.kind() == BufferErrorKind::Full => Ok(false),
             left => Ok(left?),
@@ -50,9 +42,10 @@ impl<E: Entity> Lane<E> {
 
     /// Loads one key; the tombstone says "no such row". Owns what it needs, because readers share it.
     pub(super) fn load_one(&self, id: Id, key: E::Key) -> impl Future<Output = Loaded> + Send + use<E> {
-        let (sink, scope) = (self.sink.clone(), self.scope.clone());
+        let (sink, loading) = (self.sink.clone(), self.loading.clone());
         async move {
-            let rows = load(&*sink, &scope, &[key]).await?;
+            let keys = [key];
+            let rows = loading.ask(async { sink.load(&keys).await }).await?;
             for row in rows {
                 // A sink whose collation folds case answers with another key's row.
                 if Id::of(&row.key())? == id {
@@ -72,6 +65,7 @@ impl<E: Entity> Lane<E> {
         if missing.is_empty() {
             return Ok(HashMap::new());
         }
+        self.loading.open()?;
         // Tokens first: what goes to the sink after this is not overwritten by what is loaded.
         let tokens = try_join_all(missing.iter().map(|(&id, &key)| async move {
             let token = Token::fresh();
@@ -81,7 +75,7 @@ impl<E: Entity> Lane<E> {
         }))
         .await?;
         let keys: Vec<E::Key> = missing.values().map(|&key| key.clone()).collect();
-        let rows = load(&*self.sink, &self.scope, &keys).await?;
+        let rows = self.loading.ask(async { self.sink.load(&keys).await }).await?;
         let mut loaded: HashMap<Id, Record> = missing.keys().map(|&id| (id.clone(), Record::tombstone())).collect();
         for row in rows {
             let id = Id::of(&row.key())?;

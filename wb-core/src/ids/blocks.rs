@@ -98,8 +98,8 @@ impl<E: Entity> Ids<E> {
     /// The next id: at once from the block, or after a round trip that reserves the next one.
     ///
     /// # Errors
-    /// [`CacheError::Buffer`] when no block can be reserved, [`CacheError::Sink`] when the sink is asked for its highest key
-    /// and does not say: trying again is safe, at worst a block is left out. [`CacheError::Closed`] after shutdown.
+    /// [`CacheError::Buffer`] when no block can be reserved, [`CacheError::Sink`] and [`CacheError::SinkAway`] when the sink
+    /// is asked for its highest key and does not say: trying again is safe, at worst a block is left out. [`CacheError::Closed`] after shutdown.
     pub async fn next(&self) -> Result<i64, CacheError> {
         let shared = &*self.shared;
         if let Some(id) = shared.block().take() {
@@ -135,8 +135,7 @@ impl<E: Entity> Shared<E> {
             Some(last) if asked == Some(losses) => last,
             // The first block, or the counter is not to be trusted.
             counted => {
-                let highest = lane.sink.highest_key().await;
-                let highest = highest.map_err(|source| CacheError::Sink { source: Arc::new(source) })?;
+                let highest = lane.loading.ask(async { lane.sink.highest_key().await }).await?;
                 let highest = highest.unwrap_or(0).max(own);
                 match counted {
                     Some(last) if asked.is_none() && last - self.size >= highest => last,

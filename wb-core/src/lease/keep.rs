@@ -153,13 +153,17 @@ async fn shed<E: Entity>(lane: &Lane<E>) {
 /// Fenced before anything is claimed: from here on, nothing an earlier owner still does can land. A failure is tried
 /// again at the next tick.
 async fn fence<E: Entity>(lane: &Lane<E>, partition: u16, term: u64) -> u16 {
+    let begun = Instant::now();
     match AssertUnwindSafe(lane.sink.fence(&lane.scope, partition)).catch_unwind().await {
         Ok(Ok(fence)) => {
             if lane.leases.gain(partition, term, fence) {
                 events::lease_gained(&lane.scope, partition);
             }
         }
-        Ok(Err(error)) => events::fence_failed(&lane.scope, partition, &error),
+        Ok(Err(error)) => {
+            events::fence_failed(&lane.scope, partition, &error);
+            lane.loading.write_failed(begun, &error);
+        }
         Err(_) => events::fence_panicked(&lane.scope, partition),
     }
     partition

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::entity::Entity;
 use crate::key::Id;
@@ -44,6 +44,7 @@ struct Shared<E> {
     state: Mutex<State<E>>,
     held: watch::Sender<bool>,
     waiting: watch::Sender<usize>,
+    loads_released: Notify,
 }
 
 struct State<E> {
@@ -55,11 +56,15 @@ struct State<E> {
     refusals: Vec<Refusal>,
     unstorable: Vec<Unheld<E>>,
     loads: u64,
+    held_loads: Option<Hits>,
     closed: bool,
 }
 
 /// Says what is wrong with a row, if anything.
 type Unheld<E> = Box<dyn Fn(&E) -> Option<Unstorable> + Send>;
+
+/// Picks records.
+type Hits = Box<dyn Fn(&Id) -> bool + Send>;
 
 struct Failure {
     kind: ErrorKind,
@@ -70,7 +75,7 @@ struct Failure {
 struct Refusal {
     kind: ErrorKind,
     named: bool,
-    hits: Box<dyn Fn(&Id) -> bool + Send>,
+    hits: Hits,
 }
 
 /// A write that the sink was given.
@@ -149,10 +154,15 @@ impl<E> ScriptedSink<E> {
             refusals: Vec::new(),
             unstorable: Vec::new(),
             loads: 0,
+            held_loads: None,
             closed: false,
         };
-        let shared =
-            Shared { state: Mutex::new(state), held: watch::Sender::new(false), waiting: watch::Sender::new(0) };
+        let shared = Shared {
+            state: Mutex::new(state),
+            held: watch::Sender::new(false),
+            waiting: watch::Sender::new(0),
+            loads_released: Notify::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -220,6 +230,17 @@ impl<E> ScriptedSink<E> {
     /// Lets the waiting writes go on, and all later ones pass.
     pub fn release(&self) {
         self.shared.held.send_replace(false);
+    }
+
+    /// From now on loads of records whose id is hit wait before they look.
+    pub fn hold_loads(&self, hits: impl Fn(&Id) -> bool + Send + 'static) {
+        self.state().held_loads = Some(Box::new(hits));
+    }
+
+    /// Lets the waiting loads go on, and all later ones pass.
+    pub fn release_loads(&self) {
+        self.state().held_loads = None;
+        self.shared.loads_released.notify_waiters();
     }
 
     /// Returns once this many writes wait.
@@ -407,8 +428,16 @@ impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
-        let mut state = self.state();
-        state.loads += 1;
+        self.state().loads += 1;
+        loop {
+            let released = self.shared.loads_released.notified();
+            let mut ids = keys.iter().filter_map(|key| Id::of(key).ok());
+            if !self.state().held_loads.as_ref().is_some_and(|hits| ids.any(|id| hits(&id))) {
+                break;
+            }
+            released.await;
+        }
+        let state = self.state();
         state.check_outage()?;
         let ids = keys.iter().filter_map(|key| Id::of(key).ok());
         Ok(ids.filter_map(|id| state.rows.get(&id).cloned()).collect())
