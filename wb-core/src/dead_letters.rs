@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::buffer::{DeadLetter, Replay};
+use crate::buffer::{BufferErrorKind, DeadLetter, Replay};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
@@ -224,26 +224,37 @@ impl<T: Entity> DeadLetters<T> {
     /// letter again. Letters that cannot be read are left out.
     ///
     /// # Errors
-    /// As for [`replay`](Self::replay); those before the failure are replayed.
+    /// As for [`replay`](Self::replay); those before the failure are replayed, and when it is one partition that cannot be used,
+    /// those of all others.
     pub async fn replay_all(&self) -> Result<u64, CacheError> {
-        let mut replayed = 0;
+        let (mut replayed, mut broken) = (0, None);
         for partition in self.lane.all_partitions() {
-            let mut scan = 0;
-            loop {
-                let page = self.lane.space.letters(partition, scan, PAGE).await?;
-                let readable = page.letters.into_iter().filter(|(_, letter)| letter.kind != DeadLetter::CORRUPT);
-                let mut ids: Vec<Id> = readable.map(|(id, _)| id).collect();
-                ids.sort_unstable();
-                ids.dedup();
-                let replays = self.replay_some(partition, &ids).await?;
-                replayed += replays.into_iter().filter(|replay| *replay == Replay::Again).count() as u64;
-                scan = page.cursor;
-                if scan == 0 {
-                    break;
+            match self.replay_partition(partition).await {
+                Ok(more) => replayed += more,
+                Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Misconfigured => {
+                    broken.get_or_insert(error);
                 }
+                Err(error) => return Err(error),
             }
         }
-        Ok(replayed)
+        broken.map_or(Ok(replayed), |error| Err(error.into()))
+    }
+
+    async fn replay_partition(&self, partition: u16) -> Result<u64, CacheError> {
+        let (mut replayed, mut scan) = (0, 0);
+        loop {
+            let page = self.lane.space.letters(partition, scan, PAGE).await?;
+            let readable = page.letters.into_iter().filter(|(_, letter)| letter.kind != DeadLetter::CORRUPT);
+            let mut ids: Vec<Id> = readable.map(|(id, _)| id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let replays = self.replay_some(partition, &ids).await?;
+            replayed += replays.into_iter().filter(|replay| *replay == Replay::Again).count() as u64;
+            scan = page.cursor;
+            if scan == 0 {
+                return Ok(replayed);
+            }
+        }
     }
 
     async fn replay_some(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, CacheError> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::buffer::BufferError;
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -59,6 +61,25 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}: {}", self.severity, self.code, self.subject, self.text)
     }
+}
+
+/// Broken partitions that are told one by one.
+const TOLD: usize = 8;
+
+/// Partitions of an entity that cannot be used.
+pub(crate) fn broken(entity: &str, partitions: &[(u16, BufferError)]) -> Vec<Finding> {
+    let finding = |text: String| Finding::warning("broken-partition", format!("entity `{entity}`"), text);
+    let mut findings: Vec<Finding> = partitions
+        .iter()
+        .take(TOLD)
+        .map(|(_, error)| {
+            finding(format!("{error}; what is dirty there waits: look what it is, then delete the key or rename it"))
+        })
+        .collect();
+    if let Some(more @ 1..) = partitions.len().checked_sub(TOLD) {
+        findings.push(finding(format!("{more} more partitions cannot be used")));
+    }
+    findings
 }
 
 /// The fatal ones, in one text.

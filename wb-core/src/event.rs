@@ -177,6 +177,25 @@ pub enum Event {
         /// How many; 0: not known.
         records: u64,
     },
+    /// A partition cannot be used: the buffer holds a value of a foreign type under one of its keys. What is dirty there waits,
+    /// the others go on (where the entity has [transactions](crate::EntityOptions::transactions): all wait).
+    #[non_exhaustive]
+    PartitionBroken {
+        /// The entity.
+        entity: &'static str,
+        /// The partition.
+        partition: u16,
+        /// Which key it is, and what it holds.
+        reason: String,
+    },
+    /// A partition that was [broken](Self::PartitionBroken) can be used again.
+    #[non_exhaustive]
+    PartitionMended {
+        /// The entity.
+        entity: &'static str,
+        /// The partition.
+        partition: u16,
+    },
     /// Another program has laid the entity out anew: this engine takes no writes of it and flushes nothing of it until
     /// [`TopologyRestored`](Self::TopologyRestored).
     #[non_exhaustive]

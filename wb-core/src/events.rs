@@ -267,6 +267,7 @@ pub(crate) fn cycle_panicked(scope: &Scope) {
 }
 
 pub(crate) fn partition_broken(scope: &Scope, partition: u16, holds_up_all: bool, error: &BufferError) {
+    scope.tell(|| Event::PartitionBroken { entity: scope.entity, partition, reason: chain(error) });
     // Transactions are flushed as a cut over all partitions, or not at all.
     tracing::error!(
         namespace = %scope.namespace, entity = scope.entity, partition, holds_up_all, error = chain(error),
@@ -275,6 +276,7 @@ pub(crate) fn partition_broken(scope: &Scope, partition: u16, holds_up_all: bool
 }
 
 pub(crate) fn partition_mended(scope: &Scope, partition: u16) {
+    scope.tell(|| Event::PartitionMended { entity: scope.entity, partition });
     tracing::info!(namespace = %scope.namespace, entity = scope.entity, partition, "partition can be used again");
 }
 

@@ -31,13 +31,15 @@ pub enum Mechanism {
     /// What transactions have written carries their marks, and batches are never split in the middle of them. Without it,
     /// the marks are not looked at.
     Marks,
+    /// A partition that cannot be used costs itself alone. Without it, the look at what is dirty fails for all.
+    PartitionsApart,
 }
 
 /// The mechanisms that are switched off; none outside of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sabotage {
     #[cfg(feature = "testing")]
-    without: u16,
+    without: u32,
 }
 
 impl Sabotage {
@@ -54,7 +56,7 @@ impl Sabotage {
     #[cfg(feature = "testing")]
     #[must_use]
     pub const fn without(self, mechanism: Mechanism) -> Self {
-        Self { without: self.without | 1 << mechanism as u16 }
+        Self { without: self.without | 1 << mechanism as u32 }
     }
 
     /// Whether `mechanism` is switched off.
@@ -62,7 +64,7 @@ impl Sabotage {
     pub const fn lacks(self, mechanism: Mechanism) -> bool {
         #[cfg(feature = "testing")]
         {
-            self.without & (1 << mechanism as u16) != 0
+            self.without & (1 << mechanism as u32) != 0
         }
         #[cfg(not(feature = "testing"))]
         {

@@ -21,7 +21,7 @@ async fn a_redis_that_was_emptied_is_told() {
     let mut events = engine.events();
     eventually("the first beat is there", PATIENCE, async || {
         let mut plain = server.plain().await;
-        let metas: Vec<String> = redis::cmd("KEYS").arg("*:meta").query_async(&mut plain).await.unwrap();
+        let metas: Vec<String> = redis::cmd("KEYS").arg("*:lineage").query_async(&mut plain).await.unwrap();
         for meta in metas {
             let beat: bool = redis::cmd("HEXISTS").arg(meta).arg("beat").query_async(&mut plain).await.unwrap();
             if beat {

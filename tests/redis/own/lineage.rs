@@ -14,7 +14,7 @@ use crate::player::{Player, id};
 const PATIENCE: Duration = Duration::from_secs(30);
 const ALWAYS: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 const NOTHING: &[&str] = &["--save", "", "--appendonly", "no"];
-const META: &str = "wb:{player:00/4}:meta";
+const LINEAGE: &str = "wb:{player}:lineage";
 
 struct Bench {
     sink: ScriptedSink<Player>,
@@ -93,14 +93,14 @@ async fn copy(server: &OwnRedis, key: u64) -> Option<String> {
 /// A field of `meta` once it is another one than `before`.
 async fn changed(server: &OwnRedis, field: &str, before: Option<String>) -> String {
     eventually("a change in meta", PATIENCE, async || {
-        let now: Option<String> = server.plain().await.hget(META, field).await.unwrap();
+        let now: Option<String> = server.plain().await.hget(LINEAGE, field).await.unwrap();
         now.filter(|now| Some(now) != before.as_ref())
     })
     .await
 }
 
 async fn meta(server: &OwnRedis, field: &str) -> Option<String> {
-    server.plain().await.hget(META, field).await.unwrap()
+    server.plain().await.hget(LINEAGE, field).await.unwrap()
 }
 
 fn lost(error: &CacheError) -> bool {

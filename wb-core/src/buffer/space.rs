@@ -98,6 +98,14 @@ pub trait Space: Send + Sync + 'static {
     /// When none can be looked at.
     async fn pending(&self, partitions: &[u16]) -> Result<PendingReport, BufferError>;
 
+    /// Partitions that cannot be used, and why; for who looks before anything runs. Changes nothing.
+    ///
+    /// # Errors
+    /// When none can be looked at.
+    async fn broken(&self) -> Result<Vec<(u16, BufferError)>, BufferError> {
+        Ok(Vec::new())
+    }
+
     /// Closes the open epoch: `open` becomes `flushing`, and the log of an append-only entity the one that is being flushed,
     /// in one step, whatever their size. Marks it, or the one that was
     /// left behind, with `stamp`: steps that carry another one do nothing from now on.

@@ -13,7 +13,7 @@ use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, Ear, LAYOUT, Registration, Space, Topology};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
-use crate::doctor::Finding;
+use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
 use crate::event::Listeners;
@@ -149,7 +149,9 @@ impl<T: Entity> Setup for Described<T> {
             let what = "transactions over partitions need a sink with transactions (of MongoDB, a replica set)";
             return Err(ConfigError::Option { entity, what }.into());
         }
-        let findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let mut findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let broken = space.broken().await.map_err(|source| StartError::Buffer { entity, source })?;
+        findings.extend(doctor::broken(entity, &broken));
         Ok((Box::new(Looked { sink, options, registration, near, space, whole }), findings))
     }
 }

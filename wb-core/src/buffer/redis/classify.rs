@@ -15,11 +15,13 @@ pub(super) fn refused(doing: &str, code: &str) -> BufferError {
     BufferError::new(code_kind(Some(code)), format!("{doing}: Redis says {code}"))
 }
 
-/// The buffer's error for a key of a partition that cannot be used, by the code that Redis refuses it with.
-pub(super) fn broken_key(partition: u16, key: &str, code: &str) -> BufferError {
+/// The buffer's error for a key of a partition that cannot be used, by the code that Redis refuses it with, and the type of its
+/// value (`none` when that is not known).
+pub(super) fn broken_key(partition: u16, key: &str, code: &str, holds: &str) -> BufferError {
+    let what = if holds == "none" { String::new() } else { format!(", which holds a {holds},") };
     BufferError::new(
         code_kind(Some(code)),
-        format!("partition {partition} cannot be used: for `{key}` Redis says {code}"),
+        format!("partition {partition} cannot be used: for `{key}`{what} Redis says {code}"),
     )
 }
 

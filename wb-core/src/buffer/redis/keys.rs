@@ -123,6 +123,11 @@ pub(super) fn ids_notes(scope: &Scope) -> String {
     format!("{}:{{{}}}:ids-notes", scope.namespace, scope.entity)
 }
 
+/// Key of the hash that says whose data an entity's are, whatever its partitions.
+pub(super) fn lineage(scope: &Scope) -> String {
+    format!("{}:{{{}}}:lineage", scope.namespace, scope.entity)
+}
+
 /// Pattern of all clean copies of an entity, of one layout or of all, for `SCAN`: it lets some other keys through.
 pub(super) fn copies_pattern(scope: &Scope, layout: Option<&str>) -> String {
     // Namespace and entity are checked words; none of their characters, or of a layout's, is special in a pattern.

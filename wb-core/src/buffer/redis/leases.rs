@@ -41,7 +41,7 @@ pub(super) async fn heartbeat(space: &RedisSpace, worker: &str, ttl: Duration) -
         for keys in partitions {
             call.key(&keys.meta);
         }
-        space.run::<(Vec<i64>, Vec<(u16, String)>)>("cannot renew leases", &call).await
+        space.run::<(Vec<i64>, Vec<(u16, String, String)>)>("cannot renew leases", &call).await
     }))
     .await?;
     let (mut leases, mut failed) = (Vec::with_capacity(space.shelf.partitions.len()), Vec::new());
@@ -52,9 +52,9 @@ pub(super) async fn heartbeat(space: &RedisSpace, worker: &str, ttl: Duration) -
             -2 => Holder::Unknown,
             _ => Holder::Other,
         }));
-        for (position, code) in broken {
+        for (position, code, holds) in broken {
             let partition = first + position;
-            failed.push((partition, broken_key(partition, &space.shelf.keys(partition)?.meta, &code)));
+            failed.push((partition, broken_key(partition, &space.shelf.keys(partition)?.meta, &code, &holds)));
         }
     }
     Ok(Roll { leases, workers, failed })

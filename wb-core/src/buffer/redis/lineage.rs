@@ -1,7 +1,7 @@
 //! Notices a Redis that went back or was emptied.
 //!
-//! In `meta` of the first partition stands whose data this is: a lineage, the run of the server that has it, and a beat
-//! that every process of the entity raises each second. A process remembers what it saw last. Data that were lost come
+//! A hash of the entity says whose data this is: a lineage, the run of the server that has it, and a beat that every process of
+//! the entity raises each second. It is none of a partition's keys, so that no partition can break more than itself. A process remembers what it saw last. Data that were lost come
 //! back with an earlier beat, or with none. (One server has one past; in a cluster each node would need a beat of its own.)
 
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,7 @@ use redis::RedisError;
 use super::classify::classify;
 use super::connection::{Connection, Pinned};
 use super::forget::{Copies, forget};
+use super::keys;
 use super::scripts::Scripts;
 use super::server;
 use crate::buffer::{BufferError, Lineage};
@@ -102,21 +103,14 @@ impl Watch {
         connection: &Connection,
         scripts: &Scripts,
         scope: &Scope,
-        meta: &str,
     ) -> Result<(), BufferError> {
-        self.check(&current(connection).await?, scripts, scope, meta).await
+        self.check(&current(connection).await?, scripts, scope).await
     }
 
     /// Looks whose data this connection leads to, and drops copies that may be stale; what it finds is told at the next look.
-    pub(super) async fn check(
-        &self,
-        connection: &Pinned,
-        scripts: &Scripts,
-        scope: &Scope,
-        meta: &str,
-    ) -> Result<(), BufferError> {
+    pub(super) async fn check(&self, connection: &Pinned, scripts: &Scripts, scope: &Scope) -> Result<(), BufferError> {
         let _one = self.looking.lock().await;
-        let new = self.look_at(connection, scripts, scope, meta).await?;
+        let new = self.look_at(connection, scripts, scope).await?;
         // That nothing was lost so far is no answer to who asks later.
         if !matches!(new, Lineage::Unwatched | Lineage::Unbroken) {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +125,6 @@ impl Watch {
         connection: &Connection,
         scripts: &Scripts,
         scope: &Scope,
-        meta: &str,
     ) -> Result<Lineage, BufferError> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
         match found {
@@ -139,7 +132,7 @@ impl Watch {
             None => {
                 let connection = current(connection).await?;
                 let _one = self.looking.lock().await;
-                self.look_at(&connection, scripts, scope, meta).await
+                self.look_at(&connection, scripts, scope).await
             }
         }
     }
@@ -152,17 +145,11 @@ impl Watch {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
     }
 
-    async fn look_at(
-        &self,
-        connection: &Pinned,
-        scripts: &Scripts,
-        scope: &Scope,
-        meta: &str,
-    ) -> Result<Lineage, BufferError> {
+    async fn look_at(&self, connection: &Pinned, scripts: &Scripts, scope: &Scope) -> Result<Lineage, BufferError> {
         let failed = |error: RedisError| classify("cannot look whose data Redis has", error);
         let seen = self.seen();
         let mut call = scripts.beat.prepare_invoke();
-        call.key(meta);
+        call.key(keys::lineage(scope));
         match &seen {
             Some(seen) => call.arg(&seen.lineage).arg(&seen.run).arg(seen.beat),
             None => call.arg("").arg("").arg(0),
@@ -218,7 +205,7 @@ impl Watch {
             run_before,
             whole,
         };
-        self.adopt(connection, scripts, meta, stored, next).await.map_err(failed)?;
+        self.adopt(connection, scripts, scope, stored, next).await.map_err(failed)?;
         Ok(told)
     }
 
@@ -227,7 +214,7 @@ impl Watch {
         &self,
         connection: &Pinned,
         scripts: &Scripts,
-        meta: &str,
+        scope: &Scope,
         stored: Option<Mark>,
         next: Mark,
     ) -> Result<(), RedisError> {
@@ -237,7 +224,7 @@ impl Watch {
         }
         let (lineage, run) = stored.map_or_else(Default::default, |stored| (stored.lineage, stored.run));
         let mut call = scripts.adopt.prepare_invoke();
-        call.key(meta).arg(lineage).arg(run);
+        call.key(keys::lineage(scope)).arg(lineage).arg(run);
         call.arg(&next.lineage).arg(&next.run).arg(&next.replid).arg(next.beat);
         call.arg(&next.run_before).arg(u8::from(next.whole));
         // Its own, or what somebody else has written down since.

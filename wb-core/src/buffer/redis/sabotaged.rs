@@ -51,10 +51,13 @@ impl Scripts {
         let back = include_str!("lua/back.lua");
         let topology = include_str!("lua/topology.lua");
         let unsealed = topology.replace("redis.call('SET', KEYS[first", "tostring(KEYS[first");
+        let pending = include_str!("lua/pending.lua");
+        let together = pending.replace("redis.pcall(k < hashes", "redis.call(k < hashes");
         let trim = include_str!("lua/trim.lua");
         let trims_anything = trim.replace("return trimmed == from", "return true");
         let overwrites = back.replace("'HSETNX'", "'HSET'");
         Arc::new(Self {
+            pending: Script::new(if sabotage.lacks(Mechanism::PartitionsApart) { &together } else { pending }),
             ack: finishing(include_str!("lua/ack.lua")),
             ack_stale: finishing(include_str!("lua/ack_stale.lua")),
             back: finishing(if sabotage.lacks(Mechanism::BackIfAbsent) { &overwrites } else { back }),

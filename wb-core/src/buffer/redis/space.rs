@@ -196,8 +196,7 @@ pub(super) fn corrupt(what: &str) -> BufferError {
 #[async_trait]
 impl Space for RedisSpace {
     async fn start(&self) -> Result<(), BufferError> {
-        let meta = &self.shelf.keys(0)?.meta;
-        self.watch.begin(&self.connection, &self.scripts, &self.scope, meta).await?;
+        self.watch.begin(&self.connection, &self.scripts, &self.scope).await?;
         let ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ear) = ear {
             self.signals.listen(ear).await;
@@ -275,6 +274,10 @@ impl Space for RedisSpace {
 
     async fn pending(&self, partitions: &[u16]) -> Result<PendingReport, BufferError> {
         pending::pending(self, partitions).await
+    }
+
+    async fn broken(&self) -> Result<Vec<(u16, BufferError)>, BufferError> {
+        pending::broken(self).await
     }
 
     async fn rotate(&self, partition: u16, owner: &str, stamp: Stamp) -> Result<Rotation, BufferError> {
@@ -433,8 +436,7 @@ impl Space for RedisSpace {
     }
 
     async fn lineage(&self) -> Result<Lineage, BufferError> {
-        let meta = &self.shelf.keys(0)?.meta;
-        self.watch.look(&self.connection, &self.scripts, &self.scope, meta).await
+        self.watch.look(&self.connection, &self.scripts, &self.scope).await
     }
 }
 

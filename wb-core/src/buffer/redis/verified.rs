@@ -47,7 +47,7 @@ impl RedisSpace {
         // The one that was waited for may have looked at it, or at another one that is gone by now.
         let pinned = current().await?;
         if verified.generation.load(Ordering::Acquire) != pinned.generation() {
-            self.watch.check(&pinned, &self.scripts, &self.scope, &self.shelf.keys(0)?.meta).await?;
+            self.watch.check(&pinned, &self.scripts, &self.scope).await?;
             verified.generation.store(pinned.generation(), Ordering::Release);
         }
         Ok(pinned)

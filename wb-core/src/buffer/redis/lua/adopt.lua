@@ -1,7 +1,9 @@
--- Writes down whose data this is from now on, unless somebody else has done so since the caller looked. KEYS: meta.
+-- Writes down whose data this is from now on, unless somebody else has done so since the caller looked. KEYS: lineage.
 -- ARGV: the lineage and the run id that the caller found ('' for none), then lineage, run id, replication id and beat
 -- that are to stand, the run that had the data before, and 1 when nothing was lost between the two. Returns what stands now,
 -- as beat.lua does.
+-- A value of a foreign type gives way: nobody can use it, and everybody needs what belongs there.
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
 local found = redis.call('HMGET', KEYS[1], 'lineage', 'run')
 if (found[1] or '') == ARGV[1] and (found[2] or '') == ARGV[2] then
   redis.call('HDEL', KEYS[1], 'beat')

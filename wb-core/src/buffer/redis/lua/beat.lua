@@ -1,8 +1,9 @@
--- Looks whether this is still the server and the data that the caller knows, and if so raises the beat. KEYS: meta.
+-- Looks whether this is still the server and the data that the caller knows, and if so raises the beat. KEYS: lineage.
 -- ARGV: the lineage, the run id and the beat that the caller saw last.
 -- Returns 1 when it raised the beat; run id, both replication ids of the server, and whether it has an append-only file;
 -- then what is stored: lineage, run id, replication id, the beat at which this run began, the beat, its time in ms, the run
 -- before this one, and 1 when this one took over all that it had.
+-- A value of a foreign type stands for nothing: what was known is lost.
 -- INFO may be forbidden: then the server has no name, and only beats tell.
 local function info(section)
   local reply = redis.pcall('INFO', section)
@@ -16,7 +17,9 @@ local server = {
   fact(info('persistence'), 'aof_enabled'),
 }
 local function stored()
-  return redis.call('HMGET', KEYS[1], 'lineage', 'run', 'replid', 'base', 'beat', 'beat_ms', 'run_before', 'whole')
+  local found = redis.pcall('HMGET', KEYS[1], 'lineage', 'run', 'replid', 'base', 'beat', 'beat_ms', 'run_before', 'whole')
+  if found.err and string.match(found.err, 'WRONGTYPE') then return { false, false, false, false, false, false, false, false } end
+  return found
 end
 local before, raised = stored(), 0
 if before[1] == ARGV[1] and before[2] == ARGV[2] and before[2] == server[1] and tonumber(before[5]) >= tonumber(ARGV[3]) then

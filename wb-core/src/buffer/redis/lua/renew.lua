@@ -1,6 +1,6 @@
 -- Renews the leases that a worker holds. KEYS: meta of each partition. ARGV: owner, TTL in ms, then the workers that are
 -- alive. Returns two lists: for each lease 1 when it is the owner's, 0 when it is free, -1 when it is another's, -2 when its
--- `meta` cannot be read; and of each that cannot be its position from 0 and the code of the error.
+-- `meta` cannot be read; and of each that cannot be its position from 0, the code of the error, and the type of its value.
 local now, ttl = clock(), tonumber(ARGV[2])
 local alive = {}
 for i = 3, #ARGV do alive[ARGV[i]] = true end
@@ -10,7 +10,8 @@ for i, meta in ipairs(KEYS) do
   local size = redis.pcall('HLEN', meta)
   if type(size) == 'table' then
     states[i] = -2
-    broken[#broken + 1] = { i - 1, string.match(size.err, '^%-?(%S+)') }
+    local found = redis.pcall('TYPE', meta)
+    broken[#broken + 1] = { i - 1, string.match(size.err, '^%-?(%S+)'), found.ok or 'none' }
   else
     local owner, ends = holder(meta, now)
     if not owner then

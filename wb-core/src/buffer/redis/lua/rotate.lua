@@ -5,8 +5,7 @@
 local now = clock()
 if holder(KEYS[3], now) ~= ARGV[1] then return { -1, 0 } end
 -- A sealed layout, or a key of a wrong type, fails the script here: a rename would take the seal away.
-redis.call('HLEN', KEYS[1])
-redis.call('HLEN', KEYS[2])
+for _, hash in ipairs({ KEYS[1], KEYS[2], KEYS[4], KEYS[5] }) do redis.call('HLEN', hash) end
 if KEYS[6] then
   redis.call('LLEN', KEYS[6])
   redis.call('LLEN', KEYS[7])

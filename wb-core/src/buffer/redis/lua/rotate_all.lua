@@ -12,9 +12,7 @@ if stranger then return replies end
 for i = 1, #KEYS, 5 do
   left = left or redis.call('EXISTS', KEYS[i + 1]) == 1
   -- A sealed layout, or a key of a wrong type, fails the script here, before anything is renamed.
-  redis.call('HLEN', KEYS[i])
-  redis.call('HLEN', KEYS[i + 1])
-  redis.call('HLEN', KEYS[i + 2])
+  for at = i, i + 4 do redis.call('HLEN', KEYS[at]) end
 end
 for i = 1, #KEYS, 5 do
   local open, flushing, meta, groups, groups_flushing = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], KEYS[i + 4]
