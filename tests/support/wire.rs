@@ -1,6 +1,8 @@
-//! A wire to a server that can be cut, silenced and slowed down, without touching the connections of others.
+//! A wire to a server that can be cut, silenced, slowed down and throttled, without touching the connections of others.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,6 +10,45 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// What all connections of a wire share: a limit of bytes a second each way.
+#[derive(Debug, Default)]
+struct Link {
+    limit: AtomicU64,
+    to_server: Way,
+    from_server: Way,
+}
+
+/// One direction of a link.
+#[derive(Debug, Default)]
+struct Way {
+    carried: AtomicU64,
+    /// When what was let on it so far has passed.
+    free_at: Mutex<Option<Instant>>,
+}
+
+/// A timer is late by so much at most; what a way was idle for as long is made up for.
+const LATE: Duration = Duration::from_millis(5);
+
+/// Bytes of one connection that pass a throttled link in one piece: then it is the turn of others.
+const TURN: usize = 16 * 1024;
+
+impl Way {
+    /// Lets these bytes on the way; when they have passed it, if there is a limit.
+    fn pass(&self, bytes: usize, limit: u64) -> Option<Instant> {
+        self.carried.fetch_add(bytes as u64, Ordering::Relaxed);
+        if limit == 0 {
+            return None;
+        }
+        let takes = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / limit);
+        let mut free_at = self.free_at.lock().unwrap();
+        let begins = Instant::now() - LATE;
+        let passed = free_at.map_or(begins, |free_at| free_at.max(begins)) + takes;
+        *free_at = Some(passed);
+        Some(passed)
+    }
+}
 
 /// A wire to a server: what connects to [`url`](Wire::url) is passed on until it is cut.
 #[derive(Debug)]
@@ -19,6 +60,7 @@ pub struct Wire {
     stalled: watch::Sender<bool>,
     server: watch::Sender<String>,
     delay: watch::Sender<Duration>,
+    link: Arc<Link>,
     task: JoinHandle<()>,
 }
 
@@ -39,10 +81,12 @@ impl Wire {
         let (delay, delayed) = watch::channel(Duration::ZERO);
         let (stalled, stall) = watch::channel(false);
         let (target, server) = watch::channel(server.to_owned());
+        let link = Arc::new(Link::default());
+        let shared = link.clone();
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let (server, mut seen, delayed) = (server.borrow().clone(), seen.clone(), delayed.clone());
-                let mut silenced = silenced.clone();
+                let (mut silenced, link) = (silenced.clone(), shared.clone());
                 // Later connections than the stall pass.
                 let stall = if *stall.borrow() { watch::channel(false).1 } else { stall.clone() };
                 seen.mark_unchanged();
@@ -53,9 +97,9 @@ impl Wire {
                     let _ = (near.set_nodelay(true), far.set_nodelay(true));
                     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                     tokio::select! {
-                        () = carry(from_near, to_far, &delayed, &silenced, stall.clone()) => {}
+                        () = carry(from_near, to_far, &delayed, &silenced, stall.clone(), (&link, &link.to_server)) => {}
                         () = async {
-                            carry(from_far, to_near, &delayed, &silenced, stall.clone()).await;
+                            carry(from_far, to_near, &delayed, &silenced, stall.clone(), (&link, &link.from_server)).await;
                             if is_silent(&silenced) {
                                 // The end of the server's side is not heard either.
                                 std::future::pending::<()>().await;
@@ -66,7 +110,7 @@ impl Wire {
                 });
             }
         });
-        Ok(Self { url, cuts, silences, stalled, server: target, delay, task })
+        Ok(Self { url, cuts, silences, stalled, server: target, delay, link, task })
     }
 
     /// Cuts every connection that is there now, wherever its requests and replies are; later ones pass.
@@ -98,6 +142,20 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// From now on so many bytes a second pass each way, over all connections together; zero: as many as can.
+    pub fn limit(&self, bytes_a_second: u64) {
+        self.link.limit.store(bytes_a_second, Ordering::Relaxed);
+    }
+
+    /// Bytes that have passed so far: to the server, and from it.
+    #[must_use]
+    pub fn carried(&self) -> (u64, u64) {
+        let of = |way: &Way| way.carried.load(Ordering::Relaxed);
+        (of(&self.link.to_server), of(&self.link.from_server))
+    }
+}
+
 /// Carries bytes one way, until either end closes. What waits when the wire is cut is gone.
 async fn carry(
     mut from: OwnedReadHalf,
@@ -105,9 +163,15 @@ async fn carry(
     delay: &watch::Receiver<Duration>,
     silenced: &watch::Receiver<u64>,
     mut stall: watch::Receiver<bool>,
+    (link, way): (&Link, &Way),
 ) {
     let mut bytes = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+    loop {
+        let turn = if link.limit.load(Ordering::Relaxed) == 0 { bytes.len() } else { TURN };
+        let Ok(count @ 1..) = from.read(bytes.get_mut(..turn).unwrap_or_default()).await else { return };
+        if let Some(passed) = way.pass(count, link.limit.load(Ordering::Relaxed)) {
+            tokio::time::sleep_until(passed).await;
+        }
         let delay = *delay.borrow();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;

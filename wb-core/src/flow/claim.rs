@@ -124,6 +124,9 @@ impl Average {
     }
 }
 
+/// Epochs whose first pages are read together before the size of any record is known.
+const FIRST_PAGES: usize = 4;
+
 impl Claim {
     pub(super) fn new(
         space: Arc<dyn Space>,
@@ -191,7 +194,8 @@ impl Claim {
     /// About a batch of units. Records that are gone are left out: they are in the sink, or somebody has taken them.
     async fn pick(&mut self) -> Result<(), BufferError> {
         let (mut picked, mut wanted) = (Vec::new(), 0);
-        let rows = (self.max_bytes / self.seen.get()).clamp(1, self.max_rows);
+        // The first one alone: nobody knows how large its records are, and a unit is read as a whole.
+        let rows = if self.seen.records == 0 { 1 } else { self.rows() };
         while wanted < rows
             && let Some(unit) = self.units.pop_front()
         {
@@ -238,21 +242,28 @@ impl Claim {
         }
     }
 
-    /// One page of every epoch that is not at its end.
+    /// Records of the size that was seen so far that a batch has room for.
+    fn rows(&self) -> usize {
+        (self.max_bytes / self.seen.get()).clamp(1, self.max_rows)
+    }
+
+    /// One page of each of some epochs that are not at their end: of so many as a batch has room for. A page brings one record at
+    /// least, however large, so that pages of all partitions at once could be more than comes over a slow link in time.
     async fn read(&mut self) -> Result<(), BufferError> {
-        let rows = (self.max_bytes / self.seen.get()).clamp(1, self.max_rows);
-        let limit = rows.div_ceil(self.cursors.len());
+        let rows = self.rows();
+        let pages = if self.seen.records == 0 { FIRST_PAGES } else { rows }.clamp(1, self.cursors.len().max(1));
+        let limit = rows.div_ceil(pages);
         let space = &self.space;
         self.flying.reading();
-        let pages = try_join_all(self.cursors.iter().map(|&(epoch, cursor)| async move {
+        let read = try_join_all(self.cursors.iter().take(pages).map(|&(epoch, cursor)| async move {
             let page = space.claim(epoch.partition, cursor, limit).await?;
             failpoint::pass("after_claim");
             Ok::<_, BufferError>((epoch, page))
         }))
         .await?;
-        self.cursors.clear();
+        self.cursors.drain(..pages.min(self.cursors.len()));
         let mut records = Vec::new();
-        for (epoch, page) in pages {
+        for (epoch, page) in read {
             if page.cursor != 0 {
                 self.cursors.push((epoch, page.cursor));
             }

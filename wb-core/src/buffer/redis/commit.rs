@@ -89,13 +89,24 @@ impl Job {
     }
 }
 
+/// Jobs that wait, a line for each entity: they take turns, so that no entity waits behind all that another one has written.
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    lines: Vec<Line>,
+    /// Whose turn it is.
+    turn: usize,
+    /// Jobs in all lines.
+    jobs: usize,
     in_flight: usize,
     closed: bool,
     /// At this length jobs are taken out that nobody waits for.
     tidy_at: usize,
+}
+
+/// The jobs of an entity, in their order.
+struct Line {
+    shelf: u32,
+    jobs: VecDeque<Job>,
 }
 
 /// A shorter queue is not looked through.
@@ -104,11 +115,34 @@ const TIDY_FROM: usize = 1024;
 impl Queue {
     /// However many callers give up while nothing can be sent, the queue is no longer than twice those that wait.
     fn push(&mut self, job: Job) {
-        if self.jobs.len() >= self.tidy_at.max(TIDY_FROM) {
-            self.jobs.retain(Job::is_wanted);
-            self.tidy_at = 2 * self.jobs.len();
+        if self.jobs >= self.tidy_at.max(TIDY_FROM) {
+            self.lines.iter_mut().for_each(|line| line.jobs.retain(Job::is_wanted));
+            self.jobs = self.lines.iter().map(|line| line.jobs.len()).sum();
+            self.tidy_at = 2 * self.jobs;
         }
-        self.jobs.push_back(job);
+        self.jobs += 1;
+        let shelf = job.shelf.number;
+        match self.lines.iter_mut().find(|line| line.shelf == shelf) {
+            Some(line) => line.jobs.push_back(job),
+            None => self.lines.push(Line { shelf, jobs: VecDeque::from([job]) }),
+        }
+    }
+
+    /// The first job of the next line that has any.
+    fn pop(&mut self) -> Option<Job> {
+        for _ in 0..self.lines.len() {
+            let at = self.turn % self.lines.len();
+            self.turn = at + 1;
+            if let Some(job) = self.lines.get_mut(at).and_then(|line| line.jobs.pop_front()) {
+                self.jobs -= 1;
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    fn is_empty(&self) -> bool {
+        self.jobs == 0
     }
 }
 
@@ -142,7 +176,7 @@ impl Committer {
             if queue.closed {
                 return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
             }
-            if queue.in_flight == 0 && queue.jobs.is_empty() && writes.len() == 1 {
+            if queue.in_flight == 0 && queue.is_empty() && writes.len() == 1 {
                 queue.in_flight += 1;
                 None
             } else {
@@ -238,7 +272,7 @@ impl Committer {
 
     fn finished(&self) -> bool {
         let queue = self.queue();
-        queue.closed && queue.jobs.is_empty()
+        queue.closed && queue.is_empty()
     }
 
     fn next_group(&self) -> Option<Vec<Job>> {
@@ -249,7 +283,7 @@ impl Committer {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < GROUP_BYTES {
-            let Some(job) = queue.jobs.pop_front() else { break };
+            let Some(job) = queue.pop() else { break };
             if !job.is_wanted() {
                 continue;
             }
@@ -279,7 +313,9 @@ impl Committer {
             Ok(connection) => connection,
             Err(error) => {
                 // Those behind would wait for nothing else.
-                jobs.extend(std::mem::take(&mut self.queue().jobs));
+                let mut queue = self.queue();
+                jobs.extend(std::iter::from_fn(|| queue.pop()));
+                drop(queue);
                 for job in jobs {
                     // A caller that has gone away does not want its result.
                     let _ = job.done.send(Err(error.clone()));
@@ -309,7 +345,7 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut queue = self.0.queue();
         queue.in_flight -= 1;
-        if !queue.jobs.is_empty() {
+        if !queue.is_empty() {
             self.0.wake.notify_one();
         }
     }

@@ -27,11 +27,7 @@ pub(super) struct PartitionKeys {
 impl PartitionKeys {
     /// The hash tag says the whole layout, so that a key means the same records in the same format for ever, whatever
     /// the topology was before and will be.
-    pub(super) fn new(scope: &Scope, partition: u16, topology: &Topology) -> Self {
-        Self::of(&scope.namespace, scope.entity, partition, topology)
-    }
-
-    fn of(namespace: &str, entity: &str, partition: u16, topology: &Topology) -> Self {
+    fn new(namespace: &str, entity: &str, partition: u16, topology: &Topology) -> Self {
         // As many digits as the last partition has, two at least, so that listings sort.
         let digits = topology.partitions.saturating_sub(1).max(10).to_string().len();
         let layout = topology.layout_name();
@@ -69,7 +65,7 @@ impl PartitionKeys {
 
     /// All partitions of an entity that may be another program's.
     pub(super) fn all_of(namespace: &str, entity: &str, topology: &Topology) -> Vec<Self> {
-        (0..topology.partitions).map(|partition| Self::of(namespace, entity, partition, topology)).collect()
+        (0..topology.partitions).map(|partition| Self::new(namespace, entity, partition, topology)).collect()
     }
 
     /// Key of the clean copy of an id; ids are bytes, so keys are.
@@ -158,7 +154,7 @@ mod tests {
     #[test]
     fn copies_are_told_from_other_keys() -> Result<(), crate::key::KeyError> {
         let scope = Scope::new("blog", "post", 16);
-        let keys = PartitionKeys::new(&scope, 7, &layout(16));
+        let keys = PartitionKeys::new(&scope.namespace, scope.entity, 7, &layout(16));
         for id in ["42", "}:r:", ":open", "*"] {
             let key = keys.copy(&Id::of(&id.to_owned())?);
             assert!(is_copy(&scope, None, &key), "{id}");
@@ -182,14 +178,20 @@ mod tests {
     #[test]
     fn keys_are_as_documented() -> Result<(), crate::key::KeyError> {
         let scope = Scope::new("blog", "post", 16);
-        let keys = PartitionKeys::new(&scope, 7, &layout(16));
+        let keys = PartitionKeys::new(&scope.namespace, scope.entity, 7, &layout(16));
         assert_eq!(keys.open, "blog:{post:07/16}:open");
         assert_eq!(keys.copy(&Id::of(&42_u64)?), b"blog:{post:07/16}:r:42");
-        assert_eq!(PartitionKeys::new(&scope, 7, &layout(8)).meta, "blog:{post:07/8}:meta");
+        assert_eq!(PartitionKeys::new(&scope.namespace, scope.entity, 7, &layout(8)).meta, "blog:{post:07/8}:meta");
         assert_eq!(ids(&scope), "blog:{post}:ids");
-        assert_eq!(PartitionKeys::new(&scope, 7, &layout(101)).open, "blog:{post:007/101}:open");
+        assert_eq!(
+            PartitionKeys::new(&scope.namespace, scope.entity, 7, &layout(101)).open,
+            "blog:{post:007/101}:open"
+        );
         let all = Topology { format: "msgpack".to_owned(), transactions: true, append: true, ..layout(16) };
-        assert_eq!(PartitionKeys::new(&scope, 7, &all).log, "blog:{post:07/16+msgpack+tx+append}:log");
+        assert_eq!(
+            PartitionKeys::new(&scope.namespace, scope.entity, 7, &all).log,
+            "blog:{post:07/16+msgpack+tx+append}:log"
+        );
         Ok(())
     }
 }

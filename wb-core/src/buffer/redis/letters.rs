@@ -1,15 +1,10 @@
 //! Dead letters in Redis: read, replayed, discarded.
 
-use bytes::Bytes;
-use redis::RedisResult;
-
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, corrupt};
+use super::weighed::{CALL_BYTES, within};
 use crate::buffer::{BufferError, BufferErrorKind, DeadLetter, Letters, Replay};
 use crate::key::Id;
-
-/// Payload that one call of the replay script carries at most (a single larger letter still goes alone).
-const MAX_BYTES: usize = 1 << 20;
 
 /// Reads a letter again at most so often while workers replace it.
 const LOOKS: usize = 5;
@@ -31,11 +26,7 @@ pub(super) async fn page(
     limit: usize,
 ) -> Result<Letters, BufferError> {
     let keys = space.shelf.keys(partition)?;
-    let mut command = redis::cmd("HSCAN");
-    command.arg(&keys.dead).arg(cursor).arg("COUNT").arg(limit.max(1));
-    let doing = "cannot list dead letters";
-    let reply: RedisResult<(u64, Vec<(Bytes, Bytes)>)> = command.query_async(&mut space.bulk(doing).await?).await;
-    let (cursor, fields) = space.judged(doing, reply).await?;
+    let (cursor, fields) = space.light_page("cannot list dead letters", &keys.dead, cursor, limit).await?;
     let letters = fields.into_iter().map(|(id, text)| {
         // One that another program left there must not hide the others.
         let letter = parse(&text).unwrap_or_else(|error| DeadLetter::corrupt(&text, crate::error::chain(&error)));
@@ -60,7 +51,7 @@ async fn replay_some(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<V
     let mut left: Vec<usize> = (0..ids.len()).collect();
     for _ in 0..LOOKS {
         let asked: Vec<Id> = left.iter().filter_map(|&index| ids.get(index).cloned()).collect();
-        let texts = space.values("cannot read dead letters", &keys.dead, &asked).await?;
+        let texts = space.large_values("cannot read dead letters", &keys.dead, &asked).await?;
         let mut found = Vec::with_capacity(texts.len());
         for ((index, id), text) in left.into_iter().zip(asked).zip(texts) {
             if let Some(text) = text {
@@ -71,8 +62,9 @@ async fn replay_some(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<V
         let mut changed = Vec::new();
         let mut rest = found.as_slice();
         while !rest.is_empty() {
-            let (now, later) =
-                rest.split_at(fitting(rest.iter().map(|(.., text, payload)| text.len() + payload.len())));
+            let (now, later) = rest.split_at(
+                within(CALL_BYTES, rest.iter().map(|(.., text, payload)| text.len() + payload.len())).min(rest.len()),
+            );
             rest = later;
             let mut call = space.scripts.replay.prepare_invoke();
             call.key(&keys.dead).key(&keys.attempts).key(&keys.open).key(&keys.flushing);
@@ -102,16 +94,6 @@ async fn replay_some(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<V
         left = changed;
     }
     Err(BufferError::new(BufferErrorKind::Unavailable, "dead letters change faster than they can be replayed"))
-}
-
-/// How many of these sizes go into one call; one at least.
-fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
-    let mut bytes = 0_usize;
-    let fits = |size: &usize| {
-        bytes = bytes.saturating_add(*size);
-        bytes <= MAX_BYTES
-    };
-    sizes.take_while(fits).count().max(1)
 }
 
 pub(super) async fn discard(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {

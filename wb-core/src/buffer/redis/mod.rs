@@ -30,6 +30,7 @@ mod swap;
 mod topology;
 mod transaction;
 mod verified;
+mod weighed;
 
 use std::collections::BTreeMap;
 use std::fmt;

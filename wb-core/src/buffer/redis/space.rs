@@ -138,9 +138,7 @@ impl RedisSpace {
     async fn fitting(&self, partition: u16, hash: &str, cursor: u64, limit: usize) -> Result<usize, BufferError> {
         let Some(weight) = self.weights.get(usize::from(partition)).filter(|_| limit > 1) else { return Ok(limit) };
         if cursor == 0 {
-            let mut call = self.scripts.weigh.prepare_invoke();
-            call.key(hash);
-            weight.store(self.run("cannot weigh records", &call).await?, Ordering::Relaxed);
+            weight.store(self.weigh(hash).await?, Ordering::Relaxed);
         }
         Ok(fitting(limit, weight.load(Ordering::Relaxed)))
     }
@@ -162,7 +160,7 @@ impl RedisSpace {
 /// A record that a worker reckons with before it has seen one. A page of so many brings no more bytes than of these.
 pub(super) const LARGE: usize = 16 << 10;
 
-fn fitting(limit: usize, weight: u64) -> usize {
+pub(super) fn fitting(limit: usize, weight: u64) -> usize {
     let weight = usize::try_from(weight).unwrap_or(usize::MAX);
     limit.saturating_mul(LARGE).checked_div(weight).map_or(limit, |fitting| fitting.clamp(1, limit.max(1)))
 }
@@ -364,7 +362,7 @@ impl Space for RedisSpace {
 
     async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
         let keys = self.shelf.keys(partition)?;
-        let found = self.values("cannot claim records by name", &keys.flushing, ids).await?;
+        let found = self.large_values("cannot claim records by name", &keys.flushing, ids).await?;
         Ok(found.into_iter().map(|bytes| bytes.map(Record::from_bytes)).collect())
     }
 
@@ -425,7 +423,9 @@ impl Space for RedisSpace {
     async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
         let keys = self.shelf.keys(partition)?;
         let hash = if flushing { &keys.flushing } else { &keys.open };
-        self.page("cannot list what is dirty", hash, cursor, limit).await
+        let (cursor, fields) = self.light_page("cannot list what is dirty", hash, cursor, limit).await?;
+        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
+        Ok(Page { cursor, records })
     }
 
     async fn nudge(&self) -> Result<(), BufferError> {

@@ -2,6 +2,7 @@
 
 use super::scripts::MAX_RECORDS;
 use super::space::{NOTHING, RedisSpace, corrupt, millis};
+use super::weighed::{CALL_BYTES, within};
 use crate::buffer::{Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Moved, STALE_MARKS, Step};
 use crate::key::Id;
 
@@ -76,12 +77,15 @@ pub(super) async fn bury(
 ) -> Result<Moved, BufferError> {
     let keys = space.shelf.keys(step.partition)?;
     let mut moved = NOTHING;
-    for letters in letters.chunks(MAX_RECORDS) {
+    let texts = letters.iter().map(|(id, letter)| Ok((id, serde_json::to_string(letter).map_err(unwritable)?)));
+    let texts: Vec<(&Id, String)> = texts.collect::<Result<_, BufferError>>()?;
+    let mut rest = texts.as_slice();
+    while !rest.is_empty() {
+        let fitting = within(CALL_BYTES, rest.iter().map(|(_, text)| text.len()));
+        let (now, later) = rest.split_at(fitting.min(MAX_RECORDS).min(rest.len()));
+        rest = later;
         let mut call = space.finish(&space.scripts.bury, step, |keys| &keys.dead)?;
-        for (id, letter) in letters {
-            let text = serde_json::to_string(letter).map_err(|source| {
-                BufferError::new(BufferErrorKind::Misconfigured, "cannot write a dead letter").with_source(source)
-            })?;
+        for (id, text) in now {
             call.key(keys.copy(id)).arg(id.as_bytes()).arg(text);
         }
         if space.step("cannot keep dead letters", &call, &mut moved).await? == Done::NotOwner {
@@ -89,4 +93,8 @@ pub(super) async fn bury(
         }
     }
     Ok(moved)
+}
+
+fn unwritable(source: serde_json::Error) -> BufferError {
+    BufferError::new(BufferErrorKind::Misconfigured, "cannot write a dead letter").with_source(source)
 }
