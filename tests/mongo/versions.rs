@@ -87,9 +87,8 @@ async fn what_is_no_number_is_no_version_and_is_overwritten() {
 }
 
 /// Another program's document has a version far above ours.
-async fn a_write_that_the_version_guard_leaves_out_is_told(database: Database, transactions: bool) {
+async fn a_write_that_the_version_guard_leaves_out_is_told(database: Database) {
     let options = EntityOptions::new().flush_every(Duration::from_millis(20)).cache_ttl(Duration::from_secs(600));
-    let options = options.transactions(transactions);
     let sink = MongoSink::new(database.clone());
     let engine = Engine::builder(MemoryBuffer::new()).entity::<Versioned>(sink.clone(), options).start().await.unwrap();
     let cache = engine.cache::<Versioned>().unwrap();
@@ -98,12 +97,7 @@ async fn a_write_that_the_version_guard_leaves_out_is_told(database: Database, t
         cache.put(&ours(id, 1)).await.unwrap().persisted().await.unwrap();
     }
     set_version(&database, doc! { "rowVersion": 100_i64, "text": "foreign" }).await;
-    let receipts = if transactions {
-        engine.transaction(|tx| (1..=2).try_for_each(|id| tx.put(&ours(id, 2)))).await.unwrap();
-        [1, 2].map(|id| cache.receipt(&id).unwrap())
-    } else {
-        [cache.put(&ours(1, 2)).await.unwrap(), cache.put(&ours(2, 2)).await.unwrap()]
-    };
+    let receipts = [cache.put(&ours(1, 2)).await.unwrap(), cache.put(&ours(2, 2)).await.unwrap()];
     let told = receipts[0].persisted().await;
     assert!(matches!(&told, Err(CacheError::Stale { id, version: 2 }) if id == "1"), "{told:?}");
     receipts[1].persisted().await.unwrap();
@@ -116,19 +110,39 @@ async fn a_write_that_the_version_guard_leaves_out_is_told(database: Database, t
     engine.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
+/// A transaction that writes such a document is refused: nothing of it is written, all of it is kept.
+async fn a_transaction_with_a_newer_document_is_refused(database: Database) {
+    let options = EntityOptions::new().flush_every(Duration::from_millis(20)).transactions(true);
+    let sink = MongoSink::new(database.clone());
+    let engine = Engine::builder(MemoryBuffer::new()).entity::<Versioned>(sink.clone(), options).start().await.unwrap();
+    let cache = engine.cache::<Versioned>().unwrap();
+    for id in [1, 2] {
+        cache.put(&Versioned::new(id, 1, "ours")).await.unwrap().persisted().await.unwrap();
+    }
+    set_version(&database, doc! { "rowVersion": 100_i64, "text": "foreign" }).await;
+    engine.transaction(|tx| (1..=2).try_for_each(|id| tx.put(&Versioned::new(id, 2, "ours")))).await.unwrap();
+    for id in [1, 2] {
+        let told = cache.receipt(&id).unwrap().persisted().await;
+        assert!(matches!(&told, Err(CacheError::DeadLettered { reason, .. }) if reason.contains("newer")), "{told:?}");
+    }
+    assert_eq!(loaded(&sink, 1).await, Some(Versioned::new(1, 100, "foreign")));
+    assert_eq!(loaded(&sink, 2).await, Some(Versioned::new(2, 1, "ours")));
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_write_that_the_version_guard_leaves_out_is_told_on_a_standalone_server() {
-    on_standalone(|database| a_write_that_the_version_guard_leaves_out_is_told(database, false)).await;
+    on_standalone(a_write_that_the_version_guard_leaves_out_is_told).await;
 }
 
 #[tokio::test]
 async fn a_write_that_the_version_guard_leaves_out_is_told_on_a_replica_set() {
-    on_replica_set(|database| a_write_that_the_version_guard_leaves_out_is_told(database, false)).await;
+    on_replica_set(a_write_that_the_version_guard_leaves_out_is_told).await;
 }
 
 #[tokio::test]
-async fn what_the_version_guard_leaves_out_of_a_transaction_is_told() {
-    on_replica_set(|database| a_write_that_the_version_guard_leaves_out_is_told(database, true)).await;
+async fn p13_a_transaction_with_a_newer_document_is_refused() {
+    on_replica_set(a_transaction_with_a_newer_document_is_refused).await;
 }
 
 #[tokio::test]

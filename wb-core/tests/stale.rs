@@ -159,3 +159,26 @@ async fn a_hot_key_that_is_left_out_again_and_again_keeps_no_receipt() {
     busy.abort();
     engine.shutdown(Duration::from_secs(5)).await.unwrap();
 }
+
+/// A transaction is all or nothing in the sink, also when the sink has a newer row of one of its records.
+#[tokio::test(start_paused = true)]
+async fn p13_a_transaction_of_which_the_sink_has_one_newer_row_is_not_written_by_half() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::<Note>::new());
+    let options = EntityOptions::new().transactions(true).flush_every(Duration::from_secs(3_600));
+    let engine = Engine::builder(buffer).entity::<Note>(sink.clone(), options).start().await.unwrap();
+    let notes = engine.cache::<Note>().unwrap();
+    let both = async |version| {
+        let put = engine.transaction(|tx| {
+            tx.put(&note(1, version))?;
+            tx.put(&note(2, version))
+        });
+        put.await.unwrap();
+    };
+    both(1).await;
+    notes.flush().await.unwrap();
+    both(2).await;
+    sink.set_row(id(1), note(1, 9));
+    assert!(notes.flush_within(Duration::from_secs(60)).await.unwrap());
+    assert_eq!(sink.row(&id(1)), Some(note(1, 9)));
+    assert_eq!(sink.row(&id(2)), Some(note(2, 1)), "half of the transaction is in the sink");
+}

@@ -47,6 +47,10 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) ->
                     sent += 1;
                 }
             }
+            if whole && work.refuse_stale() {
+                transaction.roll_back().await?;
+                break;
+            }
             transaction.commit().await?;
             break;
         }

@@ -100,6 +100,15 @@ impl<'a> Work<'a> {
         Err(SinkError::new(error.kind(), text).with_source(error))
     }
 
+    /// Takes the documents that the server has newer versions of for refused, as the first of them ends a batch that is all or
+    /// nothing. Whether there are any.
+    pub(crate) fn refuse_stale(&mut self) -> bool {
+        let newer =
+            |id: Id| (id, SinkError::new(ErrorKind::Rejected, "the document has a newer version in the database"));
+        self.rejected.extend(self.stale.drain(..).map(newer));
+        !self.rejected.is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.upserts.is_empty() && self.deletes.is_empty()
     }

@@ -35,7 +35,8 @@ pub(crate) struct Isolated {
     pub(crate) stale: Vec<Id>,
 }
 
-/// Writes all rows but those that the database refuses; none, when the batch is to be written whole and one is refused.
+/// Writes all rows but those that the database refuses; none, when the batch is to be written whole and one is refused or
+/// stale.
 ///
 /// Rows are tried together and halved when they are refused: a few bad ones among n cost about log2(n) statements
 /// each, and a batch that is bad altogether less than 2n. `found` is what was wrong with all of them together: rows whose
@@ -67,9 +68,9 @@ pub(crate) async fn isolate<E: SqlEntity>(
         stale::find(search.tx, plan, batch, &refused, search.statements).await
     };
     match found.await {
-        Ok(_) if batch.whole && !refused.is_empty() => {
+        Ok(stale) if batch.whole && !(refused.is_empty() && stale.is_empty()) => {
             tx.rollback().await;
-            Ok(Isolated { refused, stale: Vec::new() })
+            Ok(Isolated { refused, stale })
         }
         Ok(stale) => {
             tx.commit().await?;

@@ -19,6 +19,13 @@ pub(crate) fn suspects(plan: &Plan, rows: u64, counted: u64) -> bool {
     plan.table.version().is_some() && rows > 0 && (plan.backend == DbBackend::MySql || counted != rows)
 }
 
+/// Why a batch that is all or nothing is not written: the database has a newer version of one of its records.
+pub(crate) fn conflict<E: SqlEntity>(batch: &Batch<E>, stale: &[Id]) -> Option<SinkError> {
+    let id = stale.first().filter(|_| batch.whole)?;
+    let text = format!("record `{id}` of entity `{}` has a newer version in the database", E::NAME);
+    Some(SinkError::new(ErrorKind::Rejected, text))
+}
+
 /// The upserts of a batch that were left out, because the database has a newer version of them; but for `refused` ones,
 /// which are reported as such. Asked in the transaction after all of its upserts, which have locked their rows: so one
 /// view of the table holds for all of them.

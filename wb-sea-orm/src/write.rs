@@ -26,7 +26,12 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
     let mut statements = 0;
     let mut stale = Vec::new();
     match (straight(pool, plan, batch, rows, &rejected, &mut statements).await, only) {
-        (Ok(found), _) => stale = found,
+        (Ok(found), _) => {
+            if let Some(error) = stale::conflict::<E>(batch, &found) {
+                return Err(error);
+            }
+            stale = found;
+        }
         (Err(error), Some(id)) if refuses(&error) && batch.whole => return Err(named::<E>(id, error)),
         (Err(error), Some(id)) if refuses(&error) => rejected.push((id.clone(), error)),
         (Err(error), None) if refuses(&error) => {
@@ -36,7 +41,7 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
             stale = isolated.stale;
             if batch.whole {
                 // Nothing is refused when the rows only had to wait for each other: then all of them are written.
-                if let Some(error) = cause(isolated.refused) {
+                if let Some(error) = cause(isolated.refused).or_else(|| stale::conflict::<E>(batch, &stale)) {
                     return Err(error);
                 }
             } else {
@@ -88,7 +93,8 @@ pub(crate) async fn begin<E: SqlEntity>(pool: &Pool, batch: &Batch<E>, first: &s
     }
 }
 
-/// Writes everything, or nothing. Returns the rows that were left out, because the database has newer ones.
+/// Writes everything, or nothing. Returns the rows that were left out, because the database has newer ones; of a batch that
+/// is all or nothing, those for which it was rolled back.
 async fn straight<E: SqlEntity>(
     pool: &Pool,
     plan: &Plan,
@@ -117,6 +123,10 @@ async fn straight<E: SqlEntity>(
         stale::find(&mut tx, plan, batch, rejected, statements).await
     };
     match written.await {
+        Ok(stale) if batch.whole && !stale.is_empty() => {
+            tx.rollback().await;
+            Ok(stale)
+        }
         Ok(stale) => {
             tx.commit().await?;
             Ok(stale)

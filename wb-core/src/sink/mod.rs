@@ -25,7 +25,8 @@ use crate::key::Id;
 /// - [`write`](Sink::write) needs timeouts of its own. One that takes long is reported and waited for, never dropped:
 ///   what it does in the database could land later, over newer states.
 /// - An entity with a [`version`](Entity::version): an upsert leaves a row alone whose version is higher, and names the
-///   record in [`Report::stale`]. The same version is replaced, and a row without a version is older than all.
+///   record in [`Report::stale`]. The same version is replaced, and a row without a version is older than all. It ends a
+///   batch that is all or nothing, see [`Batch::whole`].
 /// - A panic is reported and taken for an outage. A batch that makes [`write`](Sink::write) panic again and again is
 ///   halved until the record is found; the record is only blamed when others of its batch land.
 /// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do.
@@ -260,7 +261,8 @@ pub struct Batch<E: Entity> {
     /// Rows to delete, sorted by id.
     pub deletes: Vec<Delete<E::Key>>,
     /// All or nothing: records in it belong together. When one of them is refused, the sink writes none and returns the
-    /// refusal as an error ([`ErrorKind::Rejected`] or [`ErrorKind::Deferred`]) instead of a report.
+    /// refusal as an error ([`ErrorKind::Rejected`] or [`ErrorKind::Deferred`]) instead of a report. A record of which the sink
+    /// has a newer version is refused here ([`ErrorKind::Rejected`]), and not left out: that would tear what belongs together.
     pub whole: bool,
 }
 

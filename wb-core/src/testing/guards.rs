@@ -48,6 +48,18 @@ pub async fn keeps_newer_versions<E: Specimen>(sink: &(impl Sink<E> + ?Sized)) {
     expected.splice(..3, again.into_iter().take(3));
     holds(sink, check, &expected).await;
 
+    // Of a batch that is all or nothing, an old row ends all.
+    if done::<E, _>(check, sink.writes_whole().await) {
+        let before = expected.clone();
+        let mut torn = at(&before, 6, 60);
+        torn.iter_mut().zip(at(&before, 6, 1)).skip(7).take(1).for_each(|(row, old)| *row = old);
+        match sink.write(&batch(&torn, &[]).whole()).await {
+            Ok(report) => panic!("{}: {check}: a stale record did not end its batch: {report:?}", E::NAME),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Rejected, "{}: {check}: {}", E::NAME, error.chain()),
+        }
+        holds(sink, check, &before).await;
+    }
+
     // A delete has no version, and after it everything is new.
     write(sink, check, &[], &expected).await;
     lacks(sink, check, &expected).await;

@@ -368,10 +368,16 @@ impl<E> State<E> {
         if let (true, Some((_, error))) = (whole, refused.first()) {
             return (Outcome::Failed(error.kind()), refused);
         }
+        let newer = |rows: &BTreeMap<Id, E>, id: &Id, row: &E| rows.get(id).and_then(E::version) > row.version();
+        let is_newer = |(id, row): &(&Id, &Option<E>)| row.as_ref().is_some_and(|row| newer(&self.rows, id, row));
+        if let Some((id, _)) = records.iter().find(is_newer).filter(|_| whole) {
+            let error = SinkError::new(ErrorKind::Rejected, format!("record `{id}` has a newer version"));
+            return (Outcome::Failed(error.kind()), vec![(id.clone(), error)]);
+        }
         let mut stale = Vec::new();
         for (id, state) in records.iter().filter(|(id, _)| !refused.iter().any(|(r, _)| r == *id)) {
             match state {
-                Some(row) if self.rows.get(id).and_then(E::version) > row.version() => stale.push(id.clone()),
+                Some(row) if newer(&self.rows, id, row) => stale.push(id.clone()),
                 Some(row) => drop(self.rows.insert(id.clone(), row.clone())),
                 None => drop(self.rows.remove(id)),
             }
