@@ -33,6 +33,13 @@ pub enum Mechanism {
     Marks,
     /// A partition that cannot be used costs itself alone. Without it, the look at what is dirty fails for all.
     PartitionsApart,
+    /// A loaded copy says which shape loaded it, and counts as absent for a program whose struct has more fields. Without it,
+    /// every copy is good enough.
+    CopyLoaders,
+    /// What a closed epoch lost without a step is known by its counts. Without it, it counts as flushed.
+    VanishedCounts,
+    /// Where the counter of ids may have forgotten blocks, many are left out. Without it, ids go on above the sink's highest key.
+    IdLeap,
 }
 
 /// The mechanisms that are switched off; none outside of tests.

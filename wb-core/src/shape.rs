@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::buffer::{BufferError, Origin, SeenShape, SeenShapes, Space, Stored};
 use crate::record::{self, Record};
+use crate::sabotage::{Mechanism, Sabotage};
 
 /// How long a list is young: every process that is alive and reaches the buffer has told its shapes by then. It looks once a
 /// second, and a tenth of a second after a failure, so these are five looks; one that cannot look does not write either.
@@ -125,6 +126,7 @@ pub(crate) struct Shapes {
     latest: Mutex<Latest>,
     /// Records were held back in this cycle, and in the one before.
     held: (AtomicBool, AtomicBool),
+    sabotage: Sabotage,
 }
 
 #[derive(Debug, Default)]
@@ -172,7 +174,21 @@ impl Shapes {
         let digest = record::digest(&[text.as_bytes()]);
         let since_ms = AtomicU64::new(0);
         let tickets = AtomicU64::new(0);
-        Self { own, text, digest, since_ms, tickets, latest: Mutex::default(), held: Default::default() }
+        Self {
+            own,
+            text,
+            digest,
+            since_ms,
+            tickets,
+            latest: Mutex::default(),
+            held: Default::default(),
+            sabotage: Sabotage::none(),
+        }
+    }
+
+    /// The same with what a test has switched off.
+    pub(crate) fn sabotaged(self, sabotage: Sabotage) -> Self {
+        Self { sabotage, ..self }
     }
 
     fn latest(&self) -> MutexGuard<'_, Latest> {
@@ -199,6 +215,7 @@ impl Shapes {
     pub(crate) fn can_read(&self, origin: Origin) -> bool {
         match origin {
             Origin::Written => true,
+            Origin::Loaded { .. } if self.sabotage.lacks(Mechanism::CopyLoaders) => true,
             Origin::Loaded { shape } if shape == self.digest => true,
             Origin::Loaded { shape } => {
                 self.latest().listed.get(&shape).is_some_and(|loader| self.own.is_within(loader))

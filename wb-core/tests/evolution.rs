@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    CacheError, CodecError, Engine, Entity, EntityOptions, Event, Format, Id, MemoryBuffer, Role, State, codec,
+    CacheError, CodecError, Engine, Entity, EntityOptions, Event, Format, Id, Mechanism, MemoryBuffer, Role, State,
+    codec,
 };
 
 /// A struct of the entity `player`.
@@ -321,6 +322,20 @@ async fn p1_what_an_old_program_reads_is_not_what_a_newer_one_builds_on() {
     assert_eq!(old_sink.loads(), loads, "the copy is good enough");
     assert_eq!(olds.update(&2, |player| player.score += 1).await.unwrap(), Old { id: 2, score: 11 });
     assert_eq!(news.get(&2).await.unwrap(), Some(New { score: 11, ..expected(2) }), "it was built on the whole row");
+}
+
+/// Where a copy does not say who loaded it, a newer program builds on one without its field.
+#[tokio::test(start_paused = true)]
+async fn negative_control_p1_copies_that_do_not_say_by_whom() {
+    let buffer = MemoryBuffer::new();
+    let (old, old_sink) = start::<Old>(&buffer, Role::Writer, options()).await;
+    let (newer, new_sink) = start::<New>(&buffer, Role::Both, options().without(Mechanism::CopyLoaders)).await;
+    row(&old_sink, &new_sink, 1);
+    old.cache::<Old>().unwrap().get(&1).await.unwrap();
+    newer.cache::<New>().unwrap().update(&1, |player| player.score += 1).await.unwrap();
+    sleep(3 * EVERY).await;
+    let lost = New { id: 1, score: 11, rank: None };
+    assert_eq!(new_sink.row(&Id::of(&1_u64).unwrap()), Some(lost), "the field is kept");
 }
 
 #[tokio::test(start_paused = true)]

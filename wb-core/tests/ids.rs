@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use wb_core::testing::ScriptedSink;
-use wb_core::{CacheError, Engine, EntityOptions, ErrorKind, Id, MemoryBuffer};
+use wb_core::{CacheError, Engine, EntityOptions, ErrorKind, Id, Mechanism, MemoryBuffer};
 
 use crate::player::Player;
 
@@ -76,6 +76,29 @@ async fn a_table_that_has_rows_is_the_floor() {
     let second = engine(&buffer, &sink).await;
     let id = second.ids::<Player>(10).unwrap().next().await.unwrap();
     assert!(id > 90_000, "{id}");
+}
+
+/// Blocks that others hold are in no row yet: without the leap they are given out again.
+#[tokio::test]
+async fn negative_control_a_lost_counter_that_goes_on_at_the_sinks_rows() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::new());
+    let options = || EntityOptions::new().without(Mechanism::IdLeap);
+    let start = async || {
+        let builder = Engine::builder(buffer.clone()).entity::<Player>(sink.clone(), options());
+        builder.start().await.unwrap()
+    };
+    let (holder, fresh) = (start().await, start().await);
+    let held = holder.ids::<Player>(10).unwrap();
+    let mut used = HashSet::from([held.next().await.unwrap()]);
+    row(&sink, 1);
+    used.insert(held.next().await.unwrap());
+    buffer.lose_ids();
+    let fresh = fresh.ids::<Player>(10).unwrap();
+    let mut again = 0;
+    for _ in 0..25 {
+        again += u32::from(!used.insert(fresh.next().await.unwrap()));
+    }
+    assert_ne!(again, 0, "no id is given twice without the leap");
 }
 
 #[tokio::test]

@@ -6,14 +6,19 @@
 mod player;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+use tokio::sync::Notify;
 use wb_core::testing::{Outcome, ScriptedSink};
 use wb_core::{
-    Cache, CacheError, Engine, EntityOptions, ErrorKind, Id, Mechanism, MemoryBuffer, RetryPolicy, TransactionError,
+    Batch, Cache, CacheError, Engine, EntityOptions, ErrorKind, Fence, Id, Mechanism, MemoryBuffer, Report,
+    RetryPolicy, Scope, Sink, SinkError, TransactionError,
 };
 
 use crate::player::Player;
@@ -359,6 +364,76 @@ async fn p13_one_poisoned_record_refuses_the_pair_whole() {
     assert!(players.flush_within(PATIENCE).await.unwrap());
     assert_eq!(ids(sink.rows()), ["1", "2", "3", "4", "5"]);
     assert!(letters.get(&1).await.unwrap().is_none() && letters.get(&2).await.unwrap().is_none());
+    engine.shutdown(PATIENCE).await.unwrap();
+}
+
+/// A sink whose load is of no one instant: it asks for one row after the other.
+struct Piecemeal {
+    inner: ScriptedSink<Player>,
+    /// After the first row: says so, and waits.
+    pauses: AtomicBool,
+    paused: Notify,
+    goes_on: Notify,
+}
+
+#[async_trait]
+impl Sink<Player> for Piecemeal {
+    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
+        self.inner.open(scope).await
+    }
+
+    async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
+        self.inner.fence(scope, partition).await
+    }
+
+    async fn write(&self, batch: &Batch<Player>) -> Result<Report, SinkError> {
+        self.inner.write(batch).await
+    }
+
+    async fn writes_whole(&self) -> Result<bool, SinkError> {
+        self.inner.writes_whole().await
+    }
+
+    async fn load(&self, keys: &[u64]) -> Result<Vec<Player>, SinkError> {
+        let mut rows = Vec::new();
+        for key in keys {
+            rows.extend(self.inner.load(&[*key]).await?);
+            if self.pauses.swap(false, Ordering::SeqCst) {
+                self.paused.notify_one();
+                self.goes_on.notified().await;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Without clean copies nothing is left in the buffer of a transaction that was written and flushed while its records were
+/// loaded: a reader must not take one before it and one after it.
+#[tokio::test(start_paused = true)]
+async fn p13_what_is_flushed_during_a_load_is_read_whole() {
+    let inner = ScriptedSink::new();
+    let (pauses, paused, goes_on) = (AtomicBool::new(false), Notify::new(), Notify::new());
+    let sink = Arc::new(Piecemeal { inner: inner.clone(), pauses, paused, goes_on });
+    let options = EntityOptions::new().transactions(true).partitions(4).cache_ttl(Duration::ZERO);
+    let engine = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options).start().await.unwrap();
+    let players = engine.cache::<Player>().unwrap();
+    for round in 0..20 {
+        let both = |score| [Player { id: 2 * round, score }, Player { id: 2 * round + 1, score }];
+        put_all(&engine, &both(1)).await.unwrap();
+        players.flush().await.unwrap();
+        sink.pauses.store(true, Ordering::SeqCst);
+        let keys = [2 * round, 2 * round + 1];
+        let reading = players.get_many(&keys);
+        let writing = async {
+            sink.paused.notified().await;
+            put_all(&engine, &both(2)).await.unwrap();
+            players.flush().await.unwrap();
+            sink.goes_on.notify_one();
+        };
+        let (read, ()) = tokio::join!(reading, writing);
+        let scores: Vec<u64> = read.unwrap().into_iter().flatten().map(|player| player.score).collect();
+        assert!(scores == [1, 1] || scores == [2, 2], "round {round}: half of a transaction is read: {scores:?}");
+    }
     engine.shutdown(PATIENCE).await.unwrap();
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use write_behind::ids::Ids;
 use write_behind::testing::ScriptedSink;
 use write_behind::{
-    BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RetryPolicy, Role, WriteBehind,
+    BufferErrorKind, Cache, CacheError, Engine, EntityOptions, Mechanism, RedisBuffer, RetryPolicy, Role, WriteBehind,
 };
 use write_behind_tests::{OwnRedis, eventually};
 
@@ -18,6 +18,8 @@ use crate::player::{Player, id};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const NOTHING: &[&str] = &["--save", "", "--appendonly", "no"];
+/// Small hashes are scanned as large ones are, record by record.
+const SCANNED: &[&str] = &["--save", "", "--appendonly", "no", "--hash-max-ziplist-entries", "0"];
 const PARTITIONS: u16 = 4;
 
 fn options() -> EntityOptions {
@@ -131,13 +133,15 @@ async fn an_epoch_that_vanished_is_not_flushed_when_a_later_one_is() {
     both.shutdown(PATIENCE).await.unwrap();
 }
 
-/// One record is taken out of the epoch, before anybody has read it: the others are flushed, and the epoch is not.
-#[tokio::test]
-async fn a_record_that_was_taken_out_of_its_epoch_is_told_and_counted() {
-    let Some(server) = OwnRedis::start(NOTHING).await else { return };
+/// One record is taken out of the epoch, before anybody has read it: the others are flushed, and the epoch is not. What the
+/// receipt says, and the engine.
+async fn a_record_is_taken_out_of_its_epoch(
+    server: &OwnRedis,
+    options: EntityOptions,
+) -> (Result<(), CacheError>, Engine) {
     let sink = ScriptedSink::new();
-    let one = options().max_batch(1).flush_concurrency(1);
-    let both = engine(&server, &sink, Role::Both, one).await;
+    let one = options.max_batch(1).flush_concurrency(1);
+    let both = engine(server, &sink, Role::Both, one).await;
     let players = players(&both);
     sink.hold();
     let mine = players.put_many((0..40).map(|n| Player::new(n, 1)).collect::<Vec<_>>().iter()).await.unwrap();
@@ -152,8 +156,26 @@ async fn a_record_that_was_taken_out_of_its_epoch_is_told_and_counted() {
     }
     sink.release();
     let told = mine.persisted_within(PATIENCE).await;
+    assert!(sink.rows().len() < 40, "it was read before");
+    (told, both)
+}
+
+#[tokio::test]
+async fn a_record_that_was_taken_out_of_its_epoch_is_told_and_counted() {
+    let Some(server) = OwnRedis::start(SCANNED).await else { return };
+    let (told, both) = a_record_is_taken_out_of_its_epoch(&server, options()).await;
     assert!(lost(&told), "{told:?}");
     eventually("it is counted", PATIENCE, async || (vanished(&both) >= 1).then_some(())).await;
+    both.shutdown(PATIENCE).await.unwrap();
+}
+
+/// Where nobody counts what is missing, the receipt of a write that is in no sink says that it is.
+#[tokio::test]
+async fn negative_control_a_closed_epoch_that_is_not_counted() {
+    let Some(server) = OwnRedis::start(SCANNED).await else { return };
+    let (told, both) = a_record_is_taken_out_of_its_epoch(&server, options().without(Mechanism::VanishedCounts)).await;
+    assert!(told.is_ok(), "told without the counts: {told:?}");
+    assert_eq!(vanished(&both), 0);
     both.shutdown(PATIENCE).await.unwrap();
 }
 

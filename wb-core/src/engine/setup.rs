@@ -182,7 +182,7 @@ impl<T: Entity> Examined for Looked<T> {
         let Registration { scope, pressure, .. } = registration;
         let failed = |source| StartError::Buffer { entity: T::NAME, source };
         space.start().await.map_err(failed)?;
-        let shapes = Shapes::new(T::fields());
+        let shapes = Shapes::new(T::fields()).sabotaged(options.sabotage);
         shapes.look(&*space).await.map_err(failed)?;
         let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
         if !context.flushes {

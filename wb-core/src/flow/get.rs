@@ -115,7 +115,7 @@ impl<E: Entity> Lane<E> {
         }
         let missing: HashMap<&Id, &E::Key> = ids.iter().zip(keys).filter(|(id, _)| !states.contains_key(*id)).collect();
         let loaded = self.load_many(missing, &over).await?;
-        states.extend(loaded);
+        states.extend(loaded.records);
         let mut values = Vec::with_capacity(keys.len());
         for (id, key) in ids.iter().zip(keys) {
             let value = match states.get(id) {

@@ -1,6 +1,6 @@
 //! get, of many keys at one instant: where transactions write over partitions, a reader sees all of one or nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::decode::decode_payload;
 use crate::buffer::{Lookup, Stored};
@@ -30,6 +30,7 @@ impl<E: Entity> Lane<E> {
         let places: Vec<(u16, Vec<Id>)> =
             by_partition.into_iter().map(|(partition, ids)| (partition, ids.into_iter().collect())).collect();
         let (mut seen, mut over) = self.see(&places).await?;
+        let mut before: Option<HashMap<Id, Record>> = None;
         for _ in 0..LOOKS {
             let missing = by_id.iter().filter(|(id, _)| seen.get(*id).and_then(record).is_none());
             let missing: HashMap<&Id, &E::Key> = missing.map(|(id, key)| (id, *key)).collect();
@@ -38,10 +39,11 @@ impl<E: Entity> Lane<E> {
             }
             let loaded = self.load_many(missing, &over).await?;
             let (again, over_again) = self.see(&places).await?;
-            if stands(&seen, &loaded, &again) {
-                return self.values(&ids, keys, &seen, &loaded).await;
+            let proof = Proof { untouched: &loaded.untouched, before: before.as_ref() };
+            if stands(&seen, &loaded.records, &again, &proof) {
+                return self.values(&ids, keys, &seen, &loaded.records).await;
             }
-            (seen, over) = (again, over_again);
+            (seen, over, before) = (again, over_again, Some(loaded.records));
         }
         let id = ids.first().map_or_else(String::new, Id::to_string);
         Err(CacheError::Contended { id, tries: LOOKS })
@@ -91,16 +93,32 @@ const fn record(lookup: &Lookup) -> Option<&Record> {
     }
 }
 
+/// What says of a loaded state that no other one was flushed while others were loaded.
+struct Proof<'a> {
+    /// Those whose token stood during the load.
+    untouched: &'a HashSet<Id>,
+    /// What was loaded in the round before: where no token could be left (another reader has one there, the buffer is full) two loads
+    /// that say the same are as good.
+    before: Option<&'a HashMap<Id, Record>>,
+}
+
+impl Proof<'_> {
+    fn holds(&self, id: &Id, loaded: &Record) -> bool {
+        self.untouched.contains(id) || self.before.and_then(|before| before.get(id)) == Some(loaded)
+    }
+}
+
 /// Whether what was seen and what was loaded after it are the states of one instant: nothing that was seen has changed or gone
-/// since, and nothing that was loaded was written meanwhile.
-fn stands(seen: &Seen, loaded: &HashMap<Id, Record>, again: &Seen) -> bool {
+/// since, and nothing that was loaded was written meanwhile. That the buffer has no state of it before and after proves nothing:
+/// where no copies are kept, a write may have been flushed in between.
+fn stands(seen: &Seen, loaded: &HashMap<Id, Record>, again: &Seen, proof: &Proof<'_>) -> bool {
     let kept = |(id, before): (&Id, &Lookup)| {
         record(before).is_none_or(|before| again.get(id).and_then(record) == Some(before))
     };
     let unwritten = |(id, loaded): (&Id, &Record)| match again.get(id) {
         Some(Lookup::Dirty(_)) => false,
         Some(Lookup::Clean(now)) => now.record == *loaded,
-        _ => true,
+        _ => proof.holds(id, loaded),
     };
     seen.iter().all(kept) && loaded.iter().all(unwritten)
 }
@@ -116,6 +134,8 @@ mod tests {
         let id = |n: u64| Id::of(&n).expect("a number is a key");
         let all = |one: Lookup, other: Lookup| Seen::from([(id(1), one), (id(2), other)]);
         let loaded = HashMap::from([(id(2), state("b"))]);
+        let (untouched, touched) = (HashSet::from([id(2)]), HashSet::new());
+        let proven = Proof { untouched: &untouched, before: None };
         for (again, expected) in [
             (all(dirty("a"), Lookup::Absent), true),
             (all(clean("a"), clean("b")), true),
@@ -125,7 +145,15 @@ mod tests {
             // Flushed, perhaps as another state, and its copy is gone.
             (all(Lookup::Absent, Lookup::Absent), false),
         ] {
-            assert_eq!(stands(&all(dirty("a"), Lookup::Absent), &loaded, &again), expected, "{again:?}");
+            assert_eq!(stands(&all(dirty("a"), Lookup::Absent), &loaded, &again, &proven), expected, "{again:?}");
+        }
+        // Nothing is there, as before: it may have been written and flushed meanwhile, unless its token stood, or a load before
+        // this one said the same.
+        let other = HashMap::from([(id(2), state("b2"))]);
+        for (before, expected) in [(None, false), (Some(&other), false), (Some(&loaded), true)] {
+            let proof = Proof { untouched: &touched, before };
+            let again = all(dirty("a"), Lookup::Absent);
+            assert_eq!(stands(&all(dirty("a"), Lookup::Absent), &loaded, &again, &proof), expected, "{before:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! load: what is in no buffer comes from the sink, and is filled in where nothing newer can have been.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
@@ -17,6 +17,14 @@ use crate::record::Record;
 
 /// How much longer a load token lives than a load may take: what is loaded is filled in only while it stands.
 const TOKEN_MARGIN: Duration = Duration::from_secs(5);
+
+/// What was loaded.
+#[derive(Default)]
+pub(super) struct LoadedMany {
+    pub(super) records: HashMap<Id, Record>,
+    /// Of these nothing was flushed meanwhile: every ack removes the token.
+    pub(super) untouched: HashSet<Id>,
+}
 
 impl<E: Entity> Lane<E> {
     /// Life of a load token.
@@ -56,14 +64,15 @@ impl<E: Entity> Lane<E> {
         }
     }
 
-    /// Loads many keys at once; keys without a row come back as tombstones. `over`: copies that stand, and cannot be used.
+    /// Loads many keys at once; keys without a row come back as tombstones. Nothing of them was flushed during the load where this
+    /// process's own token stood from before it until after. `over`: copies that stand, and cannot be used.
     pub(super) async fn load_many(
         &self,
         missing: HashMap<&Id, &E::Key>,
         over: &HashMap<Id, Stored>,
-    ) -> Result<HashMap<Id, Record>, CacheError> {
+    ) -> Result<LoadedMany, CacheError> {
         if missing.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(LoadedMany::default());
         }
         self.loading.open()?;
         // Tokens first: what goes to the sink after this is not overwritten by what is loaded.
@@ -83,17 +92,16 @@ impl<E: Entity> Lane<E> {
                 *record = Record::from_bytes(row.encode().map_err(|source| codec(&id, source))?);
             }
         }
-        join_all(
-            tokens
-                .iter()
-                .filter_map(|(partition, id, token)| Some(self.fill(*partition, id, token.as_ref()?, loaded.get(id)?))),
-        )
-        .await;
-        Ok(loaded)
+        let fills = tokens.iter().filter_map(|(partition, id, token)| {
+            let (token, record) = (token.as_ref()?, loaded.get(id)?);
+            Some(async move { self.fill(*partition, id, token, record).await.then(|| id.clone()) })
+        });
+        let untouched = join_all(fills).await.into_iter().flatten().collect();
+        Ok(LoadedMany { records: loaded, untouched })
     }
 
-    /// Fills a loaded state in. A failure costs the next reader a load, nothing else.
-    pub(super) async fn fill(&self, partition: u16, id: &Id, token: &Token, record: &Record) {
+    /// Fills a loaded state in; whether the token still stood. A failure costs the next reader a load, nothing else.
+    pub(super) async fn fill(&self, partition: u16, id: &Id, token: &Token, record: &Record) -> bool {
         let options = &self.options;
         let ttl = match record.is_tombstone() {
             _ if options.cache_ttl.is_zero() => Duration::ZERO,
@@ -101,8 +109,9 @@ impl<E: Entity> Lane<E> {
             false => options.cache_ttl,
         };
         let loaded = self.shapes.loaded(record.clone());
-        if let Err(error) = self.space.fill(partition, id, token, &loaded, ttl).await {
+        self.space.fill(partition, id, token, &loaded, ttl).await.unwrap_or_else(|error| {
             events::fill_failed(&self.scope, &error);
-        }
+            false
+        })
     }
 }

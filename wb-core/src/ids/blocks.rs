@@ -10,6 +10,7 @@ use crate::buffer::{BufferError, BufferErrorKind, IdFloor};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::lane::Lane;
+use crate::sabotage::Mechanism;
 
 /// Ids of entity `E`, from [`Engine::ids`](crate::Engine::ids): positive integers that no other process gets. Clones share a
 /// block, so keep one and clone it.
@@ -151,7 +152,8 @@ impl<E: Entity> Shared<E> {
     /// The end of a block above the highest id that is known.
     async fn above(&self, highest: i64, first: bool) -> Result<i64, CacheError> {
         // Nothing is left out where there never was anything.
-        let floor = IdFloor { above: highest, leap: !first || highest > 0 };
+        let leap = (!first || highest > 0) && !self.lane.options.sabotage.lacks(Mechanism::IdLeap);
+        let floor = IdFloor { above: highest, leap };
         self.lane.space.reserve_ids(self.size, Some(floor)).await?.ok_or_else(exhausted)
     }
 }

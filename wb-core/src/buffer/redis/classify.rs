@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::code;
 use super::connection::{Why, why_unsent};
 use crate::buffer::{BufferError, BufferErrorKind};
 
@@ -28,7 +29,7 @@ pub(super) fn broken_key(partition: u16, key: &str, code: &str, holds: &str) -> 
 /// Whether a key holds a value that is not of the framework's type.
 pub(super) fn is_wrong_type(error: &BufferError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<RedisError>());
-    source.and_then(RedisError::code) == Some("WRONGTYPE")
+    source.and_then(code::of) == Some("WRONGTYPE")
 }
 
 fn kind(error: &RedisError) -> BufferErrorKind {
@@ -47,11 +48,11 @@ fn kind(error: &RedisError) -> BufferErrorKind {
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown
             | ServerErrorKind::ReadOnly => BufferErrorKind::Unavailable,
-            _ => code_kind(error.code()),
+            _ => code_kind(code::of(error)),
         },
         // Wrong for now: passwords change, and the connection is made anew until it is let in. Nothing was done.
         ErrorKind::ClusterConnectionNotFound | ErrorKind::AuthenticationFailed => BufferErrorKind::Unavailable,
-        ErrorKind::Extension => code_kind(error.code()),
+        ErrorKind::Extension => code_kind(code::of(error)),
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => BufferErrorKind::Unknown,
         _ => BufferErrorKind::Misconfigured,
     }
@@ -72,6 +73,8 @@ fn code_kind(code: Option<&str>) -> BufferErrorKind {
 
 #[cfg(test)]
 mod tests {
+    use redis::Parser;
+
     use super::*;
 
     #[test]
@@ -89,6 +92,22 @@ mod tests {
             ("NOPERM", BufferErrorKind::Misconfigured),
         ] {
             assert_eq!(code_kind(Some(code)), expected, "{code}");
+        }
+        let refused = |text: &str| match Parser::new().parse_value(format!("-{text}\r\n").as_bytes()) {
+            Ok(value) => value.extract_error().expect_err("an error"),
+            Err(error) => error,
+        };
+        // As Redis 6.2 says it of a script.
+        let script = "ERR Error running script (call to f_0a1b): @user_script:1:";
+        for (text, expected) in [
+            ("-READONLY You can't write against a read only replica.", BufferErrorKind::Unavailable),
+            ("-OOM command not allowed when used memory > 'maxmemory'.", BufferErrorKind::Full),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", BufferErrorKind::Misconfigured),
+        ] {
+            let error = refused(&format!("{script} {text}"));
+            assert_eq!(kind(&error), expected, "{error}");
+            let told = classify("x", error);
+            assert_eq!(is_wrong_type(&told), text.starts_with("WRONGTYPE"), "{told}");
         }
         let cut = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         assert_eq!(kind(&cut), BufferErrorKind::Unknown);

@@ -3,6 +3,7 @@
 mod append;
 mod bulk;
 mod classify;
+mod code;
 mod commit;
 mod connect;
 mod connection;

@@ -36,6 +36,9 @@ local function hold(meta, owner, ends)
 end
 ";
 
+/// How what is missing of a closed epoch is counted begins.
+const COUNTS: &str = "local function gone(meta, flushing, entries)";
+
 impl Scripts {
     /// The same scripts without what `sabotage` takes out.
     pub(super) fn without(self: Arc<Self>, sabotage: Sabotage) -> Arc<Self> {
@@ -43,7 +46,11 @@ impl Scripts {
             return self;
         }
         let lease = include_str!("lua/lease.lua");
-        let step = concat!(include_str!("lua/lease.lua"), include_str!("lua/closed.lua"), include_str!("lua/step.lua"));
+        let closed = include_str!("lua/closed.lua");
+        let uncounted = closed.replace(COUNTS, &format!("{COUNTS} do return 0 end"));
+        let closed = if sabotage.lacks(Mechanism::VanishedCounts) { uncounted.as_str() } else { closed };
+        let step = format!("{lease}{closed}{}", include_str!("lua/step.lua"));
+        let closing = |verb: &str| Script::new(&format!("{lease}{closed}{verb}"));
         let mortal = if sabotage.lacks(Mechanism::LeaseWithoutTtl) { MORTAL_LEASE } else { "" };
         let holding = |verb: &str| Script::new(&format!("{lease}{mortal}{verb}"));
         let check = if sabotage.lacks(Mechanism::AckCheck) { HOLDS_ANYTHING } else { "" };
@@ -63,6 +70,10 @@ impl Scripts {
             back: finishing(if sabotage.lacks(Mechanism::BackIfAbsent) { &overwrites } else { back }),
             bury: finishing(include_str!("lua/bury.lua")),
             trim: finishing(if sabotage.lacks(Mechanism::AckCheck) { &trims_anything } else { trim }),
+            rotate: closing(include_str!("lua/rotate.lua")),
+            rotate_all: closing(include_str!("lua/rotate_all.lua")),
+            status: Script::new(&format!("{closed}{}", include_str!("lua/status.lua"))),
+            look: Script::new(&format!("{closed}{}", include_str!("lua/look.lua"))),
             take: holding(include_str!("lua/take.lua")),
             renew: holding(include_str!("lua/renew.lua")),
             topology: Script::new(if sabotage.lacks(Mechanism::Seal) { &unsealed } else { topology }),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use redis::{RedisError, Value};
 
+use crate::buffer::redis::code;
+
 /// Time-outs in a row after which a connection is given up although others of its requests were answered meanwhile.
 const TIMEOUTS: u32 = 3;
 
@@ -65,13 +67,13 @@ pub(super) fn error_symptom(error: &RedisError, silent: bool) -> Symptom {
     if error.is_io_error() || error.is_unrecoverable_error() {
         return Symptom::Broken;
     }
-    error.code().map_or(Symptom::Answered, code_symptom)
+    code::of(error).map_or(Symptom::Answered, code_symptom)
 }
 
 /// What a reply says about the connection, and the error in it that says so.
 pub(super) fn value_symptom(value: &Value) -> Option<(Symptom, RedisError)> {
     let Value::ServerError(error) = value else { return None };
-    match code_symptom(error.code()) {
+    match code_symptom(code::of_reply(error)) {
         Symptom::Answered => None,
         symptom => Some((symptom, RedisError::from(error.clone()))),
     }
@@ -137,6 +139,16 @@ mod tests {
         ] {
             assert_eq!(judge(code_symptom(code), 0), expected, "{code}");
         }
+    }
+
+    /// A replica that a script of an older server has met is one all the same.
+    #[test]
+    fn a_code_inside_a_script_decides_too() {
+        let text = "-ERR Error running script (call to f_0a1b): @user_script:1: @user_script: 1: -READONLY You can't write\r\n";
+        let value = redis::Parser::new().parse_value(text.as_bytes()).expect("a reply");
+        let (symptom, error) = value_symptom(&value).expect("says something about the connection");
+        assert_eq!(symptom, Symptom::ReadOnly);
+        assert_eq!(error_symptom(&error, false), Symptom::ReadOnly);
     }
 
     #[test]
