@@ -67,6 +67,10 @@ enum Verdict {
     Dead,
     /// It, or a newer state of its key, was left out: the sink has a newer version.
     Stale,
+    /// The sink refused it, and the dead letter was discarded.
+    Discarded,
+    /// It may have been left out or discarded: too much was, since, to be remembered.
+    Unsure,
     /// Not settled.
     Waits(Trace),
     /// It is not where it must be: a foreign hand has taken it out of the open epoch.
@@ -120,8 +124,10 @@ fn judge(trace: Trace, at: &Look, sight: Sight) -> Verdict {
         Sight { dead: true, .. } => Verdict::Dead,
         // A newer state that is on its way may be written or left out, too; of this one all is known.
         Sight { stale: true, .. } => Verdict::Stale,
+        Sight { discarded: true, .. } => Verdict::Discarded,
         Sight { .. } if vanished => Verdict::Lost,
         Sight { open: false, .. } if trace.since >= at.open_epoch => Verdict::Gone,
+        Sight { .. } if at.unmarked_epoch > 0 && at.unmarked_epoch >= trace.since => Verdict::Unsure,
         Sight { .. } => Verdict::Persisted,
     }
 }
@@ -241,7 +247,24 @@ async fn look<E: Entity>(lane: &Lane<E>) {
         let answer = match verdict {
             Verdict::Persisted if waiter.begun.losses == losses => Ok(()),
             Verdict::Dead => Err(lane.dead_lettered(&waiter).await),
-            Verdict::Stale => lane.left_out(waiter.partition, &waiter.id).await,
+            Verdict::Stale => match lane.space.stale(waiter.partition, &waiter.id).await {
+                Ok(Some(version)) => Err(CacheError::Stale { id: waiter.id.to_string(), version }),
+                // A later state of the key was settled since: its turn.
+                Ok(None) => {
+                    lane.desk.give_back(vec![waiter]);
+                    continue;
+                }
+                Err(error) => Err(error.into()),
+            },
+            Verdict::Discarded => Err(CacheError::DeadLettered {
+                id: waiter.id.to_string(),
+                kind: "discarded".to_owned(),
+                reason: "the sink refused it, and its dead letter was discarded".to_owned(),
+            }),
+            Verdict::Unsure => {
+                let text = "too many writes were left out or discarded since to say whether this one was";
+                Err(BufferError::new(BufferErrorKind::Unknown, text).into())
+            }
             Verdict::Persisted | Verdict::Gone | Verdict::Lost | Verdict::Waits(_) => {
                 let text = "the buffer lost data after the write, and nobody can say whether it was flushed";
                 Err(BufferError::new(BufferErrorKind::Lost, text).into())
@@ -289,15 +312,6 @@ async fn look_at<E: Entity>(lane: &Lane<E>, partition: u16, waiters: &[Waiter]) 
 }
 
 impl<E: Entity> Lane<E> {
-    /// What is told of a write that was left out.
-    async fn left_out(&self, partition: u16, id: &Id) -> Result<(), CacheError> {
-        match self.space.stale(partition, id).await? {
-            Some(version) => Err(CacheError::Stale { id: id.to_string(), version }),
-            // A newer state of the key has come into the sink since.
-            None => Ok(()),
-        }
-    }
-
     /// Why a write is a dead letter.
     async fn dead_lettered(&self, waiter: &Waiter) -> CacheError {
         let Waiter { partition, id, unreadable, .. } = waiter;
@@ -357,7 +371,8 @@ mod tests {
         assert_eq!(judge_by(later, &at(7, 5), NOWHERE), Verdict::Persisted, "it had vanished before");
     }
 
-    const NOWHERE: Sight = Sight { open: false, flushing: false, refused: false, dead: false, stale: false };
+    const NOWHERE: Sight =
+        Sight { open: false, flushing: false, refused: false, dead: false, stale: false, discarded: false };
 
     #[test]
     fn a_write_waits_for_the_epoch_that_it_may_be_in() {
@@ -395,6 +410,21 @@ mod tests {
         assert_eq!(judge(Some(8), 9, 8, Sight { open: true, ..stale }), Verdict::Stale);
         // What was refused after it is tried again.
         assert_eq!(judge(Some(8), 9, 8, Sight { open: true, refused: true, ..stale }), waits(9));
+    }
+
+    #[test]
+    fn what_was_left_out_or_discarded_and_forgotten_is_not_persisted() {
+        let at = |unmarked_epoch| Look { open_epoch: 9, flushed_epoch: 8, unmarked_epoch, ..Look::default() };
+        let of = |since, unmarked_epoch, sight| judge_by(Trace::seen(since), &at(unmarked_epoch), sight);
+        assert_eq!(of(7, 6, NOWHERE), Verdict::Persisted);
+        assert_eq!(of(7, 7, NOWHERE), Verdict::Unsure, "its mark may be gone");
+        assert_eq!(judge_by(Trace::default(), &at(7), NOWHERE), Verdict::Unsure, "nobody knows when it was written");
+        assert_eq!(of(7, 7, Sight { discarded: true, ..NOWHERE }), Verdict::Discarded);
+        assert_eq!(
+            of(8, 0, Sight { open: true, refused: true, discarded: true, ..NOWHERE }),
+            waits(9),
+            "a newer state"
+        );
     }
 
     #[test]

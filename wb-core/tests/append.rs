@@ -288,3 +288,22 @@ async fn an_entry_that_cannot_be_read_is_not_persisted_and_the_others_are() {
     assert_eq!(dead(twice.persisted().await), "undecodable");
     engine.shutdown(Duration::from_secs(3)).await.unwrap();
 }
+
+/// Whoever discards the letter has taken the entry away: it is in no sink.
+#[tokio::test(start_paused = true)]
+async fn an_entry_whose_letter_was_discarded_is_not_persisted() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::new());
+    let retry = RetryPolicy::new().initial(Duration::from_millis(10)).attempts(2);
+    let engine = engine(&buffer, &sink, EntityOptions::new().retry(retry)).await;
+    sink.refuse(|_| true);
+    let appended = engine.appender::<Comment>().unwrap().append(&comment(1, 1)).await.unwrap();
+    let letters = engine.dead_letters::<Comment>().unwrap();
+    while letters.count().await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let found = letters.page(None, 10).await.unwrap().letters.pop().unwrap();
+    assert!(letters.discard_at(found.partition, &found.id).await.unwrap());
+    let told = appended.persisted_within(Duration::from_secs(60)).await;
+    assert!(sink.rows().is_empty());
+    assert!(told.is_err(), "{told:?}");
+}

@@ -200,3 +200,20 @@ async fn write_through_answers_when_the_sink_has_it() {
     let told = bench.players.put(&player(13, 3)).await;
     assert!(matches!(told, Err(CacheError::NotPersisted { .. } | CacheError::DeadLettered { .. })), "{told:?}");
 }
+
+/// Whoever discards the letter has taken the write away: it is in no sink.
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_letter_was_discarded_is_not_persisted() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::new());
+    let bench = bench(&buffer, &sink, Role::Both, options()).await;
+    sink.refuse(|id| id.as_bytes() == b"13");
+    let receipt = bench.players.put(&player(13, 1)).await.unwrap();
+    let letters = bench.engine.dead_letters::<Player>().unwrap();
+    while letters.get(&13).await.unwrap().is_none() {
+        sleep(EVERY).await;
+    }
+    assert!(letters.discard(&13).await.unwrap());
+    let told = persisted(&receipt).await;
+    assert!(sink.rows().is_empty());
+    assert!(told.is_err(), "{told:?}");
+}

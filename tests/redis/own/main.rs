@@ -5,6 +5,7 @@ mod connection;
 mod doctor;
 mod durability;
 mod events;
+mod left_out;
 mod limits;
 mod lineage;
 mod orphans;

@@ -124,6 +124,9 @@ pub struct Look {
     pub flushed_epoch: u64,
     /// Last epoch that is known to have lost records before they were in the sink; 0: none. Later ones may be flushed.
     pub vanished_epoch: u64,
+    /// Last epoch of which marks are gone that say which records were left out or discarded: of a record of it, or of an
+    /// earlier one, nobody can say any more; 0: none.
+    pub unmarked_epoch: u64,
     /// Entries of the open log.
     pub entries: u64,
     /// Entries of the log that is being flushed.
@@ -145,6 +148,8 @@ pub struct Sight {
     pub dead: bool,
     /// What was settled of it last was left out: the sink had a newer version.
     pub stale: bool,
+    /// What was known of it last was a dead letter, which was discarded.
+    pub discarded: bool,
 }
 
 impl Sight {
@@ -156,6 +161,7 @@ impl Sight {
             refused: bits & 4 > 0,
             dead: bits & 8 > 0,
             stale: bits & 16 > 0,
+            discarded: bits & 32 > 0,
         }
     }
 
@@ -167,6 +173,7 @@ impl Sight {
             refused: self.refused || other.refused,
             dead: self.dead || other.dead,
             stale: self.stale || other.stale,
+            discarded: self.discarded || other.discarded,
         }
     }
 

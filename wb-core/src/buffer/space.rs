@@ -121,7 +121,8 @@ pub trait Space: Send + Sync + 'static {
     /// These records, each with its [version](crate::Entity::version), were left out because the sink has newer versions of
     /// them: removes them from the epoch and leaves no copies. Clears their attempts and dead letters. The version stays as a
     /// mark until a later state of the key is acknowledged, so that whoever asks later, in whatever process, does not take the
-    /// record for written. Bounded: of a partition at least the [`STALE_MARKS`](super::STALE_MARKS) / 2 newest marks stay.
+    /// record for written. Bounded: of a partition at least the [`STALE_MARKS`](super::STALE_MARKS) / 2 newest marks stay, and all
+    /// of the epoch that was closed last. [`Look::unmarked_epoch`] says up to which epoch some are gone.
     async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError>;
 
     /// The version of the record of this id that was left out last; `None` when none was, or a later state of its key was

@@ -94,8 +94,9 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// Most marks of records that were [left out](super::Space::ack_stale) that a partition keeps. Beyond it the older half goes:
-/// some 30 bytes a mark, and who waits for a record looks for it within a second of its flush.
+/// Marks of records that were [left out](super::Space::ack_stale), or [discarded](super::Space::discard), that a partition keeps.
+/// Beyond so many the older half goes, but none of the last epoch: some 30 bytes a mark, and who waits for a record looks for it
+/// within a second of its flush.
 pub const STALE_MARKS: usize = 4_000;
 
 /// How clean copies are left.

@@ -96,9 +96,11 @@ impl<T: Entity> Receipt<T> {
     /// [`persisted_within`](Self::persisted_within)).
     ///
     /// # Errors
-    /// [`CacheError::DeadLettered`] when the sink refuses the record, with the reason; [`CacheError::Stale`] when the sink has
+    /// [`CacheError::DeadLettered`] when the sink refuses the record, with the reason, also when the letter is discarded;
+    /// [`CacheError::Stale`] when the sink has
     /// a newer version of it, from another program, and this one was left out; [`CacheError::Buffer`] of kind
-    /// [`Lost`](crate::BufferErrorKind::Lost) when the buffer lost data meanwhile, so that nobody knows;
+    /// [`Lost`](crate::BufferErrorKind::Lost) when the buffer lost data meanwhile, so that nobody knows, and of kind
+    /// [`Unknown`](crate::BufferErrorKind::Unknown) when it is asked late and thousands of writes were left out or discarded since;
     /// [`CacheError::Closed`] when this engine ends first.
     pub async fn persisted(&self) -> Result<(), CacheError> {
         let persisted =

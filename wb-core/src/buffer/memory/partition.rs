@@ -23,6 +23,15 @@ struct Copy {
     expires: Option<Instant>,
 }
 
+/// Why a write is in no sink.
+#[derive(Clone, Copy, Debug)]
+enum LeftOut {
+    /// The sink had a newer version than this one.
+    Newer(i64),
+    /// Its dead letter was discarded.
+    Discarded,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Partition {
     open: HashMap<Id, Record>,
@@ -37,9 +46,11 @@ pub(super) struct Partition {
     copies: HashMap<Id, Copy>,
     attempts: HashMap<Id, Attempts>,
     dead: Dead,
-    /// Versions of records that the sink had newer versions of, and when they were left out, as a number that only grows.
-    stale: HashMap<Id, (u64, i64)>,
-    left_out: u64,
+    /// Writes that are in no sink although nothing waits, with the epoch that was closed last when that came to pass.
+    marks: HashMap<Id, (u64, LeftOut)>,
+    /// Last epoch of which marks are gone, and from how many marks on it is worth to look for more of them.
+    unmarked: u64,
+    marks_at: usize,
     lease: Option<(String, Option<Instant>)>,
     /// Epochs closed so far; the open one is this plus one.
     closed: u64,
@@ -81,7 +92,7 @@ impl Partition {
     /// The layout is left: nothing of it is dirty or dead, nobody works on it any more, and nobody writes into it.
     pub(super) fn seal(&mut self) {
         self.attempts.clear();
-        self.stale.clear();
+        self.marks.clear();
         self.lease = None;
         self.sealed = !self.sabotage.lacks(Mechanism::Seal);
     }
@@ -339,7 +350,7 @@ impl Partition {
             }
             self.attempts.remove(id);
             self.dead.remove(id);
-            self.stale.remove(id);
+            self.marks.remove(id);
         }
         self.done(step, ids.len(), moved)
     }
@@ -357,21 +368,33 @@ impl Partition {
             self.copies.remove(id);
             self.attempts.remove(id);
             self.dead.remove(id);
-            self.left_out += 1;
-            self.stale.insert(id.clone(), (self.left_out, *version));
-        }
-        if self.stale.len() > STALE_MARKS {
-            // The older half of them go at once: amortized O(1) a mark.
-            let mut ages: Vec<u64> = self.stale.values().map(|(number, _)| *number).collect();
-            let (_, middle, _) = ages.select_nth_unstable(STALE_MARKS / 2);
-            let middle = *middle;
-            self.stale.retain(|_, (number, _)| *number >= middle);
+            self.leave_out(id, LeftOut::Newer(*version));
         }
         self.done(step, records.len(), moved)
     }
 
+    /// Beyond so many marks the older half goes, but none of this epoch: who waits for a write asks soon after its epoch.
+    fn leave_out(&mut self, id: &Id, what: LeftOut) {
+        let epoch = self.closed;
+        self.marks.insert(id.clone(), (epoch, what));
+        if self.marks.len() <= STALE_MARKS.max(self.marks_at) {
+            return;
+        }
+        let mut old: Vec<(u64, Id)> =
+            self.marks.iter().filter(|(_, (of, _))| *of < epoch).map(|(id, (of, _))| (*of, id.clone())).collect();
+        old.sort_unstable();
+        for (of, id) in old.into_iter().take(self.marks.len() / 2) {
+            self.marks.remove(&id);
+            self.unmarked = self.unmarked.max(of);
+        }
+        self.marks_at = 2 * self.marks.len();
+    }
+
     pub(super) fn stale(&self, id: &Id) -> Option<i64> {
-        self.stale.get(id).map(|(_, version)| *version)
+        match self.marks.get(id) {
+            Some((_, LeftOut::Newer(version))) => Some(*version),
+            Some((_, LeftOut::Discarded)) | None => None,
+        }
     }
 
     pub(super) fn back(&mut self, step: &Step<'_>, records: &[(Id, Attempts)], now: Instant) -> Moved {
@@ -413,12 +436,14 @@ impl Partition {
             flushing: self.flushing.contains(id),
             refused: self.attempts.contains_key(id),
             dead: self.dead.get(id).is_some(),
-            stale: self.stale.contains_key(id),
+            stale: self.stale(id).is_some(),
+            discarded: matches!(self.marks.get(id), Some((_, LeftOut::Discarded))),
         };
         Look {
             open_epoch: self.closed + 1,
             flushed_epoch: self.flushed,
             vanished_epoch: self.vanished,
+            unmarked_epoch: self.unmarked,
             entries: self.log.len() as u64,
             closed_entries: self.closed_log.len() as u64,
             sights: ids.iter().map(sight).collect(),
@@ -469,6 +494,8 @@ impl Partition {
         if found && !self.is_dirty(id) {
             self.attempts.remove(id);
             self.copies.remove(id);
+            // Who waits for the write is not to take it for one that is in the sink.
+            self.leave_out(id, LeftOut::Discarded);
         }
         found
     }

@@ -3,7 +3,7 @@
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, corrupt};
 use super::weighed::{CALL_BYTES, within};
-use crate::buffer::{BufferError, BufferErrorKind, DeadLetter, Letters, Replay};
+use crate::buffer::{BufferError, BufferErrorKind, DeadLetter, Letters, Replay, STALE_MARKS};
 use crate::key::Id;
 
 /// Reads a letter again at most so often while workers replace it.
@@ -102,6 +102,7 @@ pub(super) async fn discard(space: &RedisSpace, partition: u16, ids: &[Id]) -> R
     for ids in ids.chunks(MAX_RECORDS) {
         let mut call = space.scripts.discard.prepare_invoke();
         call.key(&keys.dead).key(&keys.attempts).key(&keys.open).key(&keys.flushing);
+        call.key(&keys.stale).key(&keys.meta).arg(STALE_MARKS);
         for id in ids {
             call.key(keys.copy(id)).arg(id.as_bytes());
         }

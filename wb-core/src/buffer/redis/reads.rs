@@ -93,9 +93,10 @@ pub(super) async fn look(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resu
         let mut found = found.into_iter();
         let mut next = || found.next().unwrap_or(0);
         let (open_epoch, flushed_epoch, vanished_epoch) = (next(), next(), next());
-        let (entries, closed_entries) = (next(), next());
+        let (entries, closed_entries, unmarked_epoch) = (next(), next(), next());
         let sights = found.map(Sight::from_bits).collect();
-        looks.push(Look { open_epoch, flushed_epoch, vanished_epoch, entries, closed_entries, sights });
+        let epochs = Look { open_epoch, flushed_epoch, vanished_epoch, unmarked_epoch, ..Look::default() };
+        looks.push(Look { entries, closed_entries, sights, ..epochs });
     }
     Ok(looks)
 }

@@ -66,7 +66,7 @@ impl Scripts {
         Arc::new(Self {
             pending: Script::new(if sabotage.lacks(Mechanism::PartitionsApart) { &together } else { pending }),
             ack: finishing(include_str!("lua/ack.lua")),
-            ack_stale: finishing(include_str!("lua/ack_stale.lua")),
+            ack_stale: finishing(concat!(include_str!("lua/marks.lua"), include_str!("lua/ack_stale.lua"))),
             back: finishing(if sabotage.lacks(Mechanism::BackIfAbsent) { &overwrites } else { back }),
             bury: finishing(include_str!("lua/bury.lua")),
             trim: finishing(if sabotage.lacks(Mechanism::AckCheck) { &trims_anything } else { trim }),

@@ -46,9 +46,12 @@ pub(super) async fn stale(space: &RedisSpace, partition: u16, id: &Id) -> Result
     let keys = space.shelf.keys(partition)?;
     let found = space.values("cannot read which version was left out", &keys.stale, std::slice::from_ref(id)).await?;
     let Some(text) = found.into_iter().next().flatten() else { return Ok(None) };
-    // `version number`: see ack_stale.lua.
-    let version = std::str::from_utf8(&text).ok().and_then(|text| text.split(' ').next()?.parse().ok());
-    version.map(Some).ok_or_else(|| corrupt("a version that was left out"))
+    // `version number`, or `discarded number`: see marks.lua.
+    let what = std::str::from_utf8(&text).ok().and_then(|text| text.split(' ').next()).unwrap_or_default();
+    if what == "discarded" {
+        return Ok(None);
+    }
+    what.parse().map(Some).map_err(|_| corrupt("a version that was left out"))
 }
 
 pub(super) async fn back(

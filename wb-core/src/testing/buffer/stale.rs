@@ -65,6 +65,25 @@ pub async fn remembers_what_was_left_out(buffer: &(impl Buffer + ?Sized)) {
         assert_eq!(bench.left_out(key).await, version, "{}: `{key}` after an ack", bench.check);
     }
 
+    // A dead letter that is discarded is remembered too, unless a newer state stands beside it.
+    let epoch = bench.closed(&[("e", "1"), ("f", "1")]).await;
+    bench.put(&[("f", "2")]).await;
+    let letter = |payload| DeadLetter::new(&Record::from_bytes(payload), "rejected", "no".to_owned(), 1, 1, 1);
+    let letters = [(id("e"), letter("1")), (id("f"), letter("1"))];
+    bench.done("bury", bench.space.bury(&step(OWNER, epoch), &letters).await);
+    let discarded = bench.done("discard", bench.space.discard(HERE, &[id("e"), id("f"), id("never seen")]).await);
+    assert_eq!(discarded, 2, "{}: letters", bench.check);
+    let sights = bench.done("look", bench.space.look(HERE, &[id("e"), id("f")]).await);
+    let sights: Vec<Sight> = sights.into_iter().flat_map(|look| look.sights).collect();
+    let expected = [Sight { discarded: true, ..Sight::default() }, Sight { open: true, ..Sight::default() }];
+    assert_eq!(sights, expected, "{}: discarded", bench.check);
+    assert_eq!(bench.left_out("e").await, None, "{}: no version", bench.check);
+    let epoch = bench.closed(&[("e", "2")]).await;
+    assert_eq!(bench.ack(epoch, &["e", "f"], KEEP).await, Done::Epoch, "{}: written", bench.check);
+    let look = bench.done("look", bench.space.look(HERE, &[id("e")]).await);
+    let sight = look.into_iter().flat_map(|look| look.sights).next();
+    assert_eq!(sight, Some(Sight::default()), "{}: written later", bench.check);
+
     // A late owner does nothing.
     let epoch = bench.closed(&[("c", "4")]).await;
     bench.release(OWNER).await;
@@ -74,10 +93,10 @@ pub async fn remembers_what_was_left_out(buffer: &(impl Buffer + ?Sized)) {
     assert_eq!(bench.left_out("c").await, None, "{}: no mark", bench.check);
 }
 
-/// Marks are bounded, and the newest of them stay.
+/// Marks are bounded, the newest of them stay, and it is known of which epochs some are gone.
 ///
 /// # Panics
-/// When more stay than are allowed, or a newer one goes before an older one.
+/// When more stay than are allowed, a newer one goes before an older one, or one of the last epoch goes.
 pub async fn bounds_what_it_remembers_of_what_was_left_out(buffer: &(impl Buffer + ?Sized)) {
     let bench = Bench::open(buffer, "bounds what it remembers of what was left out").await;
     bench.own().await;
@@ -98,4 +117,17 @@ pub async fn bounds_what_it_remembers_of_what_was_left_out(buffer: &(impl Buffer
     assert!(marks.contains(&STALE_MARKS), "{}: the newest", bench.check);
     let old = marks.iter().filter(|n| **n < half).count();
     assert_eq!(old, 0, "{}: the older half goes", bench.check);
+    let unmarked: Vec<u64> = look.iter().map(|look| look.unmarked_epoch).collect();
+    assert!(unmarked.iter().all(|unmarked| *unmarked == 1), "{}: of the first epoch: {unmarked:?}", bench.check);
+
+    // Of one epoch all stay, however many.
+    let many: Vec<Id> = (0..STALE_MARKS + 300).map(|n| id(format!("again {n}"))).collect();
+    let write = |id: &Id| Write { partition: HERE, id: id.clone(), record: Record::from_bytes("1") };
+    bench.done("put", bench.space.put(many.iter().map(write).collect()).await);
+    let epoch = bench.rotated().await;
+    let records: Vec<(Id, i64)> = many.iter().map(|id| (id.clone(), 1)).collect();
+    bench.done("ack_stale", bench.space.ack_stale(&step(OWNER, epoch), &records).await);
+    let look = bench.done("look", bench.space.look(HERE, &many).await);
+    let kept = look.iter().flat_map(|look| &look.sights).filter(|sight| sight.stale).count();
+    assert_eq!(kept, many.len(), "{}: of the last epoch", bench.check);
 }

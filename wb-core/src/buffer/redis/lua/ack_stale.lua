@@ -12,11 +12,6 @@ for i = 5, #ARGV, 2 do
     redis.call('HSET', KEYS[5], id, ARGV[i + 1] .. ' ' .. ARGV[2])
   end
 end
--- Marks of records that nobody writes again would stay for ever: beyond the limit the older half goes.
-if redis.call('HLEN', KEYS[5]) > tonumber(ARGV[4]) then
-  local marks, oldest = redis.call('HGETALL', KEYS[5]), {}
-  for i = 1, #marks, 2 do oldest[#oldest + 1] = {marks[i], tonumber(string.match(marks[i + 1], ' (%d+)$') or '0')} end
-  table.sort(oldest, function(one, other) return one[2] < other[2] end)
-  for i = 1, math.floor(#oldest / 2) do redis.call('HDEL', KEYS[5], oldest[i][1]) end
-end
+-- Marks of records that nobody writes again would stay for ever.
+bound_marks(KEYS[5], KEYS[2], tonumber(ARGV[2]), tonumber(ARGV[4]))
 return finish((#ARGV - 4) / 2)
