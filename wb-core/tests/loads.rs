@@ -1,5 +1,5 @@
 //! Loads over the embedded buffer and a scripted sink that does not answer, on a paused clock.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod heard;
 mod player;

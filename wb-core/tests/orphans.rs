@@ -104,9 +104,9 @@ fn gauges(snapshotter: &Snapshotter) -> BTreeMap<String, (f64, f64)> {
 async fn next(events: &mut Events) -> Option<Event> {
     let found = async {
         loop {
-            match events.next().await.unwrap() {
-                event @ (Event::Orphaned { .. } | Event::OrphanedNoMore { .. }) => return event,
-                _ => {}
+            let event = events.next().await.unwrap();
+            if let Event::Orphaned { .. } | Event::OrphanedNoMore { .. } = event {
+                return event;
             }
         }
     };

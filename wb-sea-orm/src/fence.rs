@@ -81,6 +81,7 @@ pub(crate) async fn is_there(pool: &Pool) -> Result<bool, SinkError> {
 
 /// Issues the next generation of a partition. Waits for every transaction that has checked the current one.
 pub(crate) async fn issue(pool: &Pool, scope: &Scope, partition: u16) -> Result<Fence, SinkError> {
+    let pool = &pool.patient();
     let what = format!("fence of partition {partition} of entity `{}`", scope.entity);
     let text = issue_text(pool.backend(), scope, partition);
     let mut tries = 1;

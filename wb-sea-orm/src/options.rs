@@ -18,6 +18,7 @@ pub struct SqlOptions {
     pub(crate) max_bytes: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) statement_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
     pub(crate) load_timeout: Duration,
     pub(crate) idle_in_transaction_timeout: Duration,
     pub(crate) max_connections: u32,
@@ -32,6 +33,7 @@ impl SqlOptions {
             max_bytes: 8 * 1024 * 1024,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(2),
             load_timeout: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(10),
             max_connections: 8,
@@ -65,13 +67,27 @@ impl SqlOptions {
 
     /// How long one statement may take, waiting for locks included. Default: 30 s; below 1 ms counts as 1 ms.
     ///
-    /// In the sink's transactions PostgreSQL gets it as `statement_timeout`, and MySQL as the limit of waiting for
-    /// locks, in whole seconds, unless the session's own is lower. What a server ends by itself is
+    /// In the sink's transactions PostgreSQL gets it as `statement_timeout`. What a server ends by itself is
     /// [`Transient`](wb_core::ErrorKind::Transient). A server that says nothing is given a second and a tenth of the
     /// time more; then its connection is closed, and the error is [`Unavailable`](wb_core::ErrorKind::Unavailable).
     #[must_use]
     pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
+        self
+    }
+
+    /// How long a batch waits for one lock that somebody else holds, of a row or of the table. Default: 2 s; never more than
+    /// [`statement_timeout`](Self::statement_timeout), and below 1 ms counts as 1 ms.
+    ///
+    /// Then the batch is [`Transient`](wb_core::ErrorKind::Transient): it is tried again in smaller parts, so that what is not locked
+    /// lands meanwhile. A limit below the time for which other programs usually hold their locks costs tries, and nothing else.
+    /// PostgreSQL gets it as `lock_timeout`, in place of the session's own, MySQL and MariaDB as `innodb_lock_wait_timeout` and `lock_wait_timeout`, in whole seconds,
+    /// unless the session's own are lower. SQLite locks the whole file: there
+    /// [`SqlSink::connect`](crate::SqlSink::connect) sets a `busy_timeout` of 5 s. Who takes a partition over waits for the locks of
+    /// its fence as long as for a statement.
+    #[must_use]
+    pub const fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
         self
     }
 
@@ -108,7 +124,7 @@ impl SqlOptions {
     }
 
     pub(crate) const fn limits(&self) -> Limits {
-        Limits { statement: self.statement_timeout, idle: self.idle_in_transaction_timeout }
+        Limits { statement: self.statement_timeout, lock: self.lock_timeout, idle: self.idle_in_transaction_timeout }
     }
 
     /// Connections of the pool that [`SqlSink::connect`](crate::SqlSink::connect) opens, at most. Default: 8. A

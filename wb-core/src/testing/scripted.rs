@@ -1,18 +1,19 @@
 //! A sink in memory that fails on command.
 
+mod apply;
+mod faults;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 
-use crate::entity::Entity;
 use crate::key::Id;
-use crate::sink::{Batch, ErrorKind, Fence, Report, Scope, Sink, SinkError, Unstorable};
+use crate::sink::{ErrorKind, Fence, Unstorable};
 
 /// A sink in memory with a log of what it was given and a script of what goes wrong. Clones share everything.
 ///
-/// It keeps the [`Sink`] contract, fencing included: a batch is applied whole, at one instant, or not at all.
+/// It keeps the [`Sink`](crate::Sink) contract, fencing included: a batch is applied whole, at one instant, or not at all.
 ///
 /// ```
 /// # use wb_core::{CodecError, Entity, Format, codec};
@@ -171,84 +172,6 @@ impl<E> ScriptedSink<E> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next write that has no failure yet fails with this kind, and nothing of it is applied. Calls queue up.
-    pub fn fail_next(&self, kind: ErrorKind) {
-        self.state().next.push_back(Failure { kind, applied: false });
-    }
-
-    /// The next write that has no failure yet is applied, but fails with this kind all the same.
-    pub fn lose_next_reply(&self, kind: ErrorKind) {
-        self.state().next.push_back(Failure { kind, applied: true });
-    }
-
-    /// From now on every call (`open`, `fence`, `write`, `load`) fails with this kind, until
-    /// [`recover`](Self::recover).
-    pub fn fail_always(&self, kind: ErrorKind) {
-        self.state().outage = Some(kind);
-    }
-
-    /// Ends what [`fail_always`](Self::fail_always) and [`fail_next`](Self::fail_next) began.
-    pub fn recover(&self) {
-        let mut state = self.state();
-        state.outage = None;
-        state.next.clear();
-    }
-
-    /// Records whose id is hit are refused as [`ErrorKind::Rejected`]: named in the report, the others are applied.
-    pub fn refuse(&self, hits: impl Fn(&Id) -> bool + Send + 'static) {
-        self.refuse_as(ErrorKind::Rejected, hits);
-    }
-
-    /// The same with another kind, for example [`ErrorKind::Deferred`].
-    pub fn refuse_as(&self, kind: ErrorKind, hits: impl Fn(&Id) -> bool + Send + 'static) {
-        self.state().refusals.push(Refusal { kind, named: true, hits: Box::new(hits) });
-    }
-
-    /// A batch with a record that is hit fails whole with this kind and applies nothing, as a database does that
-    /// cannot name the record.
-    pub fn refuse_whole(&self, kind: ErrorKind, hits: impl Fn(&Id) -> bool + Send + 'static) {
-        self.state().refusals.push(Refusal { kind, named: false, hits: Box::new(hits) });
-    }
-
-    /// Rows of which `check` says what is wrong cannot be held at all: [`check`](Sink::check) refuses them.
-    pub fn cannot_hold(&self, check: impl Fn(&E) -> Option<Unstorable> + Send + 'static) {
-        self.state().unstorable.push(Box::new(check));
-    }
-
-    /// Ends all refusals.
-    pub fn accept(&self) {
-        let mut state = self.state();
-        state.refusals.clear();
-        state.unstorable.clear();
-    }
-
-    /// From now on writes wait before they do anything: a database that hangs, a worker that is paused.
-    pub fn hold(&self) {
-        self.shared.held.send_replace(true);
-    }
-
-    /// Lets the waiting writes go on, and all later ones pass.
-    pub fn release(&self) {
-        self.shared.held.send_replace(false);
-    }
-
-    /// From now on loads of records whose id is hit wait before they look.
-    pub fn hold_loads(&self, hits: impl Fn(&Id) -> bool + Send + 'static) {
-        self.state().held_loads = Some(Box::new(hits));
-    }
-
-    /// Lets the waiting loads go on, and all later ones pass.
-    pub fn release_loads(&self) {
-        self.state().held_loads = None;
-        self.shared.loads_released.notify_waiters();
-    }
-
-    /// Returns once this many writes wait.
-    pub async fn waiting(&self, writes: usize) {
-        // The sender lives as long as `self`.
-        let _ = self.shared.waiting.subscribe().wait_for(|waiting| *waiting >= writes).await;
-    }
-
     /// What every write was and became, in order.
     #[must_use]
     pub fn log(&self) -> Vec<Entry<E>>
@@ -312,158 +235,5 @@ impl<E> ScriptedSink<E> {
             Outcome::Failed(_) => false,
         });
         applied.filter_map(|entry| entry.records.get(id).cloned()).collect()
-    }
-
-    /// Waits while the sink is held. A caller that gives up meanwhile is no longer counted.
-    async fn pass_gate(&self) {
-        struct Waiting<'a>(&'a watch::Sender<usize>);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.send_modify(|waiting| *waiting -= 1);
-            }
-        }
-        let mut held = self.shared.held.subscribe();
-        if *held.borrow_and_update() {
-            self.shared.waiting.send_modify(|waiting| *waiting += 1);
-            let _waiting = Waiting(&self.shared.waiting);
-            let _ = held.wait_for(|held| !held).await;
-        }
-    }
-}
-
-impl<E> State<E> {
-    fn check_outage(&self) -> Result<(), SinkError> {
-        self.outage.map_or(Ok(()), |kind| Err(scripted(kind)))
-    }
-
-    /// Applies a batch; the error says what goes wrong, the refused records are left out.
-    fn apply(
-        &mut self,
-        fences: &[Fence],
-        records: &BTreeMap<Id, Option<E>>,
-        whole: bool,
-    ) -> (Outcome, Vec<(Id, SinkError)>)
-    where
-        E: Entity + Clone,
-    {
-        let current = self.fences.as_ref();
-        if fences.iter().any(|f| current.and_then(|c| c.get(&f.partition)).is_some_and(|now| *now > f.generation)) {
-            return (Outcome::Failed(ErrorKind::Fenced), Vec::new());
-        }
-        let failure = self.next.pop_front().or(self.outage.map(|kind| Failure { kind, applied: false }));
-        if let Some(Failure { kind, applied: false }) = failure {
-            return (Outcome::Failed(kind), Vec::new());
-        }
-        let mut refused = Vec::new();
-        for id in records.keys() {
-            match self.refusals.iter().find(|refusal| (refusal.hits)(id)) {
-                Some(Refusal { kind, named: false, .. }) => return (Outcome::Failed(*kind), Vec::new()),
-                Some(Refusal { kind, .. }) => {
-                    let error = SinkError::new(*kind, format!("scripted refusal of record `{id}`"));
-                    refused.push((id.clone(), error));
-                }
-                None => {}
-            }
-        }
-        if let (true, Some((_, error))) = (whole, refused.first()) {
-            return (Outcome::Failed(error.kind()), refused);
-        }
-        let newer = |rows: &BTreeMap<Id, E>, id: &Id, row: &E| rows.get(id).and_then(E::version) > row.version();
-        let is_newer = |(id, row): &(&Id, &Option<E>)| row.as_ref().is_some_and(|row| newer(&self.rows, id, row));
-        if let Some((id, _)) = records.iter().find(is_newer).filter(|_| whole) {
-            let error = SinkError::new(ErrorKind::Rejected, format!("record `{id}` has a newer version"));
-            return (Outcome::Failed(error.kind()), vec![(id.clone(), error)]);
-        }
-        let mut stale = Vec::new();
-        for (id, state) in records.iter().filter(|(id, _)| !refused.iter().any(|(r, _)| r == *id)) {
-            match state {
-                Some(row) if newer(&self.rows, id, row) => stale.push(id.clone()),
-                Some(row) => drop(self.rows.insert(id.clone(), row.clone())),
-                None => drop(self.rows.remove(id)),
-            }
-        }
-        match failure {
-            Some(Failure { kind, .. }) => (Outcome::ReplyLost(kind), Vec::new()),
-            None => {
-                let names = refused.iter().map(|(id, _)| id.clone()).collect();
-                (Outcome::Written { refused: names, stale }, refused)
-            }
-        }
-    }
-}
-
-fn scripted(kind: ErrorKind) -> SinkError {
-    SinkError::new(kind, "scripted failure")
-}
-
-#[async_trait]
-impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
-    async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
-        self.state().check_outage()
-    }
-
-    fn check(&self, row: &E) -> Result<(), Unstorable> {
-        self.state().unstorable.iter().find_map(|check| check(row)).map_or(Ok(()), Err)
-    }
-
-    async fn fence(&self, _scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
-        let mut state = self.state();
-        state.check_outage()?;
-        Ok(state.fences.as_mut().map(|fences| {
-            let generation = fences.entry(partition).or_default();
-            *generation += 1;
-            Fence::new(partition, *generation)
-        }))
-    }
-
-    async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
-        self.pass_gate().await;
-        let upserts = batch.upserts.iter().map(|upsert| (upsert.id.clone(), Some(upsert.value.clone())));
-        let records = upserts.chain(batch.deletes.iter().map(|delete| (delete.id.clone(), None))).collect();
-        let mut state = self.state();
-        let (outcome, mut refused) = state.apply(&batch.fences, &records, batch.whole);
-        let result = match &outcome {
-            // Of a batch that is all or nothing, what was refused first.
-            Outcome::Failed(_) if !refused.is_empty() => Err(refused.swap_remove(0).1),
-            Outcome::Failed(kind) | Outcome::ReplyLost(kind) => Err(scripted(*kind)),
-            Outcome::Written { stale, .. } => Ok(Report::written(1).with_rejected(refused).with_stale(stale.clone())),
-        };
-        let order = batch.upserts.iter().map(|upsert| upsert.id.clone()).collect();
-        state.log.push(Entry { fences: batch.fences.clone(), records, order, outcome });
-        result
-    }
-
-    async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
-        self.state().loads += 1;
-        loop {
-            let released = self.shared.loads_released.notified();
-            let mut ids = keys.iter().filter_map(|key| Id::of(key).ok());
-            if !self.state().held_loads.as_ref().is_some_and(|hits| ids.any(|id| hits(&id))) {
-                break;
-            }
-            released.await;
-        }
-        let state = self.state();
-        state.check_outage()?;
-        let ids = keys.iter().filter_map(|key| Id::of(key).ok());
-        Ok(ids.filter_map(|id| state.rows.get(&id).cloned()).collect())
-    }
-
-    async fn writes_whole(&self) -> Result<bool, SinkError> {
-        let state = self.state();
-        state.check_outage()?;
-        Ok(state.fences.is_some())
-    }
-
-    /// Keys whose id is a number count.
-    async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
-        let state = self.state();
-        state.check_outage()?;
-        let numbers = state.rows.keys().filter_map(|id| std::str::from_utf8(id.as_bytes()).ok()?.parse().ok());
-        Ok(numbers.max())
-    }
-
-    async fn close(&self) {
-        self.state().closed = true;
     }
 }

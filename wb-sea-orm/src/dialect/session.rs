@@ -9,6 +9,8 @@ use sea_orm::DbBackend;
 pub(crate) struct Limits {
     /// For one statement, waiting for locks included.
     pub(crate) statement: Duration,
+    /// For one lock; no longer than for a statement.
+    pub(crate) lock: Duration,
     /// For the next statement: who was stopped or lost inside its transaction keeps its locks no longer.
     pub(crate) idle: Duration,
 }
@@ -19,14 +21,17 @@ pub(crate) struct Limits {
 /// `wait_timeout` counts inside transactions, too; MariaDB's own variables for that do not exist on MySQL, and go before
 /// it where the operator has set them.
 pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
+    let lock = limits.lock.min(limits.statement);
     match backend {
         DbBackend::Postgres => format!(
-            "BEGIN; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {then}",
+            "BEGIN; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
+             SET LOCAL idle_in_transaction_session_timeout = {}; {then}",
             milliseconds(limits.statement),
+            milliseconds(lock),
             milliseconds(limits.idle),
         ),
         DbBackend::MySql => {
-            let (seconds, idle) = (whole_seconds(limits.statement), whole_seconds(limits.idle));
+            let (seconds, idle) = (whole_seconds(lock), whole_seconds(limits.idle));
             format!(
                 "SET @wb_row_wait = @@innodb_lock_wait_timeout, @wb_table_wait = @@lock_wait_timeout, \
                  @wb_idle = @@wait_timeout, \

@@ -59,7 +59,7 @@ enum Session {
 
 /// The kind of database that a connection is of.
 pub(crate) fn backend(db: &DatabaseConnection) -> Result<DbBackend, SinkError> {
-    Ok(Pool::of(db, Limits { statement: Duration::ZERO, idle: Duration::ZERO })?.backend())
+    Ok(Pool::of(db, Limits { statement: Duration::ZERO, lock: Duration::ZERO, idle: Duration::ZERO })?.backend())
 }
 
 impl Pool {
@@ -89,10 +89,16 @@ impl Pool {
         Ok(Self { driver, limits })
     }
 
-    /// The same, with another limit for a statement.
+    /// The same, with another limit for a statement, and for a lock.
     pub(crate) const fn within(mut self, statement: Duration) -> Self {
         self.limits.statement = statement;
+        self.limits.lock = statement;
         self
+    }
+
+    /// The same for who waits for a lock as long as for a statement.
+    pub(crate) fn patient(&self) -> Self {
+        self.clone().within(self.limits.statement)
     }
 
     /// Tells the pool from every other one that lives.

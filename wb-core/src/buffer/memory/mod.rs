@@ -1,12 +1,17 @@
 //! The embedded buffer: records wait in this process. For tests, first runs, and data that may die with the process.
 
+mod copies;
 mod ears;
+mod leases;
 mod log;
+mod marks;
 mod orphans;
 mod paged;
 mod partition;
+mod refusals;
 mod shapes;
 mod space;
+mod steps;
 mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
