@@ -73,8 +73,10 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) losses: AtomicU64,
     /// Those of them of which the next flush need not tell: one has, or nothing of this process was at stake.
     pub(crate) losses_told: AtomicU64,
-    /// Writes that were begun here, and how many of them were begun before a flush that came to its end.
+    /// Writes that were begun here, those of them that are over, acknowledged or not, and how many were over before a flush began
+    /// that came to its end, when none was under way then.
     pub(crate) writes_begun: AtomicU64,
+    pub(crate) writes_over: AtomicU64,
     pub(crate) writes_flushed: AtomicU64,
     /// What is known of the epochs of each partition.
     pub(crate) observed: Observed,
@@ -115,11 +117,35 @@ pub(crate) struct Dirty {
     pub(crate) unknown: Vec<(u16, BufferError)>,
 }
 
+/// A write that may be acknowledged, until it is dropped.
+pub(crate) struct Writing<'a> {
+    over: &'a AtomicU64,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.over.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 fn lost() -> BufferError {
     BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed")
 }
 
 impl<E: Entity> Lane<E> {
+    /// A write begins: what is lost of it is to be told.
+    pub(crate) fn writing(&self) -> Writing<'_> {
+        self.writes_begun.fetch_add(1, Ordering::AcqRel);
+        Writing { over: &self.writes_over }
+    }
+
+    /// How many writes were begun, if all of them are over. One under way may be stored and acknowledged after what comes next.
+    fn writes_over(&self) -> Option<u64> {
+        // In this order: writes that begin in between are none of those that are over.
+        let over = self.writes_over.load(Ordering::Acquire);
+        (self.writes_begun.load(Ordering::Acquire) == over).then_some(over)
+    }
+
     /// Looks which epochs are open before the first write; where the buffer does not answer, less can be proven later.
     pub(crate) async fn observe(&self) {
         let losses = self.losses.load(Ordering::Acquire);
@@ -253,14 +279,14 @@ impl<E: Entity> Lane<E> {
     /// The barrier over all partitions, for who may wait longer than this engine lives.
     pub(crate) async fn flush_all(&self) -> Result<(), CacheError> {
         let (all, told) = (self.all_partitions(), self.losses_told.load(Ordering::Acquire));
-        let writes = self.writes_begun.load(Ordering::Acquire);
+        let writes = self.writes_over();
         let barrier = async {
             self.barrier(&all).await?;
             // A buffer that lost data counts its epochs from anew, and may have come to the awaited one. Only a look that
             // comes after says that it has not.
             lineage::look(self).await?;
             let losses = self.losses.load(Ordering::Acquire);
-            self.writes_flushed.fetch_max(writes, Ordering::AcqRel);
+            self.writes_flushed.fetch_max(writes.unwrap_or(0), Ordering::AcqRel);
             if losses == told {
                 return Ok(());
             }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    BufferErrorKind, Cache, CacheError, CodecError, Counter, Engine, Entity, EntityOptions, Format, MemoryBuffer,
-    Overflow, Patch, codec,
+    Batch, BufferErrorKind, Cache, CacheError, CodecError, Counter, Engine, Entity, EntityOptions, Format, Id,
+    MemoryBuffer, Overflow, Patch, Report, Role, Scope, Sink, SinkError, codec,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -248,4 +250,60 @@ async fn p11_changes_under_way_are_through_before_a_shutdown_counts() {
     assert_eq!(sink.rows().into_values().next().unwrap().views as usize, acknowledged);
     let late = engine(&buffer, &sink, EntityOptions::new()).await.posts.get(&1).await.unwrap();
     assert_eq!(late.unwrap().views as usize, acknowledged);
+}
+
+/// A sink whose loads take their time, the first one longer than the others.
+#[derive(Clone)]
+struct Slow {
+    sink: ScriptedSink<Post>,
+    loads: Arc<AtomicU64>,
+    millis: (u64, u64),
+}
+
+#[async_trait]
+impl Sink<Post> for Slow {
+    async fn open(&self, scope: &Scope) -> Result<(), SinkError> {
+        self.sink.open(scope).await
+    }
+
+    async fn write(&self, batch: &Batch<Post>) -> Result<Report, SinkError> {
+        self.sink.write(batch).await
+    }
+
+    async fn load(&self, keys: &[u64]) -> Result<Vec<Post>, SinkError> {
+        let first = self.loads.fetch_add(1, Ordering::SeqCst) == 0;
+        sleep(Duration::from_millis(if first { self.millis.0 } else { self.millis.1 })).await;
+        self.sink.load(keys).await
+    }
+}
+
+/// Each takes away the mark of a load that does not end; they do not do so to each other for ever.
+#[tokio::test(start_paused = true)]
+async fn two_processes_that_change_a_row_which_is_slow_to_load_both_come_to_an_end() {
+    for millis in [(500, 250), (500, 199), (1_000, 300), (300, 1_000), (3_000, 3_000)] {
+        let (buffer, inner) = (MemoryBuffer::new(), ScriptedSink::new());
+        inner.set_row(Id::of(&1_u64).unwrap(), post(1, 1));
+        let sink = Slow { sink: inner, loads: Arc::default(), millis };
+        let mut updates = Vec::new();
+        let mut engines = Vec::new();
+        for _ in 0..3 {
+            let builder = Engine::builder(buffer.clone()).role(Role::Writer);
+            let engine = builder.entity::<Post>(sink.clone(), EntityOptions::new()).start().await.unwrap();
+            let posts: Cache<Post> = engine.cache().unwrap();
+            engines.push(engine);
+            updates.push(async move { posts.increment(&1, Post::VIEWS, 1).await });
+        }
+        // The list of shapes is not young any more.
+        sleep(Duration::from_secs(10)).await;
+        let updates = updates.into_iter().enumerate().map(|(n, update)| async move {
+            sleep(Duration::from_millis(50) * u32::try_from(n).unwrap()).await;
+            update.await
+        });
+        let told = timeout(Duration::from_secs(60), join_all(updates)).await;
+        let loads = sink.loads.load(Ordering::SeqCst);
+        let told = told.unwrap_or_else(|_| panic!("{millis:?}: no answer after a minute and {loads} loads"));
+        let mut sums: Vec<u32> = told.into_iter().map(Result::unwrap).collect();
+        sums.sort_unstable();
+        assert_eq!(sums, [1, 2, 3], "{millis:?}");
+    }
 }

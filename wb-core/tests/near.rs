@@ -1,6 +1,7 @@
 //! The near cache over the embedded buffer and a scripted sink, on a paused clock.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod note;
 mod player;
 
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    Batch, Cache, Engine, EntityOptions, EntityStats, Id, MemoryBuffer, NearCache, Report, Scope, Sink, SinkError,
-    StartError,
+    Batch, Cache, CacheError, Engine, EntityOptions, EntityStats, Id, MemoryBuffer, NearCache, Report, Role, Scope,
+    Sink, SinkError, StartError,
 };
 
+use self::note::Note;
 use self::player::Player;
 
 const AGE: Duration = Duration::from_secs(10);
@@ -177,4 +179,22 @@ async fn senseless_settings_are_refused_at_start() {
         let builder = Engine::builder(MemoryBuffer::new()).entity::<Player>(ScriptedSink::new(), options);
         assert!(matches!(builder.start().await, Err(StartError::Config { .. })), "{near:?}");
     }
+}
+
+/// A worker elsewhere leaves a write out, because the sink has a newer row: who has kept the older state does not serve it on.
+#[tokio::test(start_paused = true)]
+async fn what_the_sink_has_left_out_is_not_served_by_who_has_kept_it() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::<Note>::new());
+    let start = async |role| {
+        let options = EntityOptions::new().near_cache(NearCache::new(100).max_age(FOREVER));
+        Engine::builder(buffer.clone()).role(role).entity::<Note>(sink.clone(), options).start().await.unwrap()
+    };
+    let (_worker, writer) = (start(Role::Worker).await, start(Role::Writer).await);
+    let (notes, note) = (writer.cache::<Note>().unwrap(), |version| Note { id: 1, version, text: String::new() });
+    sink.set_row(Id::of(&1_u64).unwrap(), note(9));
+    let receipt = notes.put(&note(2)).await.unwrap();
+    assert_eq!(notes.get(&1).await.unwrap(), Some(note(2)), "dirty, and kept");
+    let told = receipt.persisted().await;
+    assert!(matches!(told, Err(CacheError::Stale { .. })), "{told:?}");
+    assert_eq!(notes.get(&1).await.unwrap(), Some(note(9)));
 }

@@ -376,3 +376,23 @@ async fn a_locked_entry_lets_the_others_pass_in_their_order() {
     assert_eq!(sink.landed().len(), 100);
     assert_eq!(engine.shutdown(60 * SECOND).await.unwrap().remaining, 0);
 }
+
+/// Each transaction writes the bank's record, and one more: together they are one unit, and more than the sink takes in its time.
+/// A single one of them would pass.
+#[tokio::test(start_paused = true)]
+#[ignore = "nothing lands, for ever, and the flush says that all has"]
+async fn p8_transactions_over_a_hot_record_do_not_grow_beyond_what_lands() {
+    let sink = Timed::<Player>::new(ErrorKind::Transient).row(LIMIT / 20);
+    let options = EntityOptions::new().transactions(true).partitions(4).max_batch(20);
+    let engine = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options).start().await.unwrap();
+    let players: Cache<Player> = engine.cache().unwrap();
+    for n in 1..=200 {
+        let put = engine.transaction(|tx| {
+            tx.put(&Player { id: 0, score: n })?;
+            tx.put(&Player { id: n, score: 1 })
+        });
+        put.await.unwrap();
+    }
+    let flushed = players.flush_within(600 * SECOND).await.unwrap();
+    assert_eq!(sink.inner.rows().len(), 201, "{flushed} {:?} {:?}", sink.tries(), engine.stats());
+}

@@ -469,3 +469,23 @@ async fn the_whole_entity_has_one_worker_at_a_time() {
         }
     }
 }
+
+/// Both are dead letters, and only one of them is the reason. Gold goes from 1 to 2.
+#[tokio::test(start_paused = true)]
+#[ignore = "half of it lands"]
+async fn p13_a_transaction_that_is_replayed_is_never_half() {
+    let (buffer, sink) = (MemoryBuffer::new(), ScriptedSink::new());
+    let engine = engine(&buffer, &sink, options().transactions(true)).await;
+    let players: Cache<Player> = engine.cache().unwrap();
+    put_all(&engine, &[player(1, 100), player(2, 0)]).await.unwrap();
+    assert!(players.flush_within(PATIENCE).await.unwrap());
+    sink.refuse(|id| id.as_bytes() == b"2");
+    put_all(&engine, &[player(1, 0), player(2, 100)]).await.unwrap();
+    let letters = engine.dead_letters::<Player>().unwrap();
+    while letters.count().await.unwrap() < 2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(letters.replay_all().await.unwrap(), 2);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(sink.rows().values().map(|row| row.score).sum::<u64>(), 100, "{:?}", sink.rows());
+}

@@ -8,6 +8,7 @@ mod events;
 mod left_out;
 mod limits;
 mod lineage;
+mod losses;
 mod orphans;
 mod player;
 mod receipts;

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use write_behind::testing::ScriptedSink;
 use write_behind::{
-    Cache, Engine, EngineBuilder, EntityOptions, ErrorKind, RedisBuffer, Severity, StartError, WriteBehind,
+    BufferErrorKind, Cache, CacheError, Engine, EngineBuilder, EntityOptions, ErrorKind, RedisBuffer, Role, Severity,
+    StartError, WriteBehind,
 };
-use write_behind_tests::{OwnRedis, refused};
+use write_behind_tests::{OwnRedis, eventually, refused};
 
 use crate::player::{Player, id};
 
@@ -177,4 +178,23 @@ async fn a_start_changes_the_topology_of_all_its_entities_or_of_none() {
     let engine = both(4).await.unwrap();
     engine.shutdown(PATIENCE).await.unwrap();
     both(8).await.unwrap().shutdown(PATIENCE).await.unwrap();
+}
+
+/// A deploy while Redis is full because the database was away: the new program has to start to empty it.
+#[tokio::test]
+async fn p10_a_program_of_a_new_shape_starts_over_a_full_redis_and_empties_it() {
+    let Some(server) = OwnRedis::start(&["--save", "", "--appendonly", "no"]).await else { return };
+    let buffer = RedisBuffer::connect(&server.url()).await.unwrap();
+    let old = Engine::builder(buffer).role(Role::Writer).entity::<Player>(ScriptedSink::new(), options(16));
+    let old = old.start().await.unwrap();
+    let all: Vec<Player> = (0..2_000).map(|id| Player::new(id, 1)).collect();
+    old.cache::<Player>().unwrap().put_many(&all).await.unwrap();
+    server.run(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
+    let full = old.cache::<Player>().unwrap().put(&Player::new(9_999, 1)).await;
+    assert!(matches!(full, Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Full));
+    drop(old);
+    let sink = ScriptedSink::new();
+    let new = builder(&server).await.entity::<NewerPlayer>(sink.clone(), options(16)).start().await.unwrap();
+    eventually("it is empty", PATIENCE, async || (sink.rows().len() == all.len()).then_some(())).await;
+    new.shutdown(PATIENCE).await.unwrap();
 }

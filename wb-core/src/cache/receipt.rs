@@ -129,7 +129,6 @@ impl<T: Entity> Receipt<T> {
 impl<E: Entity> Lane<E> {
     /// A write is about to be sent.
     pub(crate) fn begin_write(&self) -> Begun {
-        self.writes_begun.fetch_add(1, Ordering::AcqRel);
         let losses = self.losses.load(Ordering::Acquire);
         Begun { losses, moment: Some(self.observed.now()) }
     }

@@ -211,6 +211,7 @@ impl<T: Entity> Examined for Looked<T> {
             losses: AtomicU64::new(0),
             losses_told: AtomicU64::new(0),
             writes_begun: AtomicU64::new(0),
+            writes_over: AtomicU64::new(0),
             writes_flushed: AtomicU64::new(0),
             observed: Observed::default(),
             highest_id: AtomicI64::new(0),

@@ -122,7 +122,8 @@ impl<E: Entity> Lane<E> {
     /// because "nothing is there" is no proof that nothing happened.
     pub(super) async fn standing(&self, target: &Target<E::Key>) -> Result<Standing, CacheError> {
         let Target { partition, id, key } = target;
-        let begun = Instant::now();
+        // The load of another process, and since when it is known here.
+        let mut foreign: Option<(Token, Instant)> = None;
         loop {
             self.gate.open()?;
             let found = self.space.get(*partition, std::slice::from_ref(id)).await?.pop().unwrap_or(Lookup::Absent);
@@ -131,7 +132,7 @@ impl<E: Entity> Lane<E> {
                 Lookup::Clean(stored) if self.shapes.can_read(stored.origin) => {
                     return self.stands(target, stored).await;
                 }
-                Lookup::Loading(token) if begun.elapsed() < FOREIGN_LOAD => {
+                Lookup::Loading(token) if known_for(&mut foreign, &token) < FOREIGN_LOAD => {
                     // Shared with a reader of this process, or an own one beside that of another process.
                     let _ = self.loads.join(id, &token, || self.load_one(id.clone(), key.clone())).await?;
                     sleep(LOOK_AGAIN.0).await;
@@ -188,6 +189,18 @@ impl<E: Entity> Lane<E> {
         let Some(payload) = row.payload() else { return Ok(None) };
         let row: E = decode_payload(payload).map_err(|source| codec(&target.id, source))?;
         Ok(row.version())
+    }
+}
+
+/// How long this very load has been known. Each has its time: who takes the marks of others away as soon as it sees them, because
+/// it has waited long itself, and meets another one that does so too, would go on for ever.
+fn known_for(foreign: &mut Option<(Token, Instant)>, token: &Token) -> Duration {
+    match foreign {
+        Some((known, since)) if known == token => since.elapsed(),
+        _ => {
+            *foreign = Some((token.clone(), Instant::now()));
+            Duration::ZERO
+        }
     }
 }
 

@@ -22,6 +22,7 @@ impl<E: Entity> Lane<E> {
             return Ok(());
         }
         let _place = self.gate.enter()?;
+        let _writing = self.writing();
         let _near = self.near.writing(writes.iter().map(|write| &write.id));
         match self.options.max_dirty {
             Some(MaxDirty { keys, overflow: Overflow::Wait { timeout } }) if can_fit(&writes, keys, E::APPEND) => {

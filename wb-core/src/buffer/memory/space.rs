@@ -230,7 +230,10 @@ impl Space for MemorySpace {
     }
 
     async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError> {
-        self.on(step.partition, |p| p.ack_stale(step, records, Instant::now()))
+        let moved = self.on(step.partition, |p| p.ack_stale(step, records, Instant::now()));
+        // What stands for readers is another state from now on.
+        self.ears.written(&records.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>());
+        moved
     }
 
     async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {

@@ -31,6 +31,8 @@ struct Mark {
     run_before: String,
     /// Whether this run took over everything that the one before it had acknowledged.
     whole: bool,
+    /// Whether this run has each write on disk before its answer, as far as was known when it took over.
+    synced: bool,
 }
 
 /// The server that answers.
@@ -162,6 +164,7 @@ impl Watch {
         }
         let drop_copies = async || forget(connection, scope, Copies::WithTtl(&scripts.forget)).await.map_err(failed);
         let since = stored.as_ref().map(|stored| stored.beat_ms);
+        let synced = server.aof && server::setting(connection, "appendfsync").await.as_deref() == Some("always");
         let mut whole = false;
         // Copies go before the run is written down: who finds it there relies on that.
         let (told, keeps_name) = match judge(seen.as_ref(), stored.as_ref(), &server.run) {
@@ -172,12 +175,11 @@ impl Watch {
             Verdict::Restarted { handled: true } => (restarted(seen.as_ref(), stored.as_ref()), true),
             Verdict::Restarted { handled: false } => {
                 // Who has seen the last beat knows that it is there; with each write on disk before its answer,
-                // everything after it is there too. Not so on a replica that was promoted.
+                // everything after it is there too: in the run that ended, whatever this one does. Not so on a replica that was
+                // promoted.
                 let replica = stored.as_ref().is_some_and(|stored| stored.replid == server.replid_before);
-                whole = seen.is_some()
-                    && server.aof
-                    && !replica
-                    && server::setting(connection, "appendfsync").await.as_deref() == Some("always");
+                let was_synced = stored.as_ref().is_some_and(|stored| stored.synced);
+                whole = seen.is_some() && was_synced && synced && !replica;
                 match whole {
                     true => (Lineage::Restarted { since_ms: None, dropped: 0 }, true),
                     false => (Lineage::Restarted { since_ms: since, dropped: drop_copies().await? }, true),
@@ -204,6 +206,7 @@ impl Watch {
             beat_ms: 0,
             run_before,
             whole,
+            synced,
         };
         self.adopt(connection, scripts, scope, stored, next).await.map_err(failed)?;
         Ok(told)
@@ -226,7 +229,7 @@ impl Watch {
         let mut call = scripts.adopt.prepare_invoke();
         call.key(keys::lineage(scope)).arg(lineage).arg(run);
         call.arg(&next.lineage).arg(&next.run).arg(&next.replid).arg(next.beat);
-        call.arg(&next.run_before).arg(u8::from(next.whole));
+        call.arg(&next.run_before).arg(u8::from(next.whole)).arg(u8::from(next.synced));
         // Its own, or what somebody else has written down since.
         let found: Vec<Option<String>> = call.invoke_async(&mut connection.clone()).await?;
         if let Some(found) = mark(found) {
@@ -273,9 +276,10 @@ fn mark(fields: Vec<Option<String>>) -> Option<Mark> {
     let (lineage, run, replid) = (next()?, next()?, next()?);
     let mut number = || next()?.parse().ok();
     let (base, beat, beat_ms) = (number()?, number()?, number()?);
-    // Older programs do not write the last two.
+    // Older programs do not write the last three.
     let (run_before, whole) = (next().unwrap_or_default(), next().is_some_and(|whole| whole == "1"));
-    Some(Mark { lineage, run, replid, base, beat, beat_ms, run_before, whole })
+    let synced = next().is_some_and(|synced| synced == "1");
+    Some(Mark { lineage, run, replid, base, beat, beat_ms, run_before, whole, synced })
 }
 
 /// What a process is told of a restart for which another one has drawn the consequences.
@@ -300,6 +304,7 @@ mod tests {
             beat_ms: 0,
             run_before: String::new(),
             whole: false,
+            synced: false,
         }
     }
 

@@ -116,10 +116,10 @@ impl RedisSpace {
 
     /// Says that the states of these ids have changed, where somebody keeps values of them. When it is not said, what is kept
     /// grows old soon.
-    pub(super) async fn tell(&self, ids: &[Id]) {
+    pub(super) async fn tell<'a>(&self, ids: impl IntoIterator<Item = &'a Id>) {
         if let Some(channel) = &self.shelf.written {
             let _: RedisResult<u64> =
-                signals::tell(channel, ids.iter()).query_async(&mut self.connection.clone()).await;
+                signals::tell(channel, ids.into_iter()).query_async(&mut self.connection.clone()).await;
         }
     }
 

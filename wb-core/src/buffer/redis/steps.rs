@@ -35,7 +35,10 @@ pub(super) async fn ack_stale(
         for (id, version) in records {
             call.key(keys.copy(id)).arg(id.as_bytes()).arg(*version);
         }
-        if space.step("cannot acknowledge records that were left out", &call, &mut moved).await? == Done::NotOwner {
+        let done = space.step("cannot acknowledge records that were left out", &call, &mut moved).await;
+        // What stands for readers is another state from now on.
+        space.tell(records.iter().map(|(id, _)| id)).await;
+        if done? == Done::NotOwner {
             break;
         }
     }

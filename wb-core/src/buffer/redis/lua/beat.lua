@@ -2,7 +2,7 @@
 -- ARGV: the lineage, the run id and the beat that the caller saw last.
 -- Returns 1 when it raised the beat; run id, both replication ids of the server, and whether it has an append-only file;
 -- then what is stored: lineage, run id, replication id, the beat at which this run began, the beat, its time in ms, the run
--- before this one, and 1 when this one took over all that it had.
+-- before this one, 1 when this one took over all that it had, and 1 when it has each write on disk before its answer.
 -- A value of a foreign type stands for nothing: what was known is lost.
 -- INFO may be forbidden: then the server has no name, and only beats tell.
 local function info(section)
@@ -17,8 +17,11 @@ local server = {
   fact(info('persistence'), 'aof_enabled'),
 }
 local function stored()
-  local found = redis.pcall('HMGET', KEYS[1], 'lineage', 'run', 'replid', 'base', 'beat', 'beat_ms', 'run_before', 'whole')
-  if found.err and string.match(found.err, 'WRONGTYPE') then return { false, false, false, false, false, false, false, false } end
+  local names = { 'lineage', 'run', 'replid', 'base', 'beat', 'beat_ms', 'run_before', 'whole', 'synced' }
+  local found = redis.pcall('HMGET', KEYS[1], unpack(names))
+  if found.err and string.match(found.err, 'WRONGTYPE') then
+    return { false, false, false, false, false, false, false, false, false }
+  end
   return found
 end
 local before, raised = stored(), 0

@@ -11,6 +11,8 @@ local life = '=' .. (type(info) == 'string' and string.match(info, 'run_id:(%w*)
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local begun = first[1] == life and -tonumber(first[2])
 if not begun or begun > now then
+  -- Removals come first, as in ack: a full Redis needs workers most, and a new program's worker has to be known before it begins.
+  redis.call('ZREM', KEYS[1], life)
   if first[1] and tonumber(first[2]) < 0 then redis.call('ZREM', KEYS[1], first[1]) end
   redis.call('ZADD', KEYS[1], string.format('%.0f', -now), life)
   begun = now
@@ -23,6 +25,7 @@ local function tell(shape, since)
     local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
     since = math.max(now, tonumber(last[2]) + 1)
   end
+  redis.call('ZREM', KEYS[1], shape)
   redis.call('ZADD', KEYS[1], string.format('%.0f', since), shape)
 end
 for i = 3, #ARGV, 2 do tell(ARGV[i], tonumber(ARGV[i + 1])) end
