@@ -86,3 +86,24 @@ fn a_generic_struct_is_an_entity_for_what_its_fields_allow() {
     assert_eq!(generic.key(), "k");
     assert_eq!(Generic::decode(&generic.encode().unwrap()).unwrap(), generic);
 }
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "sparse")]
+#[serde(rename_all = "camelCase")]
+struct Sparse {
+    #[wb(key)]
+    id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_seen: Option<u64>,
+    #[serde(rename = "labels", default, skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    text: Option<String>,
+}
+
+#[test]
+fn fields_that_serde_may_leave_out_are_known() {
+    assert_eq!(<Sparse as Entity>::OMITS, ["lastSeen", "labels"]);
+    assert_eq!(<Note as Entity>::OMITS, [""; 0]);
+    let sparse = Sparse { id: 1, last_seen: None, tags: Vec::new(), text: None };
+    assert_eq!(sparse.encode().unwrap(), br#"{"id":1,"text":null}"#);
+}

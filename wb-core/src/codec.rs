@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::fields::any_field;
 pub use self::fields::fields;
 pub use self::keep::merge_unknown;
+pub(crate) use self::keep::with_nulls;
 
 /// How a record's payload is written in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

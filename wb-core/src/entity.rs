@@ -48,6 +48,10 @@ pub trait Entity: Sized + Send + Sync + 'static {
     const PLACED: bool = false;
     /// Whether a field is marked with `#[wb(version)]`, so that [`version`](Self::version) says something.
     const VERSIONED: bool = false;
+    /// Top-level fields that [`encode`](Self::encode) may leave out, as serde's `skip_serializing_if` does; the derive finds them.
+    /// Where an absent field and a null are the same to [`decode`](Self::decode), the buffer gets the null: an older program has to
+    /// see that a newer one has cleared the field, which a record without it does not show.
+    const OMITS: &'static [&'static str] = &[];
     /// [`NAME`](Self::NAME)s of the entities that rows of this one refer to by foreign keys (`#[wb(belongs_to = "...")]`):
     /// they are written before it, and deleted after it.
     ///

@@ -40,6 +40,8 @@ pub(crate) struct SerdeField {
     pub(crate) skip: Option<Span>,
     /// The field is not written, or not read back: its value does not survive.
     pub(crate) lost: Option<Span>,
+    /// The field is not written when a function of the user's choice says so.
+    pub(crate) omitted: bool,
     /// The field's own fields take its place.
     pub(crate) flatten: Option<Span>,
     /// The field is written by functions of the user's choice.
@@ -95,6 +97,8 @@ impl SerdeField {
                 said.lost = Some(path.span());
             } else if path.is_ident("skip_deserializing") {
                 said.lost = Some(path.span());
+            } else if path.is_ident("skip_serializing_if") {
+                said.omitted = true;
             } else if path.is_ident("default") {
                 said.default = Some(if matches!(meta, Meta::Path(_)) { Absent::OfType } else { Absent::OfFunction });
             } else if path.is_ident("flatten") {

@@ -1,11 +1,12 @@
 //! Keeps what a struct does not know when a payload is changed through it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Format, any_field};
+use super::{Format, any_field, encode};
 
 /// `new`, with those top-level fields of `old` that are neither in `known` nor in `new`, exactly as they stand there.
 ///
@@ -42,6 +43,14 @@ pub fn merge_unknown(format: Format, old: &[u8], new: Vec<u8>, known: &[&str]) -
         Format::MessagePack => with_message_pack(&new, &kept),
     };
     merged.unwrap_or(new)
+}
+
+/// `payload` with a null for each of these top-level fields that it does not have; `None` when it has them all, or cannot take one.
+pub(crate) fn with_nulls(format: Format, payload: &[u8], names: &[&str]) -> Option<Vec<u8>> {
+    let nulls: BTreeMap<&str, ()> = names.iter().map(|&name| (name, ())).collect();
+    let nulls = encode(format, &nulls).ok()?;
+    let full = merge_unknown(format, &nulls, payload.to_vec(), &[]);
+    (full != payload).then_some(full)
 }
 
 /// A top-level field.
@@ -228,6 +237,25 @@ mod tests {
                 numbers(2, 25),
                 "{format}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        #[derive(Serialize)]
+        struct Omits {
+            id: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            rank: Option<u32>,
+        }
+        for format in FORMATS {
+            let of = |rank| encode(format, &Omits { id: 1, rank }).expect("it encodes");
+            let full = with_nulls(format, &of(None), &["rank"]).expect("it is not said");
+            let read: BTreeMap<String, Option<u64>> = decode(format, &full).expect("a map");
+            assert_eq!(read, BTreeMap::from([("id".to_owned(), Some(1)), ("rank".to_owned(), None)]), "{format}");
+            assert_eq!(with_nulls(format, &of(Some(7)), &["rank"]), None, "{format}");
+            assert_eq!(with_nulls(format, &of(None), &[]), None, "{format}");
+            assert_eq!(with_nulls(format, b"?", &["rank"]), None, "{format}");
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::decode::decode_payload;
 use crate::buffer::{BufferError, BufferErrorKind};
-use crate::codec::Format;
+use crate::codec::{Format, with_nulls};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::Id;
@@ -99,7 +100,7 @@ impl<E: Entity> Lane<E> {
     /// The write that makes `value` the state of its key; everything that can be wrong with it is found here.
     pub(crate) fn upsert(&self, value: &E) -> Result<Write, CacheError> {
         let id = Id::of(&value.key())?;
-        let payload = value.encode().map_err(|source| codec(&id, source))?;
+        let payload = explicit::<E>(value.encode().map_err(|source| codec(&id, source))?);
         if E::FORMAT == Format::Json && holds_null(&payload) {
             // JSON has no NaN or infinity: serde writes them as null, which only an optional field reads back.
             E::decode(&payload).map_err(|source| codec(&id, source))?;
@@ -139,6 +140,18 @@ impl<E: Entity> Lane<E> {
 fn can_fit(writes: &[Write], keys: u64, append: bool) -> bool {
     let distinct = || writes.iter().map(|write| &write.id).collect::<HashSet<_>>().len() as u64;
     writes.len() as u64 <= keys || (!append && distinct() <= keys)
+}
+
+/// A payload that says also which fields are empty: one that leaves them out looks like an older program's, which would be
+/// flushed by it, and would leave their columns as they are.
+fn explicit<E: Entity>(payload: Vec<u8>) -> Vec<u8> {
+    if E::OMITS.is_empty() {
+        return payload;
+    }
+    let Some(full) = with_nulls(E::FORMAT, &payload, E::OMITS) else { return payload };
+    // Only where it means the same: a field may have another default, or no null.
+    let again = decode_payload::<E>(&full).and_then(|value| value.encode());
+    if again.is_ok_and(|again| again == payload) { full } else { payload }
 }
 
 fn holds_null(json: &[u8]) -> bool {

@@ -61,6 +61,12 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         });
         quote!(const PARENTS: &'static [#text] = &[#(#names),*];)
     });
+    let omitted: Vec<_> = input.fields.iter().filter(|field| field.serde.omitted).collect();
+    let omits = (!omitted.is_empty()).then(|| {
+        let text = quote!(&'static ::core::primitive::str);
+        let names = omitted.iter().map(|field| field.document_name(&input.serde));
+        quote!(const OMITS: &'static [#text] = &[#(#names),*];)
+    });
     let (append, place) = (place::append(input), place::place(plan));
     // At the struct's name: there serde's derives are missing when they are.
     let payload = quote_spanned!(ident.span()=> <Self as #core::codec::Payload>);
@@ -72,6 +78,7 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             const FORMAT: #core::Format = #format;
             #versioned
             #parents
+            #omits
             #append
 
             fn key(&self) -> Self::Key {
