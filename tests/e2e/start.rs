@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use write_behind::testing::ScriptedSink;
 use write_behind::{
-    BufferErrorKind, Engine, EntityOptions, ErrorKind, MemoryBuffer, MongoSink, RedisBuffer, SinkError, SqlSink,
-    StartError,
+    BufferErrorKind, Engine, EntityOptions, ErrorKind, MemoryBuffer, MongoSink, RedisBuffer, SqlSink, StartError,
 };
 use write_behind_tests::{chain, refused, server, unique};
 
@@ -39,15 +38,7 @@ async fn an_unreachable_sql_database_is_named_without_its_password() {
     for scheme in ["postgres", "mysql"] {
         let (port, begun) = (dead_port(), Instant::now());
         let url = format!("{scheme}://user:secret@127.0.0.1:{port}/db");
-        let error: SinkError = match SqlSink::connect(&url).await {
-            Err(error) => error,
-            Ok(sink) => match refused(start(sink).await) {
-                StartError::Sink { source, .. } => source,
-                other => panic!("{other}"),
-            },
-        };
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert_says(&chain(&error), port);
+        starts_and_says(SqlSink::connect(&url).await.unwrap(), port).await;
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     }
 }
@@ -56,16 +47,39 @@ async fn an_unreachable_sql_database_is_named_without_its_password() {
 async fn an_unreachable_mongo_is_named_without_its_password() {
     let (port, begun) = (dead_port(), Instant::now());
     let url = format!("mongodb://user:secret@127.0.0.1:{port}/");
-    let error = match MongoSink::connect(&url, "db").await {
-        Err(error) => error,
-        Ok(sink) => match refused(start(sink).await) {
-            StartError::Sink { source, .. } => source,
-            other => panic!("{other}"),
-        },
-    };
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert_says(&chain(&error), port);
+    starts_and_says(MongoSink::connect(&url, "db").await.unwrap(), port).await;
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+/// What is away refuses no start.
+async fn starts_and_says(sink: impl write_behind::Sink<Account>, port: u16) {
+    let engine = start(sink).await.unwrap();
+    let finding = engine.findings().iter().find(|finding| finding.code == "sink-away").unwrap();
+    assert_says(&finding.text, port);
+    engine.shutdown(SOON).await.unwrap();
+}
+
+/// What is wrong does.
+#[tokio::test]
+async fn a_refused_password_and_an_unknown_database_refuse_the_start() {
+    for (variable, login) in [("WB_MYSQL_URL", "root@"), ("WB_POSTGRES_URL", "")] {
+        let Some(url) = server(variable) else { continue };
+        let (base, _) = url.rsplit_once('/').unwrap();
+        let mut wrong = vec![format!("{base}/nowhere_at_all")];
+        if !login.is_empty() {
+            wrong.push(url.replace(login, "nobody:secret@"));
+        }
+        for url in wrong {
+            match refused(start(SqlSink::connect(&url).await.unwrap()).await) {
+                StartError::Sink { source, .. } => {
+                    let text = chain(&source);
+                    assert_eq!(source.kind(), ErrorKind::Misconfigured, "{text}");
+                    assert!(!text.contains("secret"), "{text}");
+                }
+                other => panic!("{other}"),
+            }
+        }
+    }
 }
 
 async fn start(sink: impl write_behind::Sink<Account>) -> Result<Engine, StartError> {

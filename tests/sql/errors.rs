@@ -120,7 +120,9 @@ async fn a_server_that_is_down_is_unavailable_in_time() {
     for url in ["postgres://app:hunter2@127.0.0.1:1/blog", "mysql://app:hunter2@127.0.0.1:1/blog"] {
         let start = Instant::now();
         let options = SqlOptions::new().connect_timeout(Duration::from_millis(300));
-        let error = SqlSink::connect_with(url, options).await.unwrap_err();
+        // Nothing is asked of a server before it is needed.
+        let sink = SqlSink::connect_with(url, options).await.unwrap();
+        let error = Sink::<Missing>::open(&sink, &scope::<Missing>()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
         assert!(!error.chain().contains("hunter2") && error.chain().contains("app@127.0.0.1:1"), "{}", error.chain());
         assert!(start.elapsed() < Duration::from_secs(20));
@@ -145,7 +147,8 @@ async fn a_server_that_does_not_answer_does_not_hang_open() {
 async fn a_refused_password_is_misconfigured() {
     let Some(url) = crate::databases::server("WB_MYSQL_URL") else { return };
     let url = url.replace("root@", "nobody:hunter2@");
-    let error = SqlSink::connect(&url).await.unwrap_err();
+    let sink = SqlSink::connect(&url).await.unwrap();
+    let error = Sink::<Missing>::open(&sink, &scope::<Missing>()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured, "{}", error.chain());
     assert!(!error.chain().contains("hunter2"));
 }

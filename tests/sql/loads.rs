@@ -82,7 +82,7 @@ async fn reads_of_a_locked_table_leave_the_flusher_its_connections(database: Dat
         for read in join_all(reads).await {
             let told = read.unwrap().unwrap_err();
             let kind = match &told {
-                CacheError::Sink { source } => Some(source.kind()),
+                CacheError::Sink { source } | CacheError::SinkAway { source, .. } => Some(source.kind()),
                 _ => None,
             };
             assert!(matches!(kind, Some(ErrorKind::Transient | ErrorKind::Unavailable)), "{told:?}");

@@ -133,7 +133,7 @@ impl<E: Entity> Lane<E> {
 
     /// Looks at what waits.
     pub(crate) async fn look(&self) {
-        let held = self.leases.owned();
+        let held = if self.awaits_sink() { self.all_partitions() } else { self.leases.owned() };
         match self.space.pending(&held).await {
             Ok(report) => {
                 self.backlog.saw(&held, &report.pending);

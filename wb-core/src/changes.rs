@@ -208,6 +208,7 @@ impl<E: Entity> Lane<E> {
         F: FnMut(&Self, &Target<E::Key>, &State<'_>) -> Result<(Option<Record>, R), CacheError> + Send + 'static,
     {
         let _place = self.gate.enter()?;
+        self.readiness.takes_writes()?;
         let _writing = self.writing();
         let (done, answer) = oneshot::channel();
         let change = By { function, result: None, panic: None, done };

@@ -12,7 +12,7 @@ pub enum Severity {
     Note,
     /// Works, but a promise is weaker than it could be; the text says which and what to do.
     Warning,
-    /// An engine does not start like this.
+    /// An engine does not start like this. One that started while a sink was away takes no writes of its entity.
     Fatal,
 }
 

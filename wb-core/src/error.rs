@@ -8,7 +8,7 @@ use crate::codec::CodecError;
 use crate::key::KeyError;
 use crate::sink::SinkError;
 
-/// Why an engine does not start.
+/// Why an engine does not start. A sink that is away is no reason: see [`EngineBuilder::start`](crate::EngineBuilder::start).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -157,6 +157,14 @@ pub enum CacheError {
         lasted: std::time::Duration,
         /// What was said when it did not.
         source: Arc<SinkError>,
+    },
+    /// The sink cannot hold the entity as it is: it was away when the engine started, and was found to be wrong when it was back (a
+    /// table or a column is missing, the password is refused). Nothing is stored or loaded until it is put right, which is noticed
+    /// within seconds; what the buffer has can be read.
+    #[error("the sink cannot be used for this entity: {reason}")]
+    SinkUnfit {
+        /// What was found.
+        reason: String,
     },
     /// The write is not stored: its version is not above that of the state that it would replace.
     #[error("record `{id}` has version {stored} already, version {offered} cannot replace it")]

@@ -99,6 +99,32 @@ pub enum Event {
         /// How long it did not.
         lasted: Duration,
     },
+    /// The sink was away when the engine started, and still is: writes are taken, nothing is flushed. Once a look.
+    #[non_exhaustive]
+    SinkAway {
+        /// The entity.
+        entity: &'static str,
+        /// What was said.
+        reason: String,
+        /// Time until the next look, about.
+        wait: Duration,
+    },
+    /// The sink was away when the engine started, and cannot be used as it is now: writes are refused until it is put right.
+    #[non_exhaustive]
+    SinkUnfit {
+        /// The entity.
+        entity: &'static str,
+        /// What was found; [`Engine::findings`](crate::Engine::findings) has it too.
+        reason: String,
+    },
+    /// The sink was away when the engine started, and is there now: the entity is flushed from now on.
+    #[non_exhaustive]
+    SinkReady {
+        /// The entity.
+        entity: &'static str,
+        /// How long it was not, from the start on.
+        lasted: Duration,
+    },
     /// The sink does not answer loads, or met a limit of time: reads of what is not in the buffer fail at once, but for one at a
     /// time that tries whether it answers again.
     #[non_exhaustive]

@@ -28,6 +28,32 @@ pub(crate) fn found(finding: &Finding) {
     }
 }
 
+/// Away at start, and still; what is acknowledged waits in the buffer.
+pub(crate) fn sink_away(scope: &Scope, looks: u32, wait: Duration, error: &SinkError) {
+    scope.tell(|| Event::SinkAway { entity: scope.entity, reason: error.chain(), wait });
+    tracing::warn!(
+        entity = scope.entity,
+        looks,
+        wait_ms = wait.as_millis(),
+        error = error.chain(),
+        "sink is away since the start, nothing is flushed"
+    );
+}
+
+pub(crate) fn sink_unfit(scope: &Scope, reason: &str) {
+    scope.tell(|| Event::SinkUnfit { entity: scope.entity, reason: reason.to_owned() });
+    tracing::error!(entity = scope.entity, reason, "sink cannot be used as it is, writes are refused");
+}
+
+pub(crate) fn sink_ready(scope: &Scope, lasted: Duration) {
+    scope.tell(|| Event::SinkReady { entity: scope.entity, lasted });
+    tracing::info!(
+        entity = scope.entity,
+        lasted_ms = lasted.as_millis(),
+        "sink is there, entity is flushed from now on"
+    );
+}
+
 pub(crate) fn dropped() {
     tracing::warn!("engine dropped without shutdown; what is dirty waits for the next worker");
 }

@@ -32,6 +32,7 @@ use crate::partition::partition_of;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::readiness::Readiness;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -84,8 +85,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) highest_id: AtomicI64,
     /// Who looks whether the buffer has lost data.
     pub(crate) lineage_turn: Semaphore,
-    /// Whether the sink writes a batch whole or not at all.
-    pub(crate) whole: bool,
+    /// Whether the sink was looked at, and can be used.
+    pub(crate) readiness: Arc<Readiness>,
     pub(crate) passage: Passage,
     pub(crate) postponed: Postponed,
     /// Entities that this one belongs to, and that belong to it.
@@ -312,6 +313,7 @@ impl<E: Entity> Lane<E> {
             coalesced_puts: (counted.puts + counted.replayed).saturating_sub(self.pressure.total()),
             leases: u32::try_from(self.leases.owned().len()).unwrap_or(u32::MAX),
             dirty_keys,
+            sink_ready: self.readiness.is_ready(),
             failed_loads: self.loading.failed.get(),
             refused_loads: self.loading.refused.get(),
             broken_partitions: self.backlog.broken_partitions(),
@@ -322,6 +324,11 @@ impl<E: Entity> Lane<E> {
             near_drops: near.drops,
             ..counted
         }
+    }
+
+    /// Whether this is a worker whose sink was not there since its start: it holds no partitions, but not because others do.
+    pub(crate) fn awaits_sink(&self) -> bool {
+        !self.readiness.is_ready() && self.leases.is_listed()
     }
 
     /// Publishes the figures as metrics.
@@ -408,7 +415,8 @@ impl<E: Entity> AnyLane for Lane<E> {
     }
 
     async fn remaining(&self, owned: &[u16]) -> Result<u64, BufferError> {
-        let PendingReport { pending, failed } = match self.space.pending(owned).await {
+        let all = self.awaits_sink().then(|| self.all_partitions());
+        let PendingReport { pending, failed } = match self.space.pending(all.as_deref().unwrap_or(owned)).await {
             // Nothing of this layout is anybody's any more: a layout is left when nothing is dirty in it.
             Err(error) if error.kind() == BufferErrorKind::Topology => return Ok(0),
             found => found?,

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::circuit::{Circuit, Outage, Pass};
 use crate::error::CacheError;
 use crate::events;
+use crate::readiness::Readiness;
 use crate::retry::{RetryPolicy, load_probe, stops_loads};
 use crate::sink::{ErrorKind, Scope, SinkError};
 use crate::stats::Counter;
@@ -23,6 +24,7 @@ use crate::stats::Counter;
 #[derive(Debug)]
 pub(crate) struct LoadPassage {
     scope: Arc<Scope>,
+    readiness: Arc<Readiness>,
     limit: Duration,
     policy: RetryPolicy,
     state: Mutex<State>,
@@ -67,8 +69,9 @@ struct Admission<'a> {
 
 impl LoadPassage {
     /// No load takes longer than `limit`; probes wait as `policy` says.
-    pub(crate) fn new(scope: Arc<Scope>, limit: Duration, policy: RetryPolicy) -> Self {
-        Self { scope, limit, policy, state: Mutex::default(), failed: Counter::default(), refused: Counter::default() }
+    pub(crate) fn new(scope: Arc<Scope>, readiness: Arc<Readiness>, limit: Duration, policy: RetryPolicy) -> Self {
+        let (failed, refused) = Default::default();
+        Self { scope, readiness, limit, policy, state: Mutex::default(), failed, refused }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,8 +81,9 @@ impl LoadPassage {
     /// Whether a load would be sent now, for who would have to prepare one.
     ///
     /// # Errors
-    /// [`CacheError::SinkAway`].
+    /// [`CacheError::SinkAway`], [`CacheError::SinkUnfit`].
     pub(crate) fn open(&self) -> Result<(), CacheError> {
+        self.ready()?;
         let state = self.state();
         if state.circuit.waits(Instant::now()) { Err(self.refuse(&state)) } else { Ok(()) }
     }
@@ -87,7 +91,7 @@ impl LoadPassage {
     /// Asks the sink something that reads.
     ///
     /// # Errors
-    /// [`CacheError::SinkAway`] at once while it does not answer; [`CacheError::Sink`] with what it says, or when it says nothing
+    /// [`CacheError::SinkAway`] at once while it does not answer, [`CacheError::SinkUnfit`] while it is wrong; [`CacheError::Sink`] with what it says, or when it says nothing
     /// within the limit.
     pub(crate) async fn ask<T>(&self, work: impl Future<Output = Result<T, SinkError>>) -> Result<T, CacheError> {
         let admission = self.admit()?;
@@ -120,7 +124,13 @@ impl LoadPassage {
         Err(CacheError::Sink { source: error })
     }
 
+    /// Nothing is asked of a sink that was never looked at: who looks at it is the probe.
+    fn ready(&self) -> Result<(), CacheError> {
+        self.readiness.usable().inspect_err(|_| self.refused.add(1))
+    }
+
     fn admit(&self) -> Result<Admission<'_>, CacheError> {
+        self.ready()?;
         let (mut state, begun) = (self.state(), Instant::now());
         match state.circuit.ask(begun, None) {
             Pass::Wait(_) => Err(self.refuse(&state)),

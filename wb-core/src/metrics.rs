@@ -54,6 +54,8 @@ pub const NEAR_INVALIDATIONS: &str = "wb_near_invalidations_total";
 pub const NEAR_DROPS: &str = "wb_near_drops_total";
 /// Partitions that this process holds.
 pub const LEASES: &str = "wb_leases";
+/// 1 when the sink can be used; 0 when it was away at the start of this process and has not been there since, or is wrong.
+pub const SINK_READY: &str = "wb_sink_ready";
 /// Partitions that cannot be used, because the buffer holds a value of a foreign type under one of their keys.
 pub const BROKEN_PARTITIONS: &str = "wb_broken_partitions";
 /// Records of an entity, entries of logs included, that wait in the buffer and that nobody flushes: no worker of it is alive,
@@ -62,7 +64,8 @@ pub const BROKEN_PARTITIONS: &str = "wb_broken_partitions";
 pub const ORPHANED_KEYS: &str = "wb_orphaned_keys";
 /// Dead letters of an entity that nobody has, like [`ORPHANED_KEYS`].
 pub const ORPHANED_LETTERS: &str = "wb_orphaned_letters";
-/// Dirty keys in the partitions that this process holds; summed over processes, of the entity.
+/// Dirty keys in the partitions that this process holds; summed over processes, of the entity. A worker whose sink was not there
+/// since its start holds none, and counts those of all.
 pub const DIRTY_KEYS: &str = "wb_dirty_keys";
 /// No dirty key in the partitions that this process holds is older than this, in seconds.
 pub const OLDEST_DIRTY_SECONDS: &str = "wb_oldest_dirty_seconds";
@@ -96,6 +99,7 @@ pub(crate) fn describe() {
         Unit::Count,
         "Partitions that hold a value of a foreign type, and cannot be flushed"
     );
+    describe_gauge!(SINK_READY, Unit::Count, "1 when the sink can be used, 0 when it was not there since the start");
     describe_gauge!(ORPHANED_KEYS, Unit::Count, "Records that nobody flushes; the maximum over processes");
     describe_gauge!(ORPHANED_LETTERS, Unit::Count, "Dead letters that nobody has; the maximum over processes");
     describe_gauge!(DIRTY_KEYS, Unit::Count, "Dirty keys in the partitions that this process holds");
@@ -149,6 +153,7 @@ pub(crate) fn publish(scope: &Scope, stats: &EntityStats) {
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
     gauge!(DIRTY_KEYS, &labels()).set(stats.dirty_keys as f64);
     gauge!(BROKEN_PARTITIONS, &labels()).set(f64::from(stats.broken_partitions));
+    gauge!(SINK_READY, &labels()).set(if stats.sink_ready { 1.0 } else { 0.0 });
     gauge!(LEASES, &labels()).set(f64::from(stats.leases));
     gauge!(OLDEST_DIRTY_SECONDS, &labels()).set(stats.oldest_dirty.unwrap_or_default().as_secs_f64());
 }

@@ -189,6 +189,11 @@ pub(crate) fn load_probe(failures: u32, policy: &RetryPolicy, chance: f64) -> Du
     policy.delay(failures.saturating_sub(1), chance).min(GENTLE)
 }
 
+/// How long a sink is left alone that was away at start, after so many looks.
+pub(crate) fn look_again(looks: u32, policy: &RetryPolicy, chance: f64) -> Duration {
+    policy.delay(looks, chance).min(GENTLE)
+}
+
 /// How long a record waits that failed by itself for a reason that may pass, for the `asides`-th time in a row; the first is
 /// 0. Never counted as a refusal.
 pub(crate) fn aside(asides: u32, policy: &RetryPolicy, chance: f64) -> Duration {

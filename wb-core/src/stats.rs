@@ -59,12 +59,15 @@ pub struct EntityStats {
     pub flush_time: Duration,
     /// Longest time from a rotation to the end of its flush.
     pub slowest_cycle: Duration,
+    /// Whether the sink can be used: it was there at the start, or has been since.
+    pub sink_ready: bool,
     /// Partitions that this process holds.
     pub leases: u32,
     /// Partitions that cannot be used, because the buffer holds a value of a foreign type under one of their keys. What is dirty
     /// in them waits until that is mended. (With transactions, what is dirty in all partitions does.)
     pub broken_partitions: u32,
-    /// Dirty keys in the partitions that this process holds, when they were last looked at (every flush, and every 5 s at least).
+    /// Dirty keys in the partitions that this process holds, when they were last looked at (every flush, and every 5 s at least). A
+    /// worker whose sink was not there since its start holds none, and counts those of all.
     pub dirty_keys: u64,
     /// None of these has been dirty for longer than this; `None` when there are none.
     pub oldest_dirty: Option<Duration>,

@@ -868,7 +868,7 @@ async fn p12_senseless_settings_are_refused_at_start() {
 async fn an_engine_that_does_not_start_keeps_no_partition() {
     let buffer = MemoryBuffer::new();
     let (good, dead) = (ScriptedSink::<Player>::new(), ScriptedSink::<Blob>::new());
-    dead.fail_always(ErrorKind::Unavailable);
+    dead.fail_always(ErrorKind::Misconfigured);
     let failed = Engine::builder(buffer.clone())
         .entity::<Player>(good.clone(), options())
         .entity::<Blob>(dead, options())

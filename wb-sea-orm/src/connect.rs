@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database};
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+use sea_orm::RuntimeErr;
+use sea_orm::{ConnectOptions, Database, DbErr};
 use url::Url;
 use wb_core::{ErrorKind, SinkError};
 
 use crate::classify::from_sea_orm;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+use crate::classify::sqlx;
 use crate::options::SqlOptions;
 use crate::sink::SqlSink;
 
@@ -14,20 +18,23 @@ use crate::sink::SqlSink;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SqlSink {
-    /// Connects with the default options: `postgres://`, `mysql://`, `mariadb://` or `sqlite:`.
+    /// A sink with the default options: `postgres://`, `mysql://`, `mariadb://` or `sqlite:`.
+    ///
+    /// Of a server nothing is asked yet: connections are opened when they are needed, the first one by the engine's start. So a
+    /// program starts while its database is away; what is wrong (a password, a database that is not there) is the start's error.
     ///
     /// A SQLite database gets write-ahead logging and a busy timeout of 5 s; its file is created when the URL ends in
     /// `?mode=rwc`.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] for a URL that does not parse, a scheme that is unknown or whose driver is not
-    /// compiled in, and refused credentials; [`ErrorKind::Unavailable`] when the database does not answer in time.
-    /// Errors name the URL without its password.
+    /// [`ErrorKind::Misconfigured`] for a URL that does not parse, and a scheme that is unknown or whose driver is not
+    /// compiled in; of SQLite also what is wrong with the file, unless somebody holds its lock. Errors name the URL without its
+    /// password.
     pub async fn connect(url: &str) -> Result<Self, SinkError> {
         Self::connect_with(url, SqlOptions::new()).await
     }
 
-    /// Connects; see [`connect`](SqlSink::connect).
+    /// The same with other options; see [`connect`](SqlSink::connect).
     ///
     /// # Errors
     /// As for [`connect`](SqlSink::connect).
@@ -38,7 +45,8 @@ impl SqlSink {
             .sqlx_logging(false)
             .connect_timeout(options.connect_timeout)
             .acquire_timeout(options.connect_timeout)
-            .max_connections(if target.in_memory { 1 } else { options.max_connections });
+            .max_connections(if target.in_memory { 1 } else { options.max_connections })
+            .connect_lazy(!target.is_file);
         if target.in_memory {
             // The database is gone when its connection is.
             connect.idle_timeout(None).max_lifetime(None).min_connections(1);
@@ -48,16 +56,27 @@ impl SqlSink {
             sqlite.journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal).busy_timeout(BUSY_TIMEOUT)
         });
         let shown = &target.shown;
-        let opened =
-            tokio::time::timeout(options.connect_timeout + Duration::from_millis(250), Database::connect(connect));
-        let db = opened
-            .await
-            .map_err(|_| {
-                let text = format!("`{shown}` did not answer within {:?}", options.connect_timeout);
-                SinkError::new(ErrorKind::Unavailable, text)
-            })?
-            .map_err(|error| from_sea_orm(format!("connecting to `{shown}`"), error))?;
-        Ok(Self::with_options(db, options))
+        let limit = options.connect_timeout + Duration::from_millis(250);
+        let opened = tokio::time::timeout(limit, Database::connect(connect.clone())).await;
+        let opened = match opened {
+            Ok(Err(error)) if !is_locked(&error) => Err(error),
+            Ok(Ok(db)) => Ok(db),
+            // Somebody holds the file's lock, who may let it go.
+            Ok(Err(_)) | Err(_) => Database::connect(connect.connect_lazy(true).clone()).await,
+        };
+        let db = opened.map_err(|error| from_sea_orm(format!("connecting to `{shown}`"), error))?;
+        Ok(Self::labelled(db, options, Some(target.shown)))
+    }
+}
+
+/// Whether a file could not be opened because of its lock: the database said so, or nothing in time.
+fn is_locked(error: &DbErr) -> bool {
+    match error {
+        #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+        DbErr::Conn(RuntimeErr::SqlxError(error)) => {
+            sqlx(error) == ErrorKind::Transient || matches!(**error, sea_orm::sqlx::Error::PoolTimedOut)
+        }
+        _ => false,
     }
 }
 
@@ -69,6 +88,8 @@ struct Target {
     /// What errors show.
     shown: String,
     in_memory: bool,
+    /// Not a server: what is wrong shows at once.
+    is_file: bool,
 }
 
 impl Target {
@@ -94,7 +115,7 @@ impl Target {
         }
         let in_memory = feature == "sqlite" && (text.contains(":memory:") || text.contains("mode=memory"));
         let url = text.strip_prefix("mariadb://").map_or_else(|| text.to_owned(), |rest| format!("mysql://{rest}"));
-        Ok(Self { url, shown, in_memory })
+        Ok(Self { url, shown, in_memory, is_file: feature == "sqlite" })
     }
 }
 

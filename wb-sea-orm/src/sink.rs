@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbBackend};
@@ -18,6 +19,9 @@ use crate::options::SqlOptions;
 use crate::plan::Plan;
 use crate::tx::Pool;
 use crate::{doctor, fence, highest, rows, write};
+
+/// How long the pool is waited for before it is asked beside it whether anybody is there.
+const SILENT: Duration = Duration::from_millis(500);
 
 /// Writes records to PostgreSQL, MySQL, MariaDB or SQLite.
 ///
@@ -63,6 +67,8 @@ pub struct SqlSink {
 
 struct Shared {
     options: SqlOptions,
+    /// What stands for the database in errors, where it is known; never a password.
+    label: Option<String>,
     /// `None`: a connection that was never opened, or of a driver that is not compiled in.
     backend: Option<DbBackend>,
     plans: RwLock<HashMap<TypeId, Arc<Plan>>>,
@@ -80,6 +86,21 @@ impl fmt::Debug for SqlSink {
 
 impl SqlSink {
     /// A sink over a connection (pool) that the application has already.
+    ///
+    /// Make it with `ConnectOptions::connect_lazy(true)`, so that the program starts while its database is away:
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sea_orm::{ConnectOptions, Database};
+    /// use wb_sea_orm::SqlSink;
+    ///
+    /// let mut options = ConnectOptions::new("postgres://app:secret@localhost/blog");
+    /// options.connect_lazy(true);
+    /// let sink = SqlSink::new(Database::connect(options).await?);
+    /// # let _ = sink;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(db: DatabaseConnection) -> Self {
         Self::with_options(db, SqlOptions::new())
@@ -89,9 +110,13 @@ impl SqlSink {
     /// only for [`open`](Sink::open).
     #[must_use]
     pub fn with_options(db: DatabaseConnection, options: SqlOptions) -> Self {
+        Self::labelled(db, options, None)
+    }
+
+    pub(crate) fn labelled(db: DatabaseConnection, options: SqlOptions, label: Option<String>) -> Self {
         let backend = Pool::of(&db, options.limits()).ok().map(|pool| pool.backend());
-        let shared =
-            Shared { options, backend, plans: RwLock::default(), loads: OnceLock::new(), writer: Semaphore::new(1) };
+        let (plans, loads) = Default::default();
+        let shared = Shared { options, label, backend, plans, loads, writer: Semaphore::new(1) };
         Self { db, shared: Arc::new(shared) }
     }
 
@@ -120,6 +145,21 @@ impl SqlSink {
             let text = format!("the database did not answer within {timeout:?}");
             Err(SinkError::new(ErrorKind::Unavailable, text))
         })
+    }
+
+    /// What stands for the database in errors.
+    fn place(&self) -> String {
+        self.shared.label.as_deref().map_or_else(|| "the database".to_owned(), |label| format!("`{label}`"))
+    }
+
+    /// Ends only when nobody is there, and says why. The pool does not: it tries again in silence until its time is over.
+    async fn nobody_there(&self, pool: &Pool) -> SinkError {
+        tokio::time::sleep(SILENT).await;
+        match pool.reach(&self.place()).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => error,
+            // Whatever else is wrong the pool says at once.
+            _ => std::future::pending().await,
+        }
     }
 
     /// The plan of an entity, if its table was looked at already.
@@ -156,7 +196,17 @@ impl SqlSink {
 impl<E: SqlEntity> Sink<E> for SqlSink {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
         let pool = self.pool()?;
-        self.in_time(async { self.study::<E>(&pool).await.map(drop) }).await
+        let opened = tokio::select! {
+            biased;
+            opened = self.in_time(async { self.study::<E>(&pool).await.map(drop) }) => opened,
+            error = self.nobody_there(&pool) => return Err(error),
+        };
+        opened.map_err(|error| match error.kind() {
+            ErrorKind::Unavailable => {
+                SinkError::new(error.kind(), format!("{} cannot be reached", self.place())).with_source(error)
+            }
+            _ => error,
+        })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result<(), SinkError> {
@@ -201,6 +251,7 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         let loads = self.shared.loads.get_or_init(|| Loads::of(&pool));
         load((&pool, loads), &plan, keys, self.shared.options.load_timeout).await
     }
+
     async fn examine(&self, _scope: &Scope) -> Result<Vec<Finding>, SinkError> {
         doctor::examine(&self.pool()?, E::NAME, &E::table()).await
     }

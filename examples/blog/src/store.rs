@@ -33,10 +33,13 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Connects, creates the tables that are missing, and starts to flush.
+    /// Creates the tables that are missing, and starts to flush; also while the database is away.
     pub(crate) async fn open(redis: Option<&str>, database: &str, flush_every: Duration) -> anyhow::Result<Self> {
         let sink = SqlSink::connect(database).await.context("cannot open the database")?;
-        schema::create(sink.db()).await.context("cannot create the tables")?;
+        // A database that is away has them from an earlier run; else the engine says that they are missing when it is back.
+        if let Err(error) = schema::create(sink.db()).await {
+            tracing::warn!(%error, "tables not created");
+        }
         let (builder, buffer) = match redis {
             Some(url) => (Engine::builder(RedisBuffer::connect(url).await.context("cannot open Redis")?), "Redis"),
             None => (Engine::builder(MemoryBuffer::new()), "memory"),

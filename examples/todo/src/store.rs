@@ -15,7 +15,7 @@ pub(crate) const DEFAULT_URL: &str = if cfg!(feature = "mongo") {
     "sqlite://todo.db?mode=rwc"
 };
 
-/// Connects, and starts to flush.
+/// Starts to flush; also while the database is away.
 pub(crate) async fn start(redis: &str, database: &str) -> anyhow::Result<Engine> {
     let options = EntityOptions::new().flush_every(Duration::from_secs(1));
     let builder = Engine::builder(RedisBuffer::connect(redis).await?).namespace("todo");
@@ -27,7 +27,10 @@ pub(crate) async fn start(redis: &str, database: &str) -> anyhow::Result<Engine>
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     {
         let sink = write_behind::SqlSink::connect(database).await?;
-        write_behind::create_table::<Todo>(sink.db()).await?;
+        // A database that is away has it from an earlier run; else the engine says that it is missing when it is back.
+        if let Err(error) = write_behind::create_table::<Todo>(sink.db()).await {
+            tracing::warn!(%error, "table not created");
+        }
         Ok(builder.entity::<Todo>(sink, options).start().await?)
     }
     #[cfg(not(any(feature = "postgres", feature = "sqlite")))]

@@ -10,12 +10,13 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::Engine;
-use super::setup::{Context, Described, Setup};
+use super::setup::{Context, Described, Examined, Setup};
 use crate::buffer::Buffer;
 use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
 use crate::event::{Listeners, Stage};
+use crate::findings::Findings;
 use crate::hook::{BeforeFlush, Hooks};
 use crate::lane::Phase;
 use crate::options::{EntityOptions, Role};
@@ -115,8 +116,14 @@ impl EngineBuilder {
 
     /// Checks the settings, opens the buffer and the sinks, and starts the tasks.
     ///
+    /// A sink that is *away* (no answer, no connection) does not keep the engine from starting, whatever its role: it is a
+    /// finding `sink-away`, writes are acknowledged into the buffer, what is there can be read, and other reads fail at once with
+    /// [`CacheError::SinkAway`](crate::CacheError::SinkAway). The sink is looked at again and again, within 5 s; when it is there, findings
+    /// are those of a start, and the entity is flushed. When it is there and *wrong*, writes are refused with
+    /// [`CacheError::SinkUnfit`](crate::CacheError::SinkUnfit) until it is put right.
+    ///
     /// # Errors
-    /// [`StartError`]: senseless settings, an unreachable sink, a topology that disagrees with what the buffer
+    /// [`StartError`]: senseless settings, an unreachable buffer, a sink that answers and is wrong (a password, a table), a topology that disagrees with what the buffer
     /// holds. Nothing runs then, and nothing has changed that other engines can see: topology, shapes and leases are as
     /// they were.
     pub async fn start(self) -> Result<Engine, StartError> {
@@ -142,19 +149,25 @@ impl EngineBuilder {
         let orphans = space.look().await;
         findings.extend(orphans::findings(&context.namespace, &orphans));
         let mut examined = Vec::with_capacity(self.entities.len());
-        for entity in self.entities {
-            let (entity, found) = entity.examine(&context).await?;
-            examined.push(entity);
-            findings.extend(found);
+        // Beside each other: each may have to wait for a database that does not answer.
+        let looks = self.entities.into_iter().map(|entity| entity.examine(&context));
+        for entity in futures::future::join_all(looks).await {
+            examined.push(entity?);
         }
-        if doctor::fatal(&findings).is_some() {
+        let found_at = |examined: &[Box<dyn Examined>]| -> Vec<Finding> {
+            examined.iter().flat_map(|entity| entity.findings()).collect()
+        };
+        let found = found_at(&examined);
+        if doctor::fatal(&findings).is_some() || doctor::fatal(&found).is_some() {
+            findings.extend(found);
             return Err(StartError::Unfit { findings });
         }
         // Until here nothing has changed that anybody else can see, and what is wrong has been found. First the sinks are
         // made ready, which may still fail and harms nobody; then the buffer agrees on all entities at once, or refuses all.
-        for entity in &examined {
+        for entity in &mut examined {
             entity.prepare().await?;
         }
+        findings.extend(found_at(&examined));
         let registrations: Vec<_> = examined.iter().map(|entity| entity.registration().clone()).collect();
         self.buffer.agree(&registrations).await.map_err(unreachable)?;
         let mut opened = Vec::with_capacity(examined.len());
@@ -176,7 +189,7 @@ impl EngineBuilder {
             typed: HashMap::new(),
             tasks: JoinSet::new(),
             phase,
-            findings,
+            findings: Arc::new(Findings::new(findings)),
             stage,
             over: false,
         };
@@ -213,9 +226,10 @@ impl EngineBuilder {
         };
         let orphans = seen_by(&self.entities, &self.buffer, &context.namespace).look().await;
         findings.extend(orphans::findings(&context.namespace, &orphans));
-        for entity in self.entities {
-            match entity.examine(&context).await {
-                Ok((_, found)) => findings.extend(found),
+        let looks = self.entities.into_iter().map(|entity| entity.examine(&context));
+        for looked in futures::future::join_all(looks).await {
+            match looked {
+                Ok(entity) => findings.extend(entity.findings()),
                 Err(error) => findings.push(failed(&error)),
             }
         }

@@ -1,5 +1,6 @@
 //! The engine: entities with their sinks over one buffer, and the tasks that flush them.
 
+mod await_sink;
 mod builder;
 mod setup;
 mod transaction;
@@ -25,6 +26,7 @@ use crate::entity::{AppendOnly, Entity};
 use crate::error::UnknownEntity;
 use crate::event::{Events, Stage};
 use crate::events;
+use crate::findings::Findings;
 use crate::hook::Hooks;
 use crate::ids::Ids;
 use crate::lane::{AnyLane, Lane, NEVER, Phase};
@@ -38,7 +40,7 @@ pub struct Engine {
     typed: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     tasks: JoinSet<()>,
     phase: watch::Sender<Phase>,
-    findings: Vec<Finding>,
+    findings: Arc<Findings>,
     stage: Arc<Stage>,
     over: bool,
 }
@@ -56,7 +58,8 @@ impl fmt::Debug for Engine {
 pub struct Drained {
     /// Records that reached the sink since the shutdown began.
     pub flushed: u64,
-    /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them.
+    /// Records of the partitions this engine owned that are not in the sink; the next worker flushes them. Of a worker whose sink
+    /// was away from its start on, records of all partitions: it took none, and perhaps nobody has.
     pub remaining: u64,
     /// The same by entity.
     pub by_entity: BTreeMap<&'static str, DrainedEntity>,
@@ -160,10 +163,12 @@ impl Engine {
         self.stage.listen()
     }
 
-    /// What was found at start: nothing fatal, but perhaps warnings.
+    /// What was found, as it is known now: nothing fatal at start, but perhaps warnings. What was not known then, because a sink was
+    /// away, is found when it is back, and may be fatal for its entity: writes of it are refused until it is put right, and the
+    /// finding goes.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
-        &self.findings
+        self.findings.now()
     }
 
     /// Partitions that this engine flushes now, by entity. Workers share the partitions evenly; a sum over all workers of

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
 
 use super::Engine;
+use super::await_sink::{self, Seen};
 use crate::backlog::{self, Backlog};
 use crate::buffer::{Buffer, Ear, LAYOUT, Registration, Space, Topology};
 use crate::changes::{self, Changes};
@@ -22,7 +23,7 @@ use crate::holds::Holds;
 use crate::hook::Hooks;
 use crate::kin::{Kin, Member, Relative};
 use crate::lane::{LOOKING_FOR_ROOM, Lane};
-use crate::lease::{self, Leases};
+use crate::lease::{self, Leases, Suspension};
 use crate::load_passage::LoadPassage;
 use crate::loads::Loads;
 use crate::near::Near;
@@ -31,6 +32,7 @@ use crate::options::EntityOptions;
 use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
+use crate::readiness::Readiness;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::Counters;
@@ -59,7 +61,7 @@ pub(super) trait Setup: Send {
     fn topology(&self) -> Topology;
     /// Looks at its share of the buffer and at its sink. Changes neither: whatever is found, whatever fails, nothing of it
     /// is seen by anybody.
-    async fn examine(self: Box<Self>, context: &Context) -> Result<(Box<dyn Examined>, Vec<Finding>), StartError>;
+    async fn examine(self: Box<Self>, context: &Context) -> Result<Box<dyn Examined>, StartError>;
 }
 
 /// An entity that can run, for all that looking can tell.
@@ -67,8 +69,10 @@ pub(super) trait Setup: Send {
 pub(super) trait Examined: Send + Sync {
     /// What the buffer is to agree on.
     fn registration(&self) -> &Registration;
-    /// Makes what the sink needs.
-    async fn prepare(&self) -> Result<(), StartError>;
+    /// What was found in its share of the buffer and at its sink.
+    fn findings(&self) -> Vec<Finding>;
+    /// Makes what the sink needs, unless it is away.
+    async fn prepare(&mut self) -> Result<(), StartError>;
     /// Opens it, when the buffer has agreed. Its shape is known before anything can be written.
     async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError>;
 }
@@ -123,7 +127,7 @@ impl<T: Entity> Setup for Described<T> {
         }
     }
 
-    async fn examine(self: Box<Self>, context: &Context) -> Result<(Box<dyn Examined>, Vec<Finding>), StartError> {
+    async fn examine(self: Box<Self>, context: &Context) -> Result<Box<dyn Examined>, StartError> {
         let Self { sink, options } = *self;
         let scope = Scope::new(context.namespace.clone(), T::NAME, options.partitions);
         let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
@@ -143,16 +147,10 @@ impl<T: Entity> Setup for Described<T> {
         let entity = T::NAME;
         let space =
             context.buffer.space(registration.clone()).await.map_err(|source| StartError::Buffer { entity, source })?;
-        sink.open(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
-        let whole = sink.writes_whole().await.map_err(|source| StartError::Sink { entity, source })?;
-        if options.transactions && !whole {
-            let what = "transactions over partitions need a sink with transactions (of MongoDB, a replica set)";
-            return Err(ConfigError::Option { entity, what }.into());
-        }
-        let mut findings = sink.examine(&scope).await.map_err(|source| StartError::Sink { entity, source })?;
+        let seen = await_sink::look(&*sink, &scope, &options).await?;
         let broken = space.broken().await.map_err(|source| StartError::Buffer { entity, source })?;
-        findings.extend(doctor::broken(entity, &broken));
-        Ok((Box::new(Looked { sink, options, registration, near, space, whole }), findings))
+        let broken = doctor::broken(entity, &broken);
+        Ok(Box::new(Looked { sink, options, registration, near, space, seen, broken }))
     }
 }
 
@@ -163,7 +161,9 @@ struct Looked<T: Entity> {
     registration: Registration,
     near: Near<T>,
     space: Arc<dyn Space>,
-    whole: bool,
+    seen: Seen,
+    /// Partitions that cannot be used.
+    broken: Vec<Finding>,
 }
 
 #[async_trait]
@@ -172,13 +172,16 @@ impl<T: Entity> Examined for Looked<T> {
         &self.registration
     }
 
-    async fn prepare(&self) -> Result<(), StartError> {
-        let prepared = self.sink.prepare(&self.registration.scope).await;
-        prepared.map_err(|source| StartError::Sink { entity: T::NAME, source })
+    fn findings(&self) -> Vec<Finding> {
+        self.seen.findings.iter().chain(&self.broken).cloned().collect()
+    }
+
+    async fn prepare(&mut self) -> Result<(), StartError> {
+        await_sink::prepare(&*self.sink, &self.registration.scope, &mut self.seen).await
     }
 
     async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError> {
-        let Self { sink, options, registration, near, space, whole } = *self;
+        let Self { sink, options, registration, near, space, seen, broken: _ } = *self;
         let Registration { scope, pressure, .. } = registration;
         let failed = |source| StartError::Buffer { entity: T::NAME, source };
         space.start().await.map_err(failed)?;
@@ -188,8 +191,14 @@ impl<T: Entity> Examined for Looked<T> {
         if !context.flushes {
             leases.never();
         }
+        let readiness = Arc::new(Readiness::new(seen.away, seen.whole));
+        if !readiness.is_ready() {
+            // Others may reach the sink: what this worker cannot flush is not kept from them.
+            leases.suspend(Suspension::Sink);
+        }
+        let (limit, retry) = (options.load_timeout, options.retry.clone());
         let lane = Lane {
-            loading: Arc::new(LoadPassage::new(scope.clone(), options.load_timeout, options.retry.clone())),
+            loading: Arc::new(LoadPassage::new(scope.clone(), readiness.clone(), limit, retry)),
             passage: Passage::new(options.rate_limit, options.max_batch),
             postponed: Postponed::default(),
             shapes,
@@ -198,7 +207,7 @@ impl<T: Entity> Examined for Looked<T> {
             options,
             space,
             sink,
-            whole,
+            readiness,
             pressure,
             counters: Counters::default(),
             backlog: Backlog::default(),
@@ -225,27 +234,37 @@ impl<T: Entity> Examined for Looked<T> {
         // watch asks again.
         let _ = lineage::look(&lane).await;
         lane.observe().await;
-        Ok(Box::new(Arc::new(lane)))
+        Ok(Box::new(Ready { lane: Arc::new(lane), told: seen.findings }))
     }
 }
 
+/// A lane, and what the findings say of its sink.
+struct Ready<T: Entity> {
+    lane: Arc<Lane<T>>,
+    told: Vec<Finding>,
+}
+
 #[async_trait]
-impl<T: Entity> Opened for Arc<Lane<T>> {
+impl<T: Entity> Opened for Ready<T> {
     fn member(&self) -> Member {
-        let lane: Weak<Lane<T>> = Arc::downgrade(self);
+        let lane: Weak<Lane<T>> = Arc::downgrade(&self.lane);
         Member { name: T::NAME, parents: T::PARENTS, lane: lane as Weak<dyn Relative> }
     }
 
     fn link(&self, all: &[Member]) {
-        self.kin.link(T::NAME, T::PARENTS, all);
+        self.lane.kin.link(T::NAME, T::PARENTS, all);
     }
 
     async fn begin(&self) {
-        lease::begin(self).await;
+        lease::begin(&self.lane).await;
     }
 
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
-        let lane = *self;
+        let Self { lane, told } = *self;
+        if !lane.readiness.is_ready() {
+            let (awaiting, findings, over) = (lane.clone(), engine.findings.clone(), engine.phase.subscribe());
+            engine.tasks.spawn(async move { await_sink::watch(&awaiting, &findings, told, over).await });
+        }
         events::started(&lane.scope, flushes);
         let (watched, over) = (lane.clone(), engine.phase.subscribe());
         engine.tasks.spawn(async move { lineage::watch(&watched, over).await });

@@ -106,7 +106,7 @@ impl<T: Entity> AnyDrafts for Drafts<T> {
         if partitions.len() > 1 && !lane.options.transactions {
             return Err(TransactionError::SeveralPartitions { entity: T::NAME, partitions: partitions.len() });
         }
-        if !lane.whole {
+        if !lane.readiness.whole()? {
             return Err(TransactionError::NotWhole { entity: T::NAME });
         }
         let places = drafts.iter().map(|draft| (draft.write.partition, draft.write.id.clone())).collect();

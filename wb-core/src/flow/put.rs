@@ -23,6 +23,7 @@ impl<E: Entity> Lane<E> {
             return Ok(());
         }
         let _place = self.gate.enter()?;
+        self.readiness.takes_writes()?;
         let _writing = self.writing();
         let _near = self.near.writing(writes.iter().map(|write| &write.id));
         match self.options.max_dirty {

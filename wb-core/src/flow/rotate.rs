@@ -30,6 +30,9 @@ pub(super) struct Epoch {
 impl<E: Entity> Lane<E> {
     /// Epochs to flush: those closed now, and those an earlier cycle or owner left behind.
     pub(super) async fn rotate(&self) -> Result<Vec<Epoch>, BufferError> {
+        if self.awaits_sink() {
+            return Ok(Vec::new());
+        }
         let rights = self.leases.rights();
         let losses = self.losses.load(Ordering::Acquire);
         let held: Vec<u16> = rights.keys().copied().collect();

@@ -28,6 +28,7 @@ impl<E: Entity> Lane<E> {
             return Ok(());
         }
         let _place = self.gate.enter()?;
+        self.readiness.takes_writes()?;
         let _writing = self.writing();
         let _near = self.near.writing(drafts.iter().map(|draft| &draft.write.id));
         let mark = Mark::fresh();

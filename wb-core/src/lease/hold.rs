@@ -1,7 +1,7 @@
 //! What this worker holds, and what may be done with it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +19,23 @@ pub(crate) struct Leases {
     ttl: Duration,
     taken: Mutex<Taken>,
     standing: watch::Sender<Standing>,
-    /// Whether everything is to be given up for now.
-    suspended: AtomicBool,
+    /// Why everything is to be given up for now; 0: it is not.
+    suspended: AtomicU8,
     /// Whether it is, and this worker is off the list.
     resting: AtomicBool,
+    /// Whether the share is to be taken before the next tick.
+    due: AtomicBool,
     /// There is something for the keeper to do before its next tick.
     wake: Notify,
+}
+
+/// Why a worker gives everything up for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suspension {
+    /// The entity is laid out anew.
+    Topology = 1,
+    /// The sink was not there since the start, and nothing could be flushed: others may be able to.
+    Sink = 2,
 }
 
 /// What a worker wants.
@@ -108,8 +119,8 @@ impl Drop for AtWork<'_> {
 impl Leases {
     pub(crate) fn new(owner: String, ttl: Duration) -> Self {
         let standing = watch::channel(Standing::Serving).0;
-        let (suspended, resting) = Default::default();
-        Self { owner, ttl, taken: Mutex::default(), standing, suspended, resting, wake: Notify::new() }
+        let (suspended, resting, due) = Default::default();
+        Self { owner, ttl, taken: Mutex::default(), standing, suspended, resting, due, wake: Notify::new() }
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -341,20 +352,28 @@ impl Leases {
     }
 
     /// Everything is to be given up until [`resume`](Self::resume).
-    pub(crate) fn suspend(&self) {
-        self.suspended.store(true, Ordering::Release);
+    pub(crate) fn suspend(&self, reason: Suspension) {
+        self.suspended.fetch_or(reason as u8, Ordering::AcqRel);
         self.wake.notify_one();
     }
 
-    /// The share is to be taken again, by a worker that serves.
-    pub(crate) fn resume(&self) {
-        self.resting.store(false, Ordering::Release);
-        self.suspended.store(false, Ordering::Release);
+    /// This reason is gone. Without another one the share is to be taken again, at once, by a worker that serves.
+    pub(crate) fn resume(&self, reason: Suspension) {
+        let bit = reason as u8;
+        if self.suspended.fetch_and(!bit, Ordering::AcqRel) & !bit == 0 {
+            self.resting.store(false, Ordering::Release);
+            self.due.store(true, Ordering::Release);
+        }
         self.wake.notify_one();
     }
 
     pub(super) fn is_suspended(&self) -> bool {
-        self.suspended.load(Ordering::Acquire)
+        self.suspended.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the share is to be taken now; asked once.
+    pub(super) fn take_due(&self) -> bool {
+        self.due.swap(false, Ordering::AcqRel)
     }
 
     /// Everything is given up for now.

@@ -46,7 +46,11 @@ pub(crate) async fn keep<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<P
                 lane.pressure.nudge();
             }
             // A cycle is over, or everything is to be given up.
-            () = lane.leases.woken() => {}
+            () = lane.leases.woken() => {
+                if lane.leases.take_due() {
+                    ticks.reset_immediately();
+                }
+            }
             () = stopped(&mut phase) => return,
         }
         shed(lane).await;

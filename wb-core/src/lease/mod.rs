@@ -15,7 +15,7 @@ mod newest;
 mod share;
 mod topology;
 
-pub(crate) use hold::{Leases, Right};
+pub(crate) use hold::{Leases, Right, Suspension};
 pub(crate) use keep::{begin, keep};
 pub(crate) use newest::worker;
 pub(crate) use topology::{confirm, watch};

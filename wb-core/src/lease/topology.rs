@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use super::hold::Suspension;
 use crate::buffer::{BufferError, BufferErrorKind};
 use crate::entity::Entity;
 use crate::events;
@@ -34,7 +35,7 @@ pub(crate) async fn watch<E: Entity>(lane: &Lane<E>, mut phase: watch::Receiver<
         if lane.gate.is_shut() && lane.shapes.look(&*lane.space).await.is_ok() {
             lane.near.drop_all();
             lane.gate.reopen();
-            lane.leases.resume();
+            lane.leases.resume(Suspension::Topology);
             events::topology_restored(&lane.scope);
         }
     }
@@ -48,7 +49,7 @@ pub(crate) async fn confirm<E: Entity>(lane: &Lane<E>) -> Result<(), BufferError
         && lane.gate.shut(error.clone())
     {
         events::topology_changed(&lane.scope, error);
-        lane.leases.suspend();
+        lane.leases.suspend(Suspension::Topology);
     }
     confirmed
 }

@@ -16,7 +16,9 @@ use crate::key::Id;
 /// A database that takes batches of records of entity `E`.
 ///
 /// # Contract
-/// - [`open`](Sink::open) is called once, at start, before anything else.
+/// - [`open`](Sink::open) is called at start, before anything else. Where it, or what is called after it at start, says that the
+///   database does not answer ([`ErrorKind::Unavailable`], [`ErrorKind::Transient`]), the engine starts all the same, and all of it
+///   is called again later, until it succeeds.
 /// - [`write`](Sink::write) gets a [`Batch`] in which no id occurs twice and both lists are sorted by id. The sink
 ///   applies all of it in one transaction where the database has transactions. Writing the same batch again must be
 ///   harmless: an upsert sets a state, a delete of an absent row succeeds.
@@ -33,13 +35,15 @@ use crate::key::Id;
 /// - Calls may run concurrently, with disjoint keys.
 #[async_trait]
 pub trait Sink<E: Entity>: Send + Sync + 'static {
-    /// Checks that the database can be reached, and looks at it. Changes nothing: the engine may not start at all.
+    /// Checks that the database can be reached, and looks at it. Changes nothing: the engine may not start at all. It must end by
+    /// itself, within seconds: the start waits for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when it cannot; [`ErrorKind::Misconfigured`] when it can never work like this.
+    /// [`ErrorKind::Unavailable`] when it cannot be reached: the engine starts and asks again; [`ErrorKind::Misconfigured`] when it can
+    /// never work like this, which refuses the start.
     async fn open(&self, scope: &Scope) -> Result<(), SinkError>;
 
-    /// Makes in the database what the sink itself needs, where it is missing (a table of fences, say); called once, after
+    /// Makes in the database what the sink itself needs, where it is missing (a table of fences, say); called after
     /// [`open`](Sink::open) and [`examine`](Sink::examine), when the engine starts.
     ///
     /// # Errors
@@ -81,8 +85,8 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
     /// One [`SinkError`] for the whole batch; its kind says what happens next.
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError>;
 
-    /// Whether a batch is written whole or not at all, as [`Batch::whole`] asks; called after [`open`](Sink::open), where
-    /// records are to be written together. `false` where the database has no transactions: such batches are not sent then.
+    /// Whether a batch is written whole or not at all, as [`Batch::whole`] asks; called after [`open`](Sink::open), and where that
+    /// found nobody, for what can be said at once: a sink that always does says so without asking the database. `false` where the database has no transactions: such batches are not sent then.
     ///
     /// # Errors
     /// As for [`write`](Sink::write).

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
+use crate::doctor::Finding;
 use crate::key::Id;
 use crate::sink::{ErrorKind, Fence, Unstorable};
 
@@ -58,6 +59,7 @@ struct State<E> {
     unstorable: Vec<Unheld<E>>,
     loads: u64,
     held_loads: Option<Hits>,
+    findings: Vec<Finding>,
     closed: bool,
 }
 
@@ -156,6 +158,7 @@ impl<E> ScriptedSink<E> {
             unstorable: Vec::new(),
             loads: 0,
             held_loads: None,
+            findings: Vec::new(),
             closed: false,
         };
         let shared = Shared {

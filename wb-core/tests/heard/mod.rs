@@ -27,6 +27,9 @@ impl Heard {
 pub(crate) fn listen() -> (Heard, DefaultGuard) {
     let heard = Heard::default();
     let guard = tracing::subscriber::set_default(Ear(heard.clone()));
+    // With one listener in the process, what another thread says first is taken for unheard by all: tracing asks only whether that
+    // thread listens. With two it asks both.
+    drop(tracing::Dispatch::new(Ear(Heard::default())));
     (heard, guard)
 }
 

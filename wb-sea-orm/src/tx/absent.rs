@@ -32,6 +32,15 @@ impl Pool {
         match *self {}
     }
 
+    /// By reference: a value would make what comes after it unreachable.
+    pub(crate) const fn patient(&self) -> &Self {
+        self
+    }
+
+    pub(crate) async fn reach(&self, _: &str) -> Result<(), SinkError> {
+        match *self {}
+    }
+
     pub(crate) const fn connections(&self) -> u32 {
         match *self {}
     }

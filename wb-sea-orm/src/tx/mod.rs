@@ -10,7 +10,7 @@ use std::time::Duration;
 use sea_orm::{DatabaseConnection, DatabaseConnectionType, DbBackend, QueryResult};
 use wb_core::{ErrorKind, SinkError};
 
-use sea_orm::sqlx::{self, AssertSqlSafe};
+use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::bind::Statement;
 use crate::classify::from_sqlx;
@@ -111,6 +111,28 @@ impl Pool {
             #[cfg(feature = "sqlite")]
             Driver::Sqlite(pool) => std::ptr::from_ref(pool.options()).addr(),
         }
+    }
+
+    /// A connection beside the pool, which is closed at once.
+    pub(crate) async fn reach(&self, place: &str) -> Result<(), SinkError> {
+        let reached = match &self.driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(pool) => match pool.connect_options().connect().await {
+                Ok(connection) => connection.close().await,
+                Err(error) => Err(error),
+            },
+            #[cfg(feature = "mysql")]
+            Driver::MySql(pool) => match pool.connect_options().connect().await {
+                Ok(connection) => connection.close().await,
+                Err(error) => Err(error),
+            },
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(pool) => match pool.connect_options().connect().await {
+                Ok(connection) => connection.close().await,
+                Err(error) => Err(error),
+            },
+        };
+        reached.map_err(|error| from_sqlx(format!("{place} cannot be reached"), error))
     }
 
     /// Connections that it has at most.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::{Entry, Failure, Outcome, Refusal, ScriptedSink, State};
+use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::key::Id;
 use crate::sink::{Batch, ErrorKind, Fence, Report, Scope, Sink, SinkError, Unstorable};
@@ -77,6 +78,16 @@ fn scripted(kind: ErrorKind) -> SinkError {
 #[async_trait]
 impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
+        self.state().check_outage()
+    }
+
+    async fn examine(&self, _scope: &Scope) -> Result<Vec<Finding>, SinkError> {
+        let state = self.state();
+        state.check_outage()?;
+        Ok(state.findings.clone())
+    }
+
+    async fn prepare(&self, _scope: &Scope) -> Result<(), SinkError> {
         self.state().check_outage()
     }
 

@@ -3,6 +3,7 @@
 use tokio::sync::watch;
 
 use super::{Failure, Refusal, ScriptedSink};
+use crate::doctor::Finding;
 use crate::key::Id;
 use crate::sink::{ErrorKind, Unstorable};
 
@@ -17,7 +18,7 @@ impl<E> ScriptedSink<E> {
         self.state().next.push_back(Failure { kind, applied: true });
     }
 
-    /// From now on every call (`open`, `fence`, `write`, `load`) fails with this kind, until
+    /// From now on every call (`open`, `examine`, `prepare`, `fence`, `write`, `load`) fails with this kind, until
     /// [`recover`](Self::recover).
     pub fn fail_always(&self, kind: ErrorKind) {
         self.state().outage = Some(kind);
@@ -49,6 +50,11 @@ impl<E> ScriptedSink<E> {
     /// Rows of which `check` says what is wrong cannot be held at all: [`check`](crate::Sink::check) refuses them.
     pub fn cannot_hold(&self, check: impl Fn(&E) -> Option<Unstorable> + Send + 'static) {
         self.state().unstorable.push(Box::new(check));
+    }
+
+    /// What [`examine`](crate::Sink::examine) finds from now on.
+    pub fn find(&self, findings: Vec<Finding>) {
+        self.state().findings = findings;
     }
 
     /// Ends all refusals.
