@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use crate::storm::{Later, Storm};
+use crate::storm::Storm;
 
 /// Partitions, one deploy after the other.
 const PARTITIONS: [u16; 3] = [16, 8, 32];
-/// After so long without a moment at which the topology can change, a deploy is rolled back.
+/// After so long without a change of the topology a deploy is rolled back: whatever is in the way may last.
 const GIVE_UP: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -18,8 +18,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 struct Deploy {
     to: u16,
     begun: Instant,
-    /// A writer of the old topology, stopped so that everything can be flushed. It goes on when the topology has changed.
-    stale: Option<u32>,
     switched: bool,
 }
 
@@ -46,8 +44,8 @@ impl Deploys {
 }
 
 impl Storm {
-    /// One worker and one writer of the new topology start, and wait until it can change: until the old workers, which
-    /// run on, have flushed everything. Old writers are stopped meanwhile.
+    /// Some workers, or all of them, and some writers of the new topology start, and drain what is dirty. The other writers go on
+    /// without a pause, until they are refused.
     pub(crate) fn deploy_topology(&mut self) {
         // One at a time.
         if self.deploys.topology.is_some() {
@@ -57,21 +55,19 @@ impl Storm {
         let from = self.deploys.partitions;
         let at = PARTITIONS.iter().position(|partitions| *partitions == from).unwrap_or(0);
         let to = PARTITIONS[(at + 1) % PARTITIONS.len()];
-        let mut stale = None;
         for writer in 0..self.writers.len() {
-            if stale.is_none() && self.random.random_ratio(2, 3) {
-                self.writers[writer].actor.stop();
-                stale = Some(self.writers[writer].actor.pid());
-            } else {
+            if self.random.random_ratio(1, 2) {
                 self.writers[writer].part.partitions = to;
                 self.replace_writer(writer);
             }
         }
-        if let Some(worker) = self.workers.last_mut() {
+        // Now and then nobody is left who would flush the old layout.
+        let stay = if self.random.random_ratio(1, 3) { 0 } else { self.workers.len().saturating_sub(1) };
+        for worker in self.workers.iter_mut().skip(stay) {
             worker.part.partitions = to;
             worker.replace(&self.folder, "");
         }
-        self.deploys.topology = Some(Deploy { to, begun: Instant::now(), stale, switched: false });
+        self.deploys.topology = Some(Deploy { to, begun: Instant::now(), switched: false });
     }
 
     /// The other program takes over, process by process; but for the first worker, which is always of the newer one, so
@@ -129,7 +125,6 @@ impl Storm {
             // A process that starts from now on is of the new topology. The others are replaced one by one, after a while
             // in which they have to be refused.
             self.want_partitions(to);
-            self.let_stale_go_on();
             self.deploys.next_roll = Instant::now() + Duration::from_millis(self.random.random_range(300..1_500));
             if let Some(deploy) = &mut self.deploys.topology {
                 deploy.switched = true;
@@ -140,7 +135,6 @@ impl Storm {
         } else if !switched && overdue {
             // Whatever was in the way: outages, or records that only another worker can flush.
             self.want_partitions(self.deploys.partitions);
-            self.let_stale_go_on();
             self.deploys.topology = None;
             *self.done.entry("of them rolled back").or_default() += 1;
         }
@@ -149,12 +143,5 @@ impl Storm {
     fn want_partitions(&mut self, partitions: u16) {
         self.deploys.partitions = partitions;
         self.workers.iter_mut().chain(&mut self.writers).for_each(|role| role.part.partitions = partitions);
-    }
-
-    fn let_stale_go_on(&mut self) {
-        if let Some(pid) = self.deploys.topology.as_mut().and_then(|deploy| deploy.stale.take()) {
-            let wait = Duration::from_millis(self.random.random_range(0..300));
-            self.later.push((Instant::now() + wait, Later::GoOn(pid)));
-        }
     }
 }

@@ -10,9 +10,10 @@ use write_behind_tests::OwnRedis;
 use crate::player::{Player, owned};
 
 /// Commands that only scripts send here.
-const INNER: [&str; 15] = [
-    "mget", "pexpire", "pttl", "zadd", "zrem", "zrange", "time", "get", "set", "exists", "hlen", "hget", "hset",
-    "hdel", "hmget",
+#[rustfmt::skip]
+const INNER: [&str; 17] = [
+    "mget", "pexpire", "pttl", "zadd", "zrem", "zrange", "zscore", "zremrangebyrank", "time", "get", "set", "exists", "hlen",
+    "hget", "hset", "hdel", "hmget",
 ];
 
 /// How often each command ran since the last reset, and whether a script may have sent it.

@@ -39,6 +39,10 @@ controls! {
         ClosedEpochs breaks p13::p13_the_pages_of_a_flush_are_of_one_instant as Torn on Postgres;
     negative_control_p1_removal_before_the_commit:
         CommitFirst breaks p01::p1_no_acknowledged_write_is_lost as Lost on Postgres;
+    negative_control_p1_a_layout_that_is_not_sealed:
+        Seal breaks p01::p1_a_change_of_topology_under_load_loses_nothing as Lost on Postgres;
+    negative_control_p3_no_fence_across_a_change_of_topology:
+        Fence breaks p03::p3_a_change_of_topology_takes_no_row_back as WentBack on Postgres;
     negative_control_p3_no_fence:
         Fence breaks p03::p3_the_sink_never_goes_back as WentBack on Postgres;
     negative_control_p3_no_fence_on_mariadb:

@@ -1,10 +1,14 @@
 //! P1: no acknowledged write is lost.
 
-use write_behind::ErrorKind;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use write_behind::{BufferErrorKind, CacheError, ErrorKind};
 
 use crate::gate::{Fault, Gate, Place};
-use crate::house::House;
-use crate::violation::{Kept, Sort, until};
+use crate::house::{House, PARTITIONS};
+use crate::violation::{Kept, Sort, Violation, ensure, until};
 
 /// Where a worker dies.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +82,7 @@ pub(crate) async fn p1_no_acknowledged_write_is_lost(house: &House) -> Kept {
 }
 
 fn patient() -> write_behind::RetryPolicy {
-    write_behind::RetryPolicy::new().initial(std::time::Duration::from_millis(5)).attempts(1_000)
+    write_behind::RetryPolicy::new().initial(Duration::from_millis(5)).attempts(1_000)
 }
 
 /// A worker that was stopped after its commit, overtaken, and goes on: its late acknowledgement finishes an epoch that is
@@ -112,4 +116,38 @@ pub(crate) async fn p1_a_panic_in_the_sink_is_contained(house: &House) -> Kept {
     worker.put(1, 2).await?;
     house.row_becomes(1, Some(2)).await?;
     house.drained().await
+}
+
+/// Programs of another topology start while a writer of the old one goes on, whose worker has died. What the writer was told is there.
+pub(crate) async fn p1_a_change_of_topology_under_load_loses_nothing(house: &House) -> Kept {
+    let writer = house.writer().start().await?;
+    let worker = house.worker().start().await?;
+    let over = AtomicBool::new(false);
+    let writing = async {
+        let (mut acknowledged, mut refused) = (BTreeMap::new(), 0);
+        // Some are begun after the change: whatever is taken then is lost, where the old layout is not closed.
+        let (mut round, mut after) = (0, 0);
+        while after < 20 {
+            (round, after) = (round + 1, after + i32::from(over.load(Ordering::Acquire)));
+            match writer.put(round % 10, round).await {
+                Ok(()) => _ = acknowledged.insert(round % 10, Some(round)),
+                Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Topology => refused += 1,
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        Ok::<_, Violation>((acknowledged, refused))
+    };
+    let changing = async {
+        house.row_becomes(1, Some(1)).await?;
+        drop(worker);
+        let next = house.worker().options(|o| o.partitions(2 * PARTITIONS)).start().await?;
+        over.store(true, Ordering::Release);
+        Ok::<_, Violation>(next)
+    };
+    let (written, next) = tokio::join!(writing, changing);
+    let ((acknowledged, refused), next) = (written?, next?);
+    next.accounts.flush().await?;
+    house.holds(Sort::Lost, &acknowledged.into_iter().collect::<Vec<_>>()).await?;
+    ensure(refused > 0, Sort::Passed, || "no write of the old topology was refused".to_owned())
 }

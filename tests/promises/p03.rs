@@ -27,7 +27,29 @@ pub(crate) async fn p3_the_sink_never_goes_back(house: &House) -> Kept {
     ensure(fenced, Sort::Passed, || format!("a stale worker's write was not fenced: {:?}", paused.log()))
 }
 
-/// The same when the paused worker's Redis was lost as a whole meanwhile: generations are the sink's.
+/// A worker of the old topology is stopped with a batch in its hands. A program of another topology starts, which flushes what the worker has
+/// left, and goes on with newer states; then the worker goes on.
+pub(crate) async fn p3_a_change_of_topology_takes_no_row_back(house: &House) -> Kept {
+    let writer = house.writer().start().await?;
+    writer.put(1, 1).await?;
+    writer.put(2, 1).await?;
+    let paused = Gate::freezing(Place::BeforeWrite);
+    let first = house.worker().gate(&paused).start_apart().await?;
+    paused.reached(Place::BeforeWrite).await?;
+    let next = house.worker().options(|o| o.partitions(2 * PARTITIONS)).start().await?;
+    house.holds(Sort::Lost, &[(1, Some(1)), (2, Some(1))]).await?;
+    next.put(1, 2).await?;
+    next.delete(2).await?;
+    next.accounts.flush().await?;
+    house.holds(Sort::Lost, &[(1, Some(2)), (2, None)]).await?;
+    first.wake_and_finish().await?;
+    ensure(!paused.log().is_empty(), Sort::Trouble, || "the paused worker never wrote".to_owned())?;
+    house.holds(Sort::WentBack, &[(1, Some(2)), (2, None)]).await?;
+    let fenced = paused.failures(ErrorKind::Fenced) > 0;
+    ensure(fenced, Sort::Passed, || format!("a stale worker's write was not fenced: {:?}", paused.log()))
+}
+
+/// A worker is paused, and Redis is lost as a whole meanwhile: generations are the sink's.
 pub(crate) async fn p3_losing_redis_resets_no_generation(house: &House) -> Kept {
     let sink = house.store.sink().await?;
     let scope = Scope::new(house.namespace.clone(), "account", PARTITIONS);

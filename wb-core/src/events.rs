@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::buffer::{Attempts, BufferError, Orphan};
+use crate::buffer::{Attempts, BufferError, Orphan, Topology};
 use crate::doctor::{Finding, Severity};
 use crate::error::chain;
 use crate::event::{Event, Listeners};
@@ -78,6 +78,16 @@ pub(crate) fn leases_given_up(scope: &Scope, partitions: &[u16]) {
 pub(crate) fn topology_changed(scope: &Scope, error: &BufferError) {
     scope.tell(|| Event::TopologyShut { entity: scope.entity, reason: chain(error) });
     tracing::error!(entity = scope.entity, error = chain(error), "entity laid out anew, no more writes are taken");
+}
+
+pub(crate) fn topology_draining(scope: &Scope, stored: &Topology, dirty: u64, within: Duration) {
+    tracing::info!(
+        entity = scope.entity,
+        %stored,
+        dirty,
+        within = ?within,
+        "entity to be laid out anew, what is dirty is flushed first"
+    );
 }
 
 pub(crate) fn topology_restored(scope: &Scope) {

@@ -358,6 +358,8 @@ pub(crate) trait AnyLane: Send + Sync {
     fn entity(&self) -> &'static str;
     fn stats(&self) -> EntityStats;
     fn close(&self);
+    /// Asks whoever flushes, here or elsewhere, to do so now.
+    async fn nudge(&self);
     /// Nothing more is flushed: whoever waits for it is told.
     fn end(&self);
     /// Waits for the last writes, then until what this worker owns is flushed; at most until `deadline`.
@@ -392,6 +394,12 @@ impl<E: Entity> AnyLane for Lane<E> {
         self.leases.close();
         // A batch that waits for a dead sink must not sleep through the deadline.
         self.passage.hurry();
+    }
+
+    async fn nudge(&self) {
+        self.pressure.nudge();
+        // When nobody hears this, the interval comes all the same.
+        let _ = self.space.nudge().await;
     }
 
     fn end(&self) {

@@ -97,7 +97,8 @@ impl EntityOptions {
         Self::default()
     }
 
-    /// Partitions of the entity, 1 to 4096; the same in every process. Can be changed when nothing is dirty. Default: 16.
+    /// Partitions of the entity, 1 to 4096; the same in every process. A deploy can change it: see
+    /// [`topology_change_within`](crate::EngineBuilder::topology_change_within). Default: 16.
     pub const fn partitions(mut self, partitions: u16) -> Self {
         self.partitions = partitions;
         self
@@ -220,7 +221,7 @@ impl EntityOptions {
     }
 
     /// Whether a [`transaction`](crate::Engine::transaction) may write records of several partitions; the same in every
-    /// process, and it can be changed when nothing is dirty. With it the entity is one unit of work: one worker at a time
+    /// process; a deploy can change it like [`partitions`](Self::partitions). With it the entity is one unit of work: one worker at a time
     /// flushes all of its partitions (at most 256), and closes them at one instant, so that every flush is a state that the
     /// whole entity had. More workers take over when that one is gone; they do not share its work. The sink must have
     /// transactions. Transactions within one partition need no option: place records that belong together in one with

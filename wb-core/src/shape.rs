@@ -120,6 +120,8 @@ pub(crate) struct Shapes {
     own: Shape,
     text: String,
     digest: u64,
+    /// Whether it is made known.
+    told: bool,
     /// When the own shape was first seen, in milliseconds by the buffer's clock; 0: not made known yet.
     since_ms: AtomicU64,
     tickets: AtomicU64,
@@ -178,12 +180,19 @@ impl Shapes {
             own,
             text,
             digest,
+            told: true,
             since_ms,
             tickets,
             latest: Mutex::default(),
             held: Default::default(),
             sabotage: Sabotage::none(),
         }
+    }
+
+    /// The same for who writes nothing, and may end without having been seen: it is not made known. Where it is not known already it is
+    /// newer than all.
+    pub(crate) fn aside(fields: Option<&[&str]>) -> Self {
+        Self { told: false, ..Self::new(fields) }
     }
 
     /// The same with what a test has switched off.
@@ -259,13 +268,15 @@ impl Shapes {
         if before > 0 && !told.iter().any(|seen| seen.shape == self.text) {
             told.push(SeenShape::new(self.text.clone(), before));
         }
-        let SeenShapes { shapes: seen, age } = space.shapes(&self.text, &told).await?;
+        let SeenShapes { shapes: seen, age } =
+            if self.told { space.shapes(&self.text, &told).await? } else { space.shapes("", &[]).await? };
         if before == 0
             && let Some(own) = seen.iter().find(|seen| seen.shape == self.text)
         {
             self.since_ms.store(own.since_ms, Ordering::Relaxed);
         }
-        let newer = newer(&self.own, &seen).map(Arc::new);
+        let is_newest = !self.told && !seen.iter().any(|seen| seen.shape == self.text);
+        let newer = newer(&self.own, &seen).filter(|_| !is_newest).map(Arc::new);
         let mut latest = self.latest();
         // A look that began earlier may end later.
         if latest.ticket < ticket {

@@ -15,8 +15,8 @@ use wb_core::buffer::{Lookup, Registration, Rotation, Stamp};
 use wb_core::testing::ScriptedSink;
 use wb_core::{
     Batch, Buffer, BufferErrorKind, Cache, CacheError, CodecError, ConfigError, Engine, Entity, EntityOptions,
-    ErrorKind, Fence, Format, Id, MemoryBuffer, Record, Report, RetryPolicy, Role, Scope, Sink, SinkError, Space,
-    StartError, Write, partition_of,
+    ErrorKind, Fence, Format, Id, MemoryBuffer, Record, Report, RetryPolicy, Role, Scope, Severity, Sink, SinkError,
+    Space, StartError, Write, partition_of,
 };
 
 use crate::player::Player;
@@ -883,14 +883,20 @@ async fn an_engine_that_does_not_start_keeps_no_partition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_topology_is_refused_at_start_while_anything_is_dirty() {
+async fn another_topology_is_refused_at_start_while_anything_is_dirty_and_there_is_no_time() {
     let bench = Bench::start(options().flush_every(FOREVER)).await;
     bench.put(1, 1).await;
     let other = || Engine::builder(bench.buffer.clone()).entity::<Player>(bench.sink.clone(), options().partitions(8));
-    match other().start().await {
+    let found = other().topology_change_within(Duration::ZERO).doctor().await;
+    assert!(
+        found.iter().any(|found| found.severity == Severity::Fatal && found.text.contains("1 records")),
+        "{found:?}"
+    );
+    match other().topology_change_within(Duration::ZERO).start().await {
         Err(StartError::Buffer { entity: "player", source }) => assert_eq!(source.kind(), BufferErrorKind::Topology),
         other => panic!("{other:?}"),
     }
+    bench.put(1, 2).await;
     bench.flush().await;
-    assert!(other().start().await.is_ok());
+    assert!(other().topology_change_within(Duration::ZERO).start().await.is_ok());
 }

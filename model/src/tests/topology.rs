@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use crate::topology::{Change, P1, P3, P9, Piece};
+use crate::topology::{Change, DRAINS, OPENS, P1, P3, P9, Piece};
 
 #[test]
 fn a_change_of_topology_holds() {
@@ -52,4 +52,9 @@ without! {
     without_letters_p3_breaks: Letters, P3, 13;
     without_loads_that_look_p9_breaks: LoadsLook, P9, 10;
     without_forgetting_p9_breaks: Forget, P9, 8;
+    without_rotations_that_seal_a_change_starves: RotateSeals, DRAINS, 4;
+    without_a_way_back_p1_breaks: BackOpens, P1, 4;
+    without_a_look_of_cancel_p1_breaks: CancelLooks, P1, 5;
+    without_an_end_of_the_mark_it_stays_closed: MarkEnds, OPENS, 2;
+    without_a_look_for_seals_it_stays_closed: LooksOpen, OPENS, 3;
 }

@@ -12,6 +12,7 @@ mod losses;
 mod orphans;
 mod player;
 mod receipts;
+mod relayout;
 mod seams;
 mod stamp;
 mod start;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use write_behind::testing::ScriptedSink;
 use write_behind::{
-    BufferErrorKind, Cache, CacheError, Engine, EngineBuilder, EntityOptions, ErrorKind, RedisBuffer, Role, Severity,
-    StartError, WriteBehind,
+    BufferErrorKind, Cache, CacheError, Engine, EngineBuilder, EntityOptions, ErrorKind, Finding, RedisBuffer, Role,
+    Severity, StartError, WriteBehind,
 };
 use write_behind_tests::{OwnRedis, eventually, refused};
 
@@ -96,11 +96,12 @@ impl Increment for Cache<Player> {
 async fn a_doctor_changes_nothing_in_redis() {
     let Some(server) = OwnRedis::start(SOUND).await else { return };
     let sink = ScriptedSink::new();
-    let ask = async |partitions| {
+    let ask_within = async |partitions, time| {
         let teams = ScriptedSink::<Team>::new();
         let asked = builder(&server).await.entity::<NewerPlayer>(ScriptedSink::new(), options(partitions));
-        asked.entity::<Team>(teams, options(4)).doctor().await
+        asked.entity::<Team>(teams, options(4)).topology_change_within(time).doctor().await
     };
+    let ask = async |partitions| ask_within(partitions, PATIENCE).await;
     // On an empty one, beside a live engine, and after it.
     ask(32).await;
     assert_eq!(contents(&server).await, BTreeMap::new(), "an empty Redis");
@@ -112,10 +113,14 @@ async fn a_doctor_changes_nothing_in_redis() {
         assert_eq!(agreed(&server).await, before, "{partitions} partitions, beside a live engine");
     }
     goes_on(&players, &sink).await;
-    // Something dirty: another topology is impossible now, and said to be.
+    // Something dirty: it would be flushed first, and where a start may not wait for it another topology is impossible.
     sink.hold();
     players.put(&Player::new(9, 9)).await.unwrap();
     let findings = ask(32).await;
+    let said = |found: &Finding| found.code == "topology-change" && found.severity == Severity::Warning;
+    assert!(findings.iter().any(|found| said(found) && found.text.contains("1 records")), "{findings:?}");
+    assert!(findings.iter().all(|found| found.severity != Severity::Fatal), "{findings:?}");
+    let findings = ask_within(32, Duration::ZERO).await;
     let fatal: Vec<_> = findings.iter().filter(|found| found.severity == Severity::Fatal).collect();
     assert!(fatal.iter().any(|found| found.text.contains("partitions=16")), "{findings:?}");
     drop(engine);
@@ -162,10 +167,12 @@ async fn a_start_that_fails_leaves_no_trace() {
 async fn a_start_changes_the_topology_of_all_its_entities_or_of_none() {
     let Some(server) = OwnRedis::start(SOUND).await else { return };
     let (players, teams) = (ScriptedSink::<Player>::new(), ScriptedSink::<Team>::new());
-    let both = async |partitions| {
+    let both_within = async |partitions, time| {
         let asked = builder(&server).await.entity::<Player>(players.clone(), options(partitions));
+        let asked = asked.topology_change_within(time);
         asked.entity::<Team>(teams.clone(), options(partitions)).start().await
     };
+    let both = async |partitions| both_within(partitions, Duration::ZERO).await;
     let engine = both(4).await.unwrap();
     teams.fail_always(ErrorKind::Unavailable);
     engine.cache::<Team>().unwrap().put(&Team { id: 1 }).await.unwrap();
@@ -175,9 +182,22 @@ async fn a_start_changes_the_topology_of_all_its_entities_or_of_none() {
     let StartError::Buffer { entity: "team", source } = refused(both(8).await) else { panic!("another error") };
     assert!(source.to_string().contains("partitions=4"), "{source}");
     assert_eq!(contents(&server).await, before, "the players could change, the teams cannot");
-    let engine = both(4).await.unwrap();
-    engine.shutdown(PATIENCE).await.unwrap();
-    both(8).await.unwrap().shutdown(PATIENCE).await.unwrap();
+    // With time, but a sink that is away: it is tried, and everything is taken back.
+    let without_beats = |mut all: BTreeMap<Vec<u8>, Vec<u8>>| {
+        all.retain(|key, _| {
+            ![":meta", ":lineage", ":workers", ":leaving"].iter().any(|end| key.ends_with(end.as_bytes()))
+        });
+        all
+    };
+    teams.refuse_whole(ErrorKind::Unavailable, |_| true);
+    let StartError::Buffer { entity: "team", source } = refused(both_within(8, LEASE).await) else {
+        panic!("another error")
+    };
+    assert!(source.to_string().contains("1 records are not flushed"), "{source}");
+    assert_eq!(without_beats(contents(&server).await), without_beats(before), "nothing is closed, nothing is moved");
+    teams.accept();
+    both_within(8, PATIENCE).await.unwrap().shutdown(PATIENCE).await.unwrap();
+    assert_eq!(teams.rows().len(), 1, "flushed by the start");
 }
 
 /// A deploy while Redis is full because the database was away: the new program has to start to empty it.

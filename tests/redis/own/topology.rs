@@ -65,7 +65,7 @@ async fn write_on(players: Cache<Player>, scores: impl Fn(u64) -> u64, stop: Arc
             }
             Err(error) => panic!("{error}"),
         }
-        // Now and then nothing is dirty: a change of topology needs such a moment.
+        // Now and then nothing is dirty, so that the topology changes also where nothing is closed.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     told
@@ -80,7 +80,7 @@ async fn change(server: &OwnRedis, role: Role, to: u16, new: EntityOptions) -> (
     let stop = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn(write_on(writer.cache().unwrap(), |round| round, stop.clone()));
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // It is refused while anything is dirty: somebody waits until a moment comes at which nothing is.
+    // Where nothing is closed the time may be over before a moment comes at which nothing is dirty.
     let next = eventually("the topology changes", PATIENCE, async || {
         match start(server, &sink, Role::Both, new.clone()).await {
             Ok(engine) => Some(engine),

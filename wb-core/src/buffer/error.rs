@@ -71,6 +71,13 @@ impl BufferError {
         self
     }
 
+    /// The same error with more said of it.
+    #[must_use]
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.context.push_str(more);
+        self
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub const fn kind(&self) -> BufferErrorKind {

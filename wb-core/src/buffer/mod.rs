@@ -22,6 +22,7 @@ mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -38,8 +39,8 @@ pub use space::Space;
 pub use step::{
     Attempts, Clean, Done, Held, Moved, Page, Pending, PendingReport, Rotation, STALE_MARKS, Stamp, Status, Step,
 };
-pub use topology::{LAYOUT, Registration, Topology};
-use topology::{Waiting, no_logs, topology_changed, topology_mismatch};
+pub use topology::{LAYOUT, Registration, Topology, TopologyChange};
+use topology::{Waiting, no_logs, topology_changed, topology_leaving, topology_mismatch};
 pub use transaction::{Guarded, Mark, Marks, Transacted};
 
 use crate::doctor::Finding;
@@ -53,6 +54,38 @@ pub trait Buffer: Send + Sync + 'static {
     /// # Errors
     /// [`BufferErrorKind::Topology`] when an agreement would be refused now; the error says why.
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError>;
+
+    /// What an agreement would change of this entity's layout, and what stands in its way now; `None` when it is laid out as asked, or not
+    /// yet. Changes nothing.
+    async fn change(&self, registration: &Registration) -> Result<Option<TopologyChange>, BufferError> {
+        let _ = registration;
+        Ok(None)
+    }
+
+    /// Says that the `stored` layout is to be left for that of this registration, which holds for `lasts` unless it is said again. Meanwhile
+    /// each partition is closed for writes in the step that closes its epoch ([`Space::rotate`]), or at once where nothing is open:
+    /// writes fail as [`BufferErrorKind::Topology`], reads and the verbs of workers go on, and a record that goes
+    /// [`back`](Space::back) opens its partition until the next rotation. So a time comes at which nothing is dirty, also under writers
+    /// that never pause. Nothing is done when another topology is stored.
+    ///
+    /// When the time is over without an agreement, [`Space::confirm`] of any space of the layout, and the next agreement on it, open
+    /// it again.
+    async fn announce(
+        &self,
+        registration: &Registration,
+        stored: &Topology,
+        lasts: Duration,
+    ) -> Result<(), BufferError> {
+        let _ = (registration, stored, lasts);
+        Ok(())
+    }
+
+    /// Takes back what was [announced](Buffer::announce) for this registration: the `stored` layout is open again. Nothing is done when
+    /// another one is stored by now.
+    async fn cancel(&self, registration: &Registration, stored: &Topology) -> Result<(), BufferError> {
+        let _ = (registration, stored);
+        Ok(())
+    }
 
     /// Fixes the topology (partitions, format) of all these entities, in one step: of all of them, or of none. Called once,
     /// at start, when everything else that can fail has passed; before [`Space::start`].

@@ -83,7 +83,7 @@ pub trait Space: Send + Sync + 'static {
 
     /// Whether the topology is still the one that this space was opened with. Records of another one are looked for
     /// elsewhere: what is written under the old one is not flushed any more. A buffer that has lost it with its data takes
-    /// this one again.
+    /// this one again. What was closed by a program that [wanted](super::Buffer::announce) another one, and is gone, is opened again.
     ///
     /// # Errors
     /// [`BufferErrorKind::Topology`](super::BufferErrorKind::Topology) when it is not.
@@ -231,7 +231,7 @@ pub trait Space: Send + Sync + 'static {
     }
 
     /// Makes the shape of an entity's struct known, unless it is, and tells all that are known. `seen` is what earlier calls
-    /// told, for a buffer that has lost some of it; of two times of a shape the earlier one counts. A buffer that keeps no list
+    /// told, for a buffer that has lost some of it; an empty shape is not made known. Of two times of a shape the earlier one counts. A buffer that keeps no list
     /// says nothing; workers then flush what newer programs wrote.
     async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
         let _ = (shape, seen);

@@ -134,6 +134,27 @@ pub(super) struct Waiting {
     pub(super) letters_there: u64,
 }
 
+/// What an agreement would change of an entity's layout, and what stands in its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopologyChange {
+    /// The topology that is stored.
+    pub stored: Topology,
+    /// Records of it that are not flushed yet.
+    pub dirty: u64,
+    /// Its dead letters.
+    pub letters: u64,
+    /// Records and dead letters of an earlier life of the topology that is asked for.
+    pub left_over: u64,
+}
+
+impl TopologyChange {
+    pub(super) const fn new(stored: Topology, waiting: Waiting) -> Self {
+        let Waiting { dirty, letters, dirty_there, letters_there } = waiting;
+        Self { stored, dirty, letters, left_over: dirty_there + letters_there }
+    }
+}
+
 impl Waiting {
     pub(super) fn is_nothing(self) -> bool {
         self == Self::default()
@@ -174,6 +195,17 @@ pub(super) fn topology_changed(scope: &Scope, stored: &str, own: &Topology) -> B
         format!(
             "entity `{}` in namespace `{}` is stored with `{stored}` now, this program runs with `{own}`: it reads and writes \
              nothing until that is the stored one again",
+            scope.entity, scope.namespace,
+        ),
+    )
+}
+
+pub(super) fn topology_leaving(scope: &Scope, to: &str, own: &Topology) -> BufferError {
+    BufferError::new(
+        BufferErrorKind::Topology,
+        format!(
+            "entity `{}` in namespace `{}` is being laid out anew, from `{own}` to `{to}`: what is dirty is flushed, and nothing more is \
+             written until that is done or given up",
             scope.entity, scope.namespace,
         ),
     )

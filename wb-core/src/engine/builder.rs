@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::Engine;
+use super::relayout;
 use super::setup::{Context, Described, Examined, Setup};
 use crate::buffer::Buffer;
 use crate::doctor::{self, Finding};
@@ -31,6 +32,7 @@ pub struct EngineBuilder {
     pub(super) namespace: String,
     pub(super) role: Role,
     pub(super) lease: Duration,
+    pub(super) topology_change_within: Duration,
     pub(super) entities: Vec<Box<dyn Setup>>,
     pub(super) hooks: Hooks,
 }
@@ -58,6 +60,28 @@ impl EngineBuilder {
     /// 100 ms to 10 minutes. Default: 10 s.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
+        self
+    }
+
+    /// How long [`start`](Self::start) may take to lay entities out anew: with another number of partitions, or with
+    /// [transactions](EntityOptions::transactions) where there were none. Default: 30 s. Zero: only when nothing of them is dirty.
+    ///
+    /// The change itself is one step, for which nothing may be dirty. So the old layout is closed for writes, partition by partition, while
+    /// what is dirty is flushed: by the workers that run, and by this start where there is none, whatever its [role](Self::role). Reads go on.
+    /// Programs of the old layout get errors of kind [`Topology`](crate::BufferErrorKind::Topology) for what they write from then on, and also
+    /// afterwards; replace them. When the time is over, or dead letters stand in the way, the start fails, says what is left, and the old
+    /// layout is open again; so it is after a lease when this process dies meanwhile.
+    ///
+    /// What another [format](Entity::FORMAT) or an append-only entity has stored this program cannot flush: such a change is refused at once
+    /// while anything is dirty.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wb_core::{Engine, MemoryBuffer};
+    /// let builder = Engine::builder(MemoryBuffer::new()).topology_change_within(Duration::from_secs(120));
+    /// ```
+    pub const fn topology_change_within(mut self, time: Duration) -> Self {
+        self.topology_change_within = time;
         self
     }
 
@@ -124,8 +148,9 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// [`StartError`]: senseless settings, an unreachable buffer, a sink that answers and is wrong (a password, a table), a topology that disagrees with what the buffer
-    /// holds. Nothing runs then, and nothing has changed that other engines can see: topology, shapes and leases are as
-    /// they were.
+    /// holds and cannot change in [time](Self::topology_change_within). Nothing runs then, and nothing has changed that other engines can see:
+    /// topology, shapes and leases are as they were. Only when the buffer goes away in the very last steps the topology may be the new one
+    /// already: nothing is dirty then, and programs of the old one take no writes until one of them is started again.
     pub async fn start(self) -> Result<Engine, StartError> {
         self.check()?;
         let stage = Arc::new(Stage::default());
@@ -162,14 +187,16 @@ impl EngineBuilder {
             findings.extend(found);
             return Err(StartError::Unfit { findings });
         }
+        for entity in &examined {
+            relayout::look(&context, &**entity, self.topology_change_within).await?;
+        }
         // Until here nothing has changed that anybody else can see, and what is wrong has been found. First the sinks are
         // made ready, which may still fail and harms nobody; then the buffer agrees on all entities at once, or refuses all.
         for entity in &mut examined {
             entity.prepare().await?;
         }
         findings.extend(found_at(&examined));
-        let registrations: Vec<_> = examined.iter().map(|entity| entity.registration().clone()).collect();
-        self.buffer.agree(&registrations).await.map_err(unreachable)?;
+        relayout::agree(&context, &examined, self.topology_change_within).await?;
         let mut opened = Vec::with_capacity(examined.len());
         for entity in examined {
             opened.push(entity.open(&context).await?);
@@ -229,7 +256,13 @@ impl EngineBuilder {
         let looks = self.entities.into_iter().map(|entity| entity.examine(&context));
         for looked in futures::future::join_all(looks).await {
             match looked {
-                Ok(entity) => findings.extend(entity.findings()),
+                Ok(entity) => {
+                    findings.extend(entity.findings());
+                    match relayout::look(&context, &*entity, self.topology_change_within).await {
+                        Ok(found) => findings.extend(found),
+                        Err(error) => findings.push(failed(&error)),
+                    }
+                }
                 Err(error) => findings.push(failed(&error)),
             }
         }

@@ -2,6 +2,7 @@
 
 mod await_sink;
 mod builder;
+mod relayout;
 mod setup;
 mod transaction;
 
@@ -83,6 +84,7 @@ impl Engine {
             namespace: "wb".to_owned(),
             role: Role::Both,
             lease: Duration::from_secs(10),
+            topology_change_within: Duration::from_secs(30),
             entities: Vec::new(),
             hooks: Hooks::default(),
         }

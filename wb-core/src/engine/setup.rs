@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::Engine;
 use super::await_sink::{self, Seen};
 use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, Ear, LAYOUT, Registration, Space, Topology};
+use crate::buffer::{Buffer, BufferErrorKind, Ear, LAYOUT, Registration, Space, Topology};
 use crate::changes::{self, Changes};
 use crate::desk::{self, Desk};
 use crate::doctor::{self, Finding};
@@ -22,7 +24,7 @@ use crate::gate::Gate;
 use crate::holds::Holds;
 use crate::hook::Hooks;
 use crate::kin::{Kin, Member, Relative};
-use crate::lane::{LOOKING_FOR_ROOM, Lane};
+use crate::lane::{AnyLane, LOOKING_FOR_ROOM, Lane, Phase};
 use crate::lease::{self, Leases, Suspension};
 use crate::load_passage::LoadPassage;
 use crate::loads::Loads;
@@ -71,6 +73,12 @@ pub(super) trait Examined: Send + Sync {
     fn registration(&self) -> &Registration;
     /// What was found in its share of the buffer and at its sink.
     fn findings(&self) -> Vec<Finding>;
+    /// Names of the entities that it belongs to.
+    fn parents(&self) -> &'static [&'static str];
+    /// Whether this program can flush what a layout of this topology holds.
+    fn can_drain(&self, stored: &Topology) -> bool;
+    /// Opens it as it is stored, only to flush what is there: nobody is told of its shape.
+    async fn open_aside(&self, context: &Context, stored: &Topology) -> Result<Box<dyn Opened>, StartError>;
     /// Makes what the sink needs, unless it is away.
     async fn prepare(&mut self) -> Result<(), StartError>;
     /// Opens it, when the buffer has agreed. Its shape is known before anything can be written.
@@ -88,6 +96,8 @@ pub(super) trait Opened: Send + Sync {
     async fn begin(&self);
     /// Spawns the tasks.
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool);
+    /// Spawns the tasks that flush, and no others.
+    fn flush_only(self: Box<Self>, tasks: &mut JoinSet<()>, phase: &watch::Sender<Phase>) -> Arc<dyn AnyLane>;
 }
 
 pub(super) struct Described<T: Entity> {
@@ -145,12 +155,15 @@ impl<T: Entity> Setup for Described<T> {
             sabotage: options.sabotage,
         };
         let entity = T::NAME;
-        let space =
-            context.buffer.space(registration.clone()).await.map_err(|source| StartError::Buffer { entity, source })?;
+        let failed = |source| StartError::Buffer { entity, source };
+        let broken = match context.buffer.space(registration.clone()).await {
+            Ok(space) => doctor::broken(entity, &space.broken().await.map_err(failed)?),
+            // Something of another layout stands in the way. Whether it can be drained is asked when all entities are known.
+            Err(error) if error.kind() == BufferErrorKind::Topology => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
         let seen = await_sink::look(&*sink, &scope, &options).await?;
-        let broken = space.broken().await.map_err(|source| StartError::Buffer { entity, source })?;
-        let broken = doctor::broken(entity, &broken);
-        Ok(Box::new(Looked { sink, options, registration, near, space, seen, broken }))
+        Ok(Box::new(Looked { sink, options, registration, near, seen, broken }))
     }
 }
 
@@ -160,37 +173,29 @@ struct Looked<T: Entity> {
     options: EntityOptions,
     registration: Registration,
     near: Near<T>,
-    space: Arc<dyn Space>,
     seen: Seen,
     /// Partitions that cannot be used.
     broken: Vec<Finding>,
 }
 
-#[async_trait]
-impl<T: Entity> Examined for Looked<T> {
-    fn registration(&self) -> &Registration {
-        &self.registration
+impl<T: Entity> Looked<T> {
+    /// The same in another layout.
+    fn aside(&self, context: &Context, stored: &Topology) -> Self {
+        let Topology { partitions, transactions, append, .. } = *stored;
+        let options = EntityOptions { partitions, transactions, ..self.options.clone() };
+        let scope = Scope::new(context.namespace.clone(), T::NAME, partitions);
+        let scope = Arc::new(scope.with_listeners(context.listeners.clone()));
+        let mut registration = Registration::new(scope, T::FORMAT);
+        (registration.transactions, registration.append) = (transactions, append);
+        registration.sabotage = options.sabotage;
+        let seen = Seen { whole: self.seen.whole, findings: Vec::new(), away: self.seen.away.clone() };
+        let near = Near::new(&options);
+        Self { sink: self.sink.clone(), near, options, registration, seen, broken: Vec::new() }
     }
 
-    fn findings(&self) -> Vec<Finding> {
-        self.seen.findings.iter().chain(&self.broken).cloned().collect()
-    }
-
-    async fn prepare(&mut self) -> Result<(), StartError> {
-        await_sink::prepare(&*self.sink, &self.registration.scope, &mut self.seen).await
-    }
-
-    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError> {
-        let Self { sink, options, registration, near, space, seen, broken: _ } = *self;
+    fn into_lane(self, context: &Context, space: Arc<dyn Space>, shapes: Shapes, leases: Leases) -> Ready<T> {
+        let Self { sink, options, registration, near, seen, broken: _ } = self;
         let Registration { scope, pressure, .. } = registration;
-        let failed = |source| StartError::Buffer { entity: T::NAME, source };
-        space.start().await.map_err(failed)?;
-        let shapes = Shapes::new(T::fields()).sabotaged(options.sabotage);
-        shapes.look(&*space).await.map_err(failed)?;
-        let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
-        if !context.flushes {
-            leases.never();
-        }
         let readiness = Arc::new(Readiness::new(seen.away, seen.whole));
         if !readiness.is_ready() {
             // Others may reach the sink: what this worker cannot flush is not kept from them.
@@ -230,11 +235,60 @@ impl<T: Entity> Examined for Looked<T> {
             room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };
+        Ready { lane: Arc::new(lane), told: seen.findings }
+    }
+}
+
+#[async_trait]
+impl<T: Entity> Examined for Looked<T> {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.seen.findings.iter().chain(&self.broken).cloned().collect()
+    }
+
+    fn parents(&self) -> &'static [&'static str] {
+        T::PARENTS
+    }
+
+    fn can_drain(&self, stored: &Topology) -> bool {
+        let asked = self.registration.topology();
+        let alike = stored.format == asked.format && stored.append == asked.append;
+        alike && self.seen.away.is_none() && (self.seen.whole == Some(true) || !stored.transactions)
+    }
+
+    async fn open_aside(&self, context: &Context, stored: &Topology) -> Result<Box<dyn Opened>, StartError> {
+        let aside = self.aside(context, stored);
+        let space = context.buffer.space(aside.registration.clone()).await;
+        let space = space.map_err(|source| StartError::Buffer { entity: T::NAME, source })?;
+        // Older than all that are known: workers of the layout that are alive go on with it.
+        let shapes = Shapes::aside(T::fields()).sabotaged(aside.options.sabotage);
+        let leases = Leases::new(lease::worker(&Uuid::new_v4().to_string(), 0), context.lease);
+        Ok(Box::new(aside.into_lane(context, space, shapes, leases)))
+    }
+
+    async fn prepare(&mut self) -> Result<(), StartError> {
+        await_sink::prepare(&*self.sink, &self.registration.scope, &mut self.seen).await
+    }
+
+    async fn open(self: Box<Self>, context: &Context) -> Result<Box<dyn Opened>, StartError> {
+        let failed = |source| StartError::Buffer { entity: T::NAME, source };
+        let space = context.buffer.space(self.registration.clone()).await.map_err(failed)?;
+        space.start().await.map_err(failed)?;
+        let shapes = Shapes::new(T::fields()).sabotaged(self.options.sabotage);
+        shapes.look(&*space).await.map_err(failed)?;
+        let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
+        if !context.flushes {
+            leases.never();
+        }
+        let ready = self.into_lane(context, space, shapes, leases);
         // What was lost before this engine is told before it takes its first write. Where the buffer does not answer, the
         // watch asks again.
-        let _ = lineage::look(&lane).await;
-        lane.observe().await;
-        Ok(Box::new(Ready { lane: Arc::new(lane), told: seen.findings }))
+        let _ = lineage::look(&*ready.lane).await;
+        ready.lane.observe().await;
+        Ok(Box::new(ready))
     }
 }
 
@@ -284,5 +338,14 @@ impl<T: Entity> Opened for Ready<T> {
         }
         engine.lanes.push(lane.clone());
         engine.typed.insert(TypeId::of::<T>(), lane);
+    }
+
+    fn flush_only(self: Box<Self>, tasks: &mut JoinSet<()>, phase: &watch::Sender<Phase>) -> Arc<dyn AnyLane> {
+        let lane = self.lane;
+        let (worker, over) = (lane.clone(), phase.subscribe());
+        tasks.spawn(async move { flow::run(&worker, over).await });
+        let (keeper, over) = (lane.clone(), phase.subscribe());
+        tasks.spawn(async move { lease::keep(&keeper, over).await });
+        lane
     }
 }

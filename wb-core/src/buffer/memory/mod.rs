@@ -17,6 +17,7 @@ mod transaction;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ use self::ears::Ears;
 use self::partition::Partition;
 use self::shapes::Listed;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Orphan, Registration, Space, Topology, Waiting};
+use super::{Buffer, BufferError, BufferErrorKind, Orphan, Registration, Space, Topology, TopologyChange, Waiting};
 use crate::sink::Scope;
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
@@ -56,6 +57,8 @@ type Workers = Arc<Mutex<BTreeMap<String, Option<Instant>>>>;
 struct Shelf {
     /// What was agreed on.
     topology: Option<Topology>,
+    /// What it is to be left for, as was said last.
+    leaving_for: Option<Topology>,
     /// Partitions by topology: as in Redis, each has places of its own.
     layouts: Vec<(Topology, Partitions)>,
     workers: Workers,
@@ -80,6 +83,10 @@ impl Shelf {
         let (old, new) = (self.layout(&stored).cloned(), self.layout(&asked).cloned());
         Some(Change { scope: registration.scope.clone(), stored, asked, old, new })
     }
+}
+
+fn place(registration: &Registration) -> (String, &'static str) {
+    (registration.scope.namespace.clone(), registration.scope.entity)
 }
 
 /// A layout that is to be left for another.
@@ -110,14 +117,18 @@ fn all(partitions: Option<&Partitions>) -> Vec<MutexGuard<'_, Partition>> {
 }
 
 impl Locked<'_> {
-    /// Refuses the change while anything waits.
-    fn check(&self) -> Result<(), BufferError> {
+    fn waiting(&self) -> Waiting {
         let sum = |partitions: &[MutexGuard<'_, Partition>]| {
             let statuses = partitions.iter().map(|partition| partition.status());
             statuses.fold((0, 0), |(dirty, dead), status| (dirty + status.dirty(), dead + status.dead))
         };
         let ((dirty, letters), (dirty_there, letters_there)) = (sum(&self.old), sum(&self.new));
-        let waiting = Waiting { dirty, letters, dirty_there, letters_there };
+        Waiting { dirty, letters, dirty_there, letters_there }
+    }
+
+    /// Refuses the change while anything waits.
+    fn check(&self) -> Result<(), BufferError> {
+        let waiting = self.waiting();
         let Change { scope, stored, asked, .. } = self.change;
         if waiting.is_nothing() {
             Ok(())
@@ -148,6 +159,21 @@ impl MemoryBuffer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Acts on the partitions of this layout, if it is the stored one.
+    fn on_stored(
+        &self,
+        registration: &Registration,
+        stored: &Topology,
+        act: impl FnOnce(&mut Shelf, &mut [MutexGuard<'_, Partition>]),
+    ) {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(shelf) = shelves.get_mut(&place(registration)) else { return };
+        if shelf.topology.as_ref() == Some(stored) {
+            let partitions = shelf.layout(stored).cloned();
+            act(shelf, &mut all(partitions.as_ref()));
+        }
     }
 
     /// Forgets the counters of ids.
@@ -218,20 +244,52 @@ impl Buffer for MemoryBuffer {
         }))
     }
 
+    async fn change(&self, registration: &Registration) -> Result<Option<TopologyChange>, BufferError> {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = shelves.get(&place(registration)).and_then(|shelf| shelf.change(registration));
+        Ok(change.map(|change| TopologyChange::new(change.stored.clone(), change.lock().waiting())))
+    }
+
+    async fn announce(
+        &self,
+        registration: &Registration,
+        stored: &Topology,
+        lasts: Duration,
+    ) -> Result<(), BufferError> {
+        let until = partition::end(Instant::now(), lasts);
+        self.on_stored(registration, stored, |shelf, partitions| {
+            shelf.leaving_for = Some(registration.topology());
+            partitions.iter_mut().for_each(|partition| partition.announce(until));
+        });
+        Ok(())
+    }
+
+    async fn cancel(&self, registration: &Registration, stored: &Topology) -> Result<(), BufferError> {
+        self.on_stored(registration, stored, |shelf, partitions| {
+            if shelf.leaving_for == Some(registration.topology()) {
+                partitions.iter_mut().for_each(|partition| partition.stay(None));
+            }
+        });
+        Ok(())
+    }
+
     async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = |registration: &Registration| (registration.scope.namespace.clone(), registration.scope.entity);
         let changes: Vec<Change> = registrations
             .iter()
-            .filter_map(|registration| shelves.get(&key(registration))?.change(registration))
+            .filter_map(|registration| shelves.get(&place(registration))?.change(registration))
             .collect();
         // All of them are locked, and none is changed before all may be.
         let mut locked: Vec<Locked<'_>> = changes.iter().map(Change::lock).collect();
         locked.iter().try_for_each(Locked::check)?;
         locked.iter_mut().for_each(Locked::switch);
         for registration in registrations {
-            let shelf = shelves.entry(key(registration)).or_default();
-            shelf.topology = Some(registration.topology());
+            let shelf = shelves.entry(place(registration)).or_default();
+            let asked = registration.topology();
+            if shelf.topology.replace(asked.clone()).as_ref() == Some(&asked) {
+                let now = Instant::now();
+                all(shelf.layout(&asked)).iter_mut().for_each(|partition| partition.stay(Some(now)));
+            }
         }
         Ok(())
     }

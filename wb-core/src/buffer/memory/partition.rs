@@ -53,10 +53,22 @@ pub(super) struct Partition {
     groups_flushing: HashMap<Id, BTreeSet<Mark>>,
     /// Copies at the last sweep, so that sweeping costs O(1) a copy.
     pub(super) swept: usize,
-    /// Another layout is the entity's.
-    sealed: bool,
+    seal: Seal,
+    /// A program has said that the layout is to be left, until then.
+    leaving: Option<Instant>,
     /// What a test has switched off.
     pub(super) sabotage: Sabotage,
+}
+
+/// What keeps writes out of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Seal {
+    #[default]
+    Open,
+    /// The layout is being left. Nothing is open.
+    Leaving,
+    /// Another layout is the entity's.
+    Left,
 }
 
 /// When something ends that lives for `ttl`; `None` when that is beyond what the clock can say.
@@ -79,17 +91,51 @@ impl Partition {
         self.attempts.clear();
         self.marks = Marked::default();
         self.lease = None;
-        self.sealed = !self.sabotage.lacks(Mechanism::Seal);
+        self.leaving = None;
+        self.seal = if self.sabotage.lacks(Mechanism::Seal) { Seal::Open } else { Seal::Left };
     }
 
     /// The layout is used again; copies of its earlier life would be old.
     pub(super) fn unseal(&mut self) {
         self.copies.clear();
-        self.sealed = false;
+        self.seal = Seal::Open;
     }
 
-    pub(super) const fn is_sealed(&self) -> bool {
-        self.sealed
+    pub(super) fn is_sealed(&self) -> bool {
+        self.seal == Seal::Left
+    }
+
+    /// Whether writes are refused, for whatever layout.
+    pub(super) fn is_shut(&self) -> bool {
+        self.seal != Seal::Open
+    }
+
+    /// The layout is to be left until then, unless it is said again.
+    pub(super) fn announce(&mut self, until: Option<Instant>) {
+        self.leaving = until;
+        self.close();
+    }
+
+    /// The layout is not to be left: not after all, or not any more where nobody has said it lately.
+    pub(super) fn stay(&mut self, forsaken: Option<Instant>) {
+        let fresh = |now| self.leaving.is_some_and(|until| until > now);
+        if !forsaken.is_some_and(fresh) {
+            self.leaving = None;
+            self.reopen();
+        }
+    }
+
+    /// Takes no more writes, where nothing is open.
+    fn close(&mut self) {
+        if self.open_len() == 0 && !self.sabotage.lacks(Mechanism::Seal) {
+            self.seal = Seal::Leaving;
+        }
+    }
+
+    pub(super) fn reopen(&mut self) {
+        if self.seal == Seal::Leaving {
+            self.seal = Seal::Open;
+        }
     }
 
     /// Returns whether the key became dirty.
@@ -150,8 +196,12 @@ impl Partition {
         if !self.owned_by(owner, now) {
             return Rotation::NotOwner;
         }
+        let leaves = self.leaving.is_some_and(|until| until > now);
         if !self.is_flushing() {
             if self.open_len() == 0 {
+                if leaves {
+                    self.close();
+                }
                 return Rotation::Empty;
             }
             self.flushing = Closed::new(std::mem::take(&mut self.open));
@@ -161,6 +211,9 @@ impl Partition {
             self.flushing_at = Some(self.opened_at.unwrap_or(now));
             self.opened_at = Some(now);
             self.groups_flushing = std::mem::take(&mut self.groups);
+            if leaves {
+                self.close();
+            }
         }
         self.stamp = stamp;
         if self.groups_flushing.is_empty() { Rotation::Epoch(self.closed) } else { Rotation::Marked(self.closed) }

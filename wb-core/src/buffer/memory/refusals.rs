@@ -9,6 +9,7 @@ use crate::record::Record;
 impl Partition {
     /// A record that is to be tried again where no other is dirty under its id.
     pub(super) fn open_if_absent(&mut self, id: &Id, record: Record, attempts: Attempts) {
+        self.reopen();
         if !self.open.contains_key(id) {
             self.both += usize::from(self.flushing.contains(id));
             self.open.insert(id.clone(), record);

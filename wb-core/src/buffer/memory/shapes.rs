@@ -20,7 +20,10 @@ impl Listed {
         for SeenShape { shape, since_ms } in seen {
             self.add(shape, Some(*since_ms));
         }
-        self.add(shape, None);
+        // A caller without a shape only looks.
+        if !shape.is_empty() {
+            self.add(shape, None);
+        }
         let list = &mut self.list;
         list.drain(..list.len().saturating_sub(SeenShape::MOST));
         SeenShapes::new(list.clone(), self.lost.map_or(Duration::MAX, |lost| lost.elapsed()))

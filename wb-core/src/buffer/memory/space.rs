@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::shapes::Listed;
-use super::{Counter, Shelves, Workers};
+use super::{Counter, Shelf, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
     Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, SeenShapes, Settled,
@@ -53,16 +53,26 @@ impl MemorySpace {
         self.on_any(partition, |p| (!p.is_sealed()).then(|| act(p)))?.ok_or_else(|| self.sealed())
     }
 
+    /// The same, for what only a layout does that takes writes.
+    fn write_on<R>(&self, partition: u16, act: impl FnOnce(&mut Partition) -> R) -> Result<R, BufferError> {
+        self.on_any(partition, |p| (!p.is_shut()).then(|| act(p)))?.ok_or_else(|| self.sealed())
+    }
+
     /// The same, whether the layout is sealed or not.
     fn on_any<R>(&self, partition: u16, act: impl FnOnce(&mut Partition) -> R) -> Result<R, BufferError> {
         let cell = self.partitions.get(usize::from(partition)).ok_or_else(|| super::no_such_partition(partition))?;
         Ok(act(&mut lock(cell)))
     }
 
-    /// Why a sealed layout does nothing; with no partition locked.
+    /// Why a layout does nothing, or takes no writes; with no partition locked.
     pub(super) fn sealed(&self) -> BufferError {
         let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = shelves.get(&(self.scope.namespace.clone(), self.scope.entity));
+        if let Some(Shelf { topology: Some(stored), leaving_for: Some(to), .. }) = stored
+            && *stored == self.topology
+        {
+            return buffer::topology_leaving(&self.scope, &to.to_string(), &self.topology);
+        }
         let stored = stored.and_then(|shelf| shelf.topology.as_ref()).map(ToString::to_string).unwrap_or_default();
         buffer::topology_changed(&self.scope, &stored, &self.topology)
     }
@@ -111,7 +121,7 @@ impl Space for MemorySpace {
         let kept = self.ears.anybody_keeps();
         let ids: Vec<Id> = writes.iter().filter(|_| kept).map(|write| write.id.clone()).collect();
         for Write { partition, id, record } in writes {
-            fresh += u64::from(self.on(partition, |p| p.put(id, record))?);
+            fresh += u64::from(self.write_on(partition, |p| p.put(id, record))?);
         }
         self.pressure.add(fresh);
         self.ears.written(&ids);
@@ -136,7 +146,7 @@ impl Space for MemorySpace {
         };
         let entries = writes.len() as u64;
         for Write { partition, record, .. } in writes {
-            self.on(partition, |p| p.append(record))?;
+            self.write_on(partition, |p| p.append(record))?;
         }
         self.pressure.add(entries);
         Ok(())
@@ -201,6 +211,8 @@ impl Space for MemorySpace {
         let shelf = shelves.entry((self.scope.namespace.clone(), self.scope.entity)).or_default();
         let stored = shelf.topology.get_or_insert_with(|| self.topology.clone());
         if *stored == self.topology {
+            let now = Instant::now();
+            self.partitions.iter().for_each(|partition| lock(partition).stay(Some(now)));
             return Ok(());
         }
         Err(buffer::topology_changed(&self.scope, &stored.to_string(), &self.topology))
@@ -266,14 +278,14 @@ impl Space for MemorySpace {
     }
 
     async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
-        let replays: Vec<Replay> = self.on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
+        let replays: Vec<Replay> = self.write_on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
         self.ears.written(ids);
         self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
         Ok(replays)
     }
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
-        let discarded = self.on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)?;
+        let discarded = self.write_on(partition, |p| ids.iter().filter(|id| p.discard(id)).count() as u64)?;
         self.ears.written(ids);
         Ok(discarded)
     }
@@ -334,7 +346,8 @@ impl Space for MemorySpace {
             }
             None => None,
         };
-        let stored = self.on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
+        let stored =
+            self.write_on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
         self.pressure.add(u64::from(stored == Some(true)));
         self.ears.written(std::slice::from_ref(id));
         Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })

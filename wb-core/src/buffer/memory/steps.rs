@@ -86,6 +86,7 @@ impl Partition {
             moved += 1;
             // This moves against the readers' order: one that has looked into `open` already finds the copy.
             self.set_copy(id.clone(), Bytes::copy_from_slice(record.as_bytes()), now, None);
+            self.reopen();
             if !self.open.contains_key(id) || self.sabotage.lacks(Mechanism::BackIfAbsent) {
                 self.open.insert(id.clone(), record);
             }

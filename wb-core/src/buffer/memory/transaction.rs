@@ -80,6 +80,10 @@ impl MemorySpace {
     /// Locks what these are to be written to; the place of one that meets another state than it expects.
     fn meet(&self, writes: &[Guarded]) -> Result<(Locked<'_>, Option<usize>), BufferError> {
         let mut locked = self.lock(writes.iter().map(|guarded| guarded.write.partition))?;
+        if locked.0.values().any(|partition| partition.is_shut()) {
+            drop(locked);
+            return Err(self.sealed());
+        }
         let now = Instant::now();
         for (place, Guarded { write, expected }) in writes.iter().enumerate() {
             let partition = locked.of(write.partition)?;

@@ -87,6 +87,11 @@ pub(super) fn layouts(namespace: &str) -> String {
     format!("{namespace}:layouts")
 }
 
+/// Key of the hash of the entities of a namespace that are being laid out anew.
+pub(super) fn leaving(namespace: &str) -> String {
+    format!("{namespace}:leaving")
+}
+
 /// Key of the sorted set of workers of a namespace: `<entity>:<lease in ms>:<worker>` by the server's time of its last
 /// heartbeat, in milliseconds.
 pub(super) fn workers(namespace: &str) -> String {

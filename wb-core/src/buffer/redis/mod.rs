@@ -14,6 +14,7 @@ mod group;
 mod held;
 mod keys;
 mod leases;
+mod leave;
 mod letters;
 mod limit;
 mod lineage;
@@ -37,6 +38,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
@@ -54,7 +56,7 @@ use self::scripts::Scripts;
 use self::signals::{Listener, Signals};
 use self::space::RedisSpace;
 use self::verified::Verified;
-use super::{Buffer, BufferError, Orphan, Registration, Space, Topology};
+use super::{Buffer, BufferError, Orphan, Registration, Space, Topology, TopologyChange};
 use crate::doctor::Finding;
 
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
@@ -170,6 +172,24 @@ impl Buffer for RedisBuffer {
             ear: Mutex::new(ear),
             verified: self.verified(),
         }))
+    }
+
+    async fn change(&self, registration: &Registration) -> Result<Option<TopologyChange>, BufferError> {
+        topology::change(&self.connection, &self.scripts, registration).await
+    }
+
+    async fn announce(
+        &self,
+        registration: &Registration,
+        stored: &Topology,
+        lasts: Duration,
+    ) -> Result<(), BufferError> {
+        let scripts = self.scripts.clone().without(registration.sabotage);
+        topology::leave(&self.connection, &scripts, registration, stored, Some(lasts)).await
+    }
+
+    async fn cancel(&self, registration: &Registration, stored: &Topology) -> Result<(), BufferError> {
+        topology::leave(&self.connection, &self.scripts, registration, stored, None).await
     }
 
     async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {

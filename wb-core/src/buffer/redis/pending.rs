@@ -35,7 +35,7 @@ impl BrokenKey<'_> {
 
 pub(super) async fn pending(space: &RedisSpace, partitions: &[u16]) -> Result<PendingReport, BufferError> {
     let (pending, broken) = look(space, partitions, false).await?;
-    // A sealed layout looks like one of keys of a wrong type: then it is the topology that is wrong.
+    // A layout that was left looks like one of keys of a wrong type: then it is the topology that is wrong.
     if !broken.is_empty()
         && let Err(changed) = space.confirm().await
         && changed.kind() == BufferErrorKind::Topology

@@ -27,6 +27,9 @@ return redis.call('HSET', home, ARGV[1], ARGV[2])
 /// Stands between what the finishing scripts share and each of them: the check of lease and epoch says yes.
 const HOLDS_ANYTHING: &str = "local function holds() return true end\n";
 
+/// Stands between what the scripts on seals share and each of them: nothing is closed for writes.
+const SEALS_NOTHING: &str = "local function seal() end\n";
+
 /// Stands between what the scripts on leases share and each of them: a lease is evictable.
 const MORTAL_LEASE: &str = "
 local keep = hold
@@ -46,11 +49,13 @@ impl Scripts {
             return self;
         }
         let lease = include_str!("lua/lease.lua");
+        let seal = include_str!("lua/seal.lua");
+        let open = if sabotage.lacks(Mechanism::Seal) { SEALS_NOTHING } else { "" };
+        let sealing = |verbs: &[&str]| Script::new(&format!("{lease}{seal}{open}{}", verbs.concat()));
         let closed = include_str!("lua/closed.lua");
         let uncounted = closed.replace(COUNTS, &format!("{COUNTS} do return 0 end"));
         let closed = if sabotage.lacks(Mechanism::VanishedCounts) { uncounted.as_str() } else { closed };
-        let step = format!("{lease}{closed}{}", include_str!("lua/step.lua"));
-        let closing = |verb: &str| Script::new(&format!("{lease}{closed}{verb}"));
+        let step = format!("{lease}{seal}{closed}{}", include_str!("lua/step.lua"));
         let mortal = if sabotage.lacks(Mechanism::LeaseWithoutTtl) { MORTAL_LEASE } else { "" };
         let holding = |verb: &str| Script::new(&format!("{lease}{mortal}{verb}"));
         let check = if sabotage.lacks(Mechanism::AckCheck) { HOLDS_ANYTHING } else { "" };
@@ -64,18 +69,19 @@ impl Scripts {
         let trims_anything = trim.replace("return trimmed == from", "return true");
         let overwrites = back.replace("'HSETNX'", "'HSET'");
         Arc::new(Self {
-            pending: Script::new(if sabotage.lacks(Mechanism::PartitionsApart) { &together } else { pending }),
+            pending: sealing(&[if sabotage.lacks(Mechanism::PartitionsApart) { &together } else { pending }]),
             ack: finishing(include_str!("lua/ack.lua")),
             ack_stale: finishing(concat!(include_str!("lua/marks.lua"), include_str!("lua/ack_stale.lua"))),
             back: finishing(if sabotage.lacks(Mechanism::BackIfAbsent) { &overwrites } else { back }),
             bury: finishing(include_str!("lua/bury.lua")),
             trim: finishing(if sabotage.lacks(Mechanism::AckCheck) { &trims_anything } else { trim }),
-            rotate: closing(include_str!("lua/rotate.lua")),
-            rotate_all: closing(include_str!("lua/rotate_all.lua")),
-            status: Script::new(&format!("{closed}{}", include_str!("lua/status.lua"))),
-            look: Script::new(&format!("{closed}{}", include_str!("lua/look.lua"))),
             take: holding(include_str!("lua/take.lua")),
             renew: holding(include_str!("lua/renew.lua")),
+            rotate: sealing(&[closed, include_str!("lua/rotate.lua")]),
+            rotate_all: sealing(&[closed, include_str!("lua/rotate_all.lua")]),
+            status: sealing(&[closed, include_str!("lua/status.lua")]),
+            look: sealing(&[closed, include_str!("lua/look.lua")]),
+            leave: sealing(&[include_str!("lua/leave.lua")]),
             topology: Script::new(if sabotage.lacks(Mechanism::Seal) { &unsealed } else { topology }),
             ..Self::new()
         })

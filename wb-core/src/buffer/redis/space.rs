@@ -67,14 +67,14 @@ impl RedisSpace {
         self.sealed(answer.map_err(|error| classify(doing, error))).await
     }
 
-    /// What Redis refuses as such may be refused because this layout is sealed: then the topology is what is wrong, and it is
-    /// said at once. It costs nothing where nothing is refused.
+    /// What Redis refuses as such may be refused because this layout is sealed: then the topology is what is wrong, or is about to be, and it
+    /// is said at once. It costs nothing where nothing is refused.
     async fn sealed<T>(&self, answer: Result<T, BufferError>) -> Result<T, BufferError> {
         match answer {
-            Err(error) if error.kind() == BufferErrorKind::Misconfigured => match self.confirm().await {
-                Err(changed) if changed.kind() == BufferErrorKind::Topology => Err(changed),
-                _ => Err(error),
-            },
+            Err(error) if error.kind() == BufferErrorKind::Misconfigured => {
+                let reason = topology::reason(&self.connection, &self.scope, &self.topology).await;
+                Err(reason.ok().flatten().unwrap_or(error))
+            }
             answer => answer,
         }
     }
@@ -263,7 +263,7 @@ impl Space for RedisSpace {
     }
 
     async fn confirm(&self) -> Result<(), BufferError> {
-        topology::confirm(&self.connection, &self.scripts, &self.scope, &self.topology).await
+        topology::confirm(&self.connection, &self.scripts, &self.scope, &self.topology, &self.shelf.partitions).await
     }
 
     async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {

@@ -6,8 +6,13 @@
 //! before anything else, and fail. Steps, claims and pages find `flushing` and the closed log empty, as they were when it was
 //! sealed. Leases can be taken and mean nothing; clean copies can only be dropped.
 //!
+//! A layout can be left only when nothing of it is dirty. So that this comes to pass, it is announced before ([`leave`](super::leave)): its
+//! partitions are closed for writes one after the other, each with its epoch.
+//!
 //! A Redis that lost all its data has lost its seals: the topology is fixed anew by whoever comes first, and others notice at
 //! their next look.
+
+use std::time::Duration;
 
 use redis::RedisResult;
 
@@ -15,9 +20,10 @@ use super::classify::classify;
 use super::connection::Connection;
 use super::forget::{Copies, forget};
 use super::keys::{self, PartitionKeys};
+use super::leave::{Say, say, target};
 use super::orphans;
 use super::scripts::Scripts;
-use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology, Waiting};
+use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology, TopologyChange, Waiting};
 use crate::sink::Scope;
 
 /// Partitions an entity can have; keeps a forged or foreign topology record from asking for a billion keys.
@@ -85,7 +91,7 @@ async fn ask(
     let Some(first) = wishes.first() else { return Ok(Answer::Done) };
     let key = keys::topology(&first.scope.namespace);
     let mut call = scripts.topology.key(&key);
-    call.key(keys::layouts(&first.scope.namespace));
+    call.key(keys::layouts(&first.scope.namespace)).key(keys::leaving(&first.scope.namespace));
     call.arg(if switch { "switch" } else { "look" });
     for wish in wishes {
         let left = wish.seen.as_ref().filter(|_| wish.changes());
@@ -142,6 +148,40 @@ pub(super) async fn look(
     Err(unsettled(&registration.scope))
 }
 
+/// What an agreement would change now, and what stands in its way.
+pub(super) async fn change(
+    connection: &Connection,
+    scripts: &Scripts,
+    registration: &Registration,
+) -> Result<Option<TopologyChange>, BufferError> {
+    for _ in 0..ROUNDS {
+        let wishes = [Wish::look(connection, &registration.scope, registration.topology()).await?];
+        let answer = ask(connection, scripts, &wishes, false).await?;
+        let stored = wishes.into_iter().find(Wish::changes).and_then(|wish| wish.seen);
+        let Some(stored) = stored else { return Ok(None) };
+        let waiting = match answer {
+            Answer::Done => Waiting::default(),
+            Answer::Refused(_, waiting) => waiting,
+            Answer::Moved => continue,
+        };
+        return Ok(Some(TopologyChange::new(stored, waiting)));
+    }
+    Err(unsettled(&registration.scope))
+}
+
+/// Says that the stored layout is to be left for the one of this registration, or is not after all.
+pub(super) async fn leave(
+    connection: &Connection,
+    scripts: &Scripts,
+    registration: &Registration,
+    stored: &Topology,
+    lasts: Option<Duration>,
+) -> Result<(), BufferError> {
+    let (scope, asked) = (&*registration.scope, registration.topology());
+    let what = lasts.map_or(Say::Staying(&asked), |lasts| Say::Leaving(&asked, lasts));
+    say(connection, scripts, scope, stored, &PartitionKeys::all(scope, stored), what).await.map(drop)
+}
+
 /// Agrees with Redis on the topologies of all these entities, or says who asks for what.
 pub(super) async fn agree(
     connection: &Connection,
@@ -171,7 +211,7 @@ async fn fix(connection: &Connection, scripts: &Scripts, asked: Vec<(&Scope, Top
                 .map_err(|error| classify("cannot drop the clean copies of an earlier topology", error))?;
         }
         match ask(connection, scripts, &wishes, true).await? {
-            Answer::Done => return Ok(()),
+            Answer::Done => return open_forsaken(connection, scripts, &wishes).await,
             Answer::Moved => {}
             Answer::Refused(place, waiting) => return Err(refusal(&wishes, place, waiting)),
         }
@@ -179,27 +219,49 @@ async fn fix(connection: &Connection, scripts: &Scripts, asked: Vec<(&Scope, Top
     Err(unsettled(first))
 }
 
-/// Whether the topology is still the one that a space was opened with. Where none is stored Redis has lost its data, and
+/// Opens what a program has closed that is gone, in layouts that stay as they are.
+async fn open_forsaken(connection: &Connection, scripts: &Scripts, wishes: &[Wish<'_>]) -> Result<(), BufferError> {
+    for wish in wishes.iter().filter(|wish| !wish.changes()) {
+        let found = stands(connection, wish.scope).await;
+        let (_, mark) =
+            found.map_err(|error| classify("cannot look whether an entity is being laid out anew", error))?;
+        if mark.is_none() {
+            continue;
+        }
+        let partitions = PartitionKeys::all(wish.scope, &wish.asked);
+        say(connection, scripts, wish.scope, &wish.asked, &partitions, Say::Nothing).await?;
+    }
+    Ok(())
+}
+
+/// Whether the topology is still the one that a space was opened with; what was closed by a program that wanted another one and is gone
+/// is opened again. Where none is stored Redis has lost its data, and
 /// with them all reason to refuse this one: it is fixed anew, by whoever comes first.
 pub(super) async fn confirm(
     connection: &Connection,
     scripts: &Scripts,
     scope: &Scope,
     own: &Topology,
+    partitions: &[PartitionKeys],
 ) -> Result<(), BufferError> {
     for _ in 0..ROUNDS {
-        let found = stored(connection, scope).await;
+        let found = stands(connection, scope).await;
         let found = found.map_err(|error| {
             classify(&format!("cannot read the topology in `{}`", keys::topology(&scope.namespace)), error)
         });
         match found? {
-            Some(found) if found == own.to_string() => return Ok(()),
-            Some(found) => {
+            (Some(found), mark) if found == own.to_string() => {
+                if mark.is_some() {
+                    say(connection, scripts, scope, own, partitions, Say::Nothing).await?;
+                }
+                return Ok(());
+            }
+            (Some(found), _) => {
                 // What this program may have written before it noticed waits where nobody else looks.
                 orphans::list(connection, scope, own).await;
                 return Err(buffer::topology_changed(scope, &found, own));
             }
-            None => {}
+            (None, _) => {}
         }
         let wishes = [Wish { scope, asked: own.clone(), seen: None }];
         if let Answer::Done = ask(connection, scripts, &wishes, true).await? {
@@ -207,6 +269,24 @@ pub(super) async fn confirm(
         }
     }
     Err(unsettled(scope))
+}
+
+/// Why Redis refuses what a space of this topology asks: another one is stored, or this one is being left and takes no writes; `None` when
+/// it is for neither.
+pub(super) async fn reason(connection: &Connection, scope: &Scope, own: &Topology) -> RedisResult<Option<BufferError>> {
+    let (found, mark) = stands(connection, scope).await?;
+    Ok(match found {
+        Some(found) if found != own.to_string() => Some(buffer::topology_changed(scope, &found, own)),
+        _ => mark.as_deref().and_then(target).map(|to| buffer::topology_leaving(scope, to, own)),
+    })
+}
+
+/// What is stored, and the mark of who wants another one.
+async fn stands(connection: &Connection, scope: &Scope) -> RedisResult<(Option<String>, Option<String>)> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HGET").arg(keys::topology(&scope.namespace)).arg(scope.entity);
+    pipeline.cmd("HGET").arg(keys::leaving(&scope.namespace)).arg(scope.entity);
+    pipeline.query_async(&mut connection.clone()).await
 }
 
 async fn stored(connection: &Connection, scope: &Scope) -> RedisResult<Option<String>> {

@@ -11,6 +11,7 @@ mod changes;
 mod epochs;
 mod ids;
 mod leases;
+mod leaving;
 mod letters;
 mod limits;
 mod loads;
@@ -51,6 +52,10 @@ pub use self::epochs::{
 pub use self::ids::reserves_ids;
 pub use self::leases::{
     heartbeats_list_the_living, heartbeats_renew, leases_end, leases_exclude, topology_changes_are_noticed,
+};
+pub use self::leaving::{
+    a_change_of_topology_that_comes_to_nothing_leaves_nothing_closed,
+    p1_a_topology_that_is_being_left_closes_with_its_epochs, p13_what_is_written_together_is_closed_together,
 };
 pub use self::letters::{
     counts_what_steps_move, discards_letters, lists_letters, p3_a_replay_never_overwrites_a_newer_state,
@@ -136,6 +141,9 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     topology_changes_are_noticed(buffer).await;
     p1_a_topology_that_is_left_is_sealed(buffer).await;
     p3_a_topology_with_dead_letters_does_not_change(buffer).await;
+    p1_a_topology_that_is_being_left_closes_with_its_epochs(buffer).await;
+    a_change_of_topology_that_comes_to_nothing_leaves_nothing_closed(buffer).await;
+    p13_what_is_written_together_is_closed_together(buffer).await;
     names_what_nobody_flushes(buffer).await;
     p7_only_dirty_keys_are_written_at_the_limit(buffer).await;
     p7_a_call_gets_in_whole_or_not_at_all(buffer).await;

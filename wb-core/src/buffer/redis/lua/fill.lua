@@ -1,7 +1,7 @@
 -- Puts a loaded state as the clean copy, if the load token still stands. KEYS: copy, open. ARGV: token, state, TTL in ms.
 -- With TTL 0 the token is only removed. Returns 1 when the token stood.
 -- A sealed layout takes none: its `open` is no hash.
-redis.call('HLEN', KEYS[2])
+size('HLEN', KEYS[2])
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if tonumber(ARGV[3]) > 0 then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])

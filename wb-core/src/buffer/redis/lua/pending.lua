@@ -27,9 +27,10 @@ end
 local function sizes(first)
   local found = {}
   for k = 0, stride - 1 do
-    local size = redis.pcall(k < hashes and 'HLEN' or 'LLEN', KEYS[first + k])
-    if type(size) == 'table' then return nil, k, string.match(size.err, '^%-?(%S+)') end
-    found[k] = size
+    local key = KEYS[first + k]
+    local size = redis.pcall(k < hashes and 'HLEN' or 'LLEN', key)
+    if type(size) == 'table' and not leaving(key) then return nil, k, string.match(size.err, '^%-?(%S+)') end
+    found[k] = type(size) == 'table' and 0 or size
   end
   return found
 end

@@ -1,14 +1,19 @@
 -- Closes the open epoch. KEYS: open, flushing, meta, groups, groups_flushing; of an append-only entity also log, closed log.
+-- A layout that is being left is closed for writes in the same step: see seal.lua.
 -- ARGV: owner, stamp.
 -- Returns the number of the closed epoch, 0 when nothing is dirty, -1 when the caller does not hold the lease; and 1 when
 -- transactions have written in that epoch, else 0.
 local now = clock()
 if holder(KEYS[3], now) ~= ARGV[1] then return { -1, 0 } end
 -- A sealed layout, or a key of a wrong type, fails the script here: a rename would take the seal away.
-for _, hash in ipairs({ KEYS[1], KEYS[2], KEYS[4], KEYS[5] }) do redis.call('HLEN', hash) end
-if KEYS[6] then
-  redis.call('LLEN', KEYS[6])
-  redis.call('LLEN', KEYS[7])
+local records, entries = size('HLEN', KEYS[1]), KEYS[6] and size('LLEN', KEYS[6]) or 0
+for _, hash in ipairs({ KEYS[2], KEYS[4], KEYS[5] }) do redis.call('HLEN', hash) end
+if KEYS[7] then redis.call('LLEN', KEYS[7]) end
+local leaves = left_for(KEYS[3], 'leaving', now)
+local function close()
+  if not leaves then return end
+  seal(KEYS[1])
+  seal(KEYS[6])
 end
 local function exists(key) return key and redis.call('EXISTS', key) == 1 end
 local open_epoch = tonumber(redis.call('HGET', KEYS[3], 'open') or '1')
@@ -26,15 +31,17 @@ if exists(KEYS[2]) or exists(KEYS[7]) then
   end
   return { open_epoch - 1, redis.call('EXISTS', KEYS[5]) }
 end
-local log = exists(KEYS[6])
-if not log and not exists(KEYS[1]) then return { 0, 0 } end
+local log = entries > 0
+if not log and records == 0 then
+  close()
+  return { 0, 0 }
+end
 -- Not known before the first rotation.
 local opened_at = redis.call('HGET', KEYS[3], 'opened_at') or now
 local marked = redis.call('EXISTS', KEYS[4], KEYS[5])
 -- Of the epoch before this one nothing is left. What of it never reached the sink is known now, or never.
 local lost = gone(KEYS[3], KEYS[2], KEYS[7] and 0)
-local size, entries = redis.call('HLEN', KEYS[1]), log and redis.call('LLEN', KEYS[6])
-if exists(KEYS[1]) then redis.call('RENAME', KEYS[1], KEYS[2]) end
+if records > 0 then redis.call('RENAME', KEYS[1], KEYS[2]) end
 if log then redis.call('RENAME', KEYS[6], KEYS[7]) end
 if marked > 0 then
   -- The marks travel with the records; those of an epoch that has ended say nothing of this one.
@@ -43,10 +50,11 @@ if marked > 0 then
   if marked == 1 then redis.call('RENAME', KEYS[4], KEYS[5]) end
 end
 redis.call('HDEL', KEYS[3], 'log', 'log_end', 'settled', 'told')
-redis.call('HSET', KEYS[3], 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2], 'size', size)
+redis.call('HSET', KEYS[3], 'open', open_epoch + 1, 'opened_at', now, 'flushing_at', opened_at, 'stamp', ARGV[2], 'size', records)
 if lost > 0 then redis.call('HSET', KEYS[3], 'vanished', open_epoch - 1) end
 if log then
   local trimmed = tonumber(redis.call('HGET', KEYS[3], 'trimmed') or '0')
   redis.call('HSET', KEYS[3], 'log', 1, 'log_end', string.format('%.0f', trimmed + entries))
 end
+close()
 return { open_epoch, marked }

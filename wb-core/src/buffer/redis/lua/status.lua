@@ -4,7 +4,7 @@
 -- lost records, and how many of them nobody was told of yet.
 local sizes = {}
 -- Also those that are not told: with a key of a wrong type the partition cannot be flushed, and the script fails.
-for i = 1, #KEYS do sizes[i] = redis.call(i <= 8 and 'HLEN' or 'LLEN', KEYS[i]) end
+for i = 1, #KEYS do sizes[i] = size(i <= 8 and 'HLEN' or 'LLEN', KEYS[i]) end
 local epoch, missing = vanished(KEYS[3], KEYS[2], sizes[10])
 return {
   sizes[1] + (sizes[9] or 0), sizes[2] + (sizes[10] or 0), sizes[5],

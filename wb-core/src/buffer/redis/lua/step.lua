@@ -12,7 +12,7 @@ local function holds()
   -- A key of a wrong type fails the script here, before a record is taken out that could not be put where it goes:
   -- what a script has done before an error stays done.
   redis.call('HLEN', KEYS[3])
-  redis.call('HLEN', KEYS[4])
+  size('HLEN', KEYS[4])
   return true
 end
 

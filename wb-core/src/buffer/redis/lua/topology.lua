@@ -1,6 +1,7 @@
 -- Fixes or changes the topology of entities: of all of them in one step, or of none. A layout that is left is sealed: its `open`
--- (and `log`) hold a string, so that whatever a program of that layout still sends (a plain HSET too) fails with WRONGTYPE.
--- KEYS: topology hash, list of layouts; then for each entity, of each partition of the layout that it leaves: open, flushing, log, closed log,
+-- (and `log`) hold a string, so that whatever a program of that layout still sends (a plain HSET too) fails with WRONGTYPE. One that
+-- was announced is closed by then (see seal.lua), which is made final here.
+-- KEYS: topology hash, list of layouts, hash of the entities that are being laid out anew; then for each entity, of each partition of the layout that it leaves: open, flushing, log, closed log,
 -- dead, meta, attempts, groups, groups_flushing, stale; of each partition of the layout that it is to have: open, flushing, log, closed
 -- log, dead.
 -- ARGV: 'switch', or 'look' to change nothing; then for each entity its name, the topology that it is to have, what the
@@ -12,9 +13,14 @@
 -- changed when all are.
 local SEAL = 'sealed'
 
-local function type_of(key) return redis.call('TYPE', key).ok end
+-- Whether a key holds a seal: of a layout that is being left, or (`left`) that was left.
+local function sealed(key, left)
+  if redis.call('TYPE', key).ok ~= 'string' then return false end
+  local value = redis.call('GET', key)
+  return value == 'leaving' or (left and value == SEAL)
+end
 
-local entities, key = {}, 3
+local entities, key = {}, 4
 for at = 2, #ARGV, 6 do
   local entity = { name = ARGV[at], asked = ARGV[at + 1], seen = ARGV[at + 2], logs = ARGV[at + 4] == '1', old = {}, new = {} }
   for p = 1, tonumber(ARGV[at + 3]) do entity.old[p], key = key, key + 10 end
@@ -23,21 +29,21 @@ for at = 2, #ARGV, 6 do
 end
 
 -- What waits in a partition, and its dead letters. A key of a wrong type fails the script here, before anything is changed.
-local function waiting(first, may_be_sealed)
+local function waiting(first, left)
   local dirty = 0
   for i = 0, 3 do
     local key = KEYS[first + i]
-    if not (may_be_sealed and type_of(key) == 'string' and redis.call('GET', key) == SEAL) then
+    if not (i % 2 == 0 and sealed(key, left)) then
       dirty = dirty + redis.call(i < 2 and 'HLEN' or 'LLEN', key)
     end
   end
   return dirty, redis.call('HLEN', KEYS[first + 4])
 end
 
-local function sum(places, may_be_sealed)
+local function sum(places, left)
   local dirty, letters = 0, 0
   for _, first in ipairs(places) do
-    local d, l = waiting(first, may_be_sealed)
+    local d, l = waiting(first, left)
     dirty, letters = dirty + d, letters + l
   end
   return dirty, letters
@@ -59,14 +65,12 @@ if ARGV[1] ~= 'switch' then return { 1, 0, 0, 0, 0, 0 } end
 -- Removals come first: a full Redis refuses a script whose first write needs memory.
 for _, entity in ipairs(entities) do
   for _, first in ipairs(entity.old) do
-    redis.call('HDEL', KEYS[first + 5], 'owner', 'until_ms')
+    redis.call('HDEL', KEYS[first + 5], 'owner', 'until_ms', 'leaving')
     redis.call('DEL', KEYS[first + 6], KEYS[first + 7], KEYS[first + 8], KEYS[first + 9])
   end
   for _, first in ipairs(entity.new) do
     for i = 0, 2, 2 do
-      if type_of(KEYS[first + i]) == 'string' and redis.call('GET', KEYS[first + i]) == SEAL then
-        redis.call('DEL', KEYS[first + i])
-      end
+      if sealed(KEYS[first + i], true) then redis.call('DEL', KEYS[first + i]) end
     end
   end
 end
@@ -75,7 +79,10 @@ for _, entity in ipairs(entities) do
     redis.call('SET', KEYS[first], SEAL)
     if entity.logs then redis.call('SET', KEYS[first + 2], SEAL) end
   end
-  if entity.seen ~= entity.asked then redis.call('HSET', KEYS[1], entity.name, entity.asked) end
+  if entity.seen ~= entity.asked then
+    redis.call('HDEL', KEYS[3], entity.name)
+    redis.call('HSET', KEYS[1], entity.name, entity.asked)
+  end
 end
 -- By the list what is left of a layout is found later. A full Redis takes nothing more, and that is no reason not to go on.
 for _, entity in ipairs(entities) do

@@ -5,6 +5,7 @@ if not holds() then return {-1, 0, 0} end
 redis.call('HLEN', KEYS[5])
 local from, count = tonumber(ARGV[4]), tonumber(ARGV[5])
 local trimmed = tonumber(redis.call('HGET', KEYS[2], 'trimmed') or '0')
+local again = false
 local function is_head() return trimmed == from end
 if is_head() then
   local entries, written = {}, {}
@@ -34,8 +35,10 @@ if is_head() then
       -- Of two entries with one key that are to be tried again the first counts, as in the sink.
       if ARGV[i + 1] == 'dead' then
         redis.call('HSET', KEYS[5], id, ARGV[i + 2])
-      elseif redis.call('HSETNX', KEYS[4], id, payload) == 1 then
-        redis.call('HSET', KEYS[3], id, ARGV[i + 2])
+      else
+        if not again then unseal(KEYS[4]) end
+        again = true
+        if redis.call('HSETNX', KEYS[4], id, payload) == 1 then redis.call('HSET', KEYS[3], id, ARGV[i + 2]) end
       end
     end
   end

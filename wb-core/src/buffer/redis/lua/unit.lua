@@ -16,7 +16,7 @@ local function holds()
     if holder(meta, now) ~= ARGV[arg] then return false end
     if tonumber(redis.call('HGET', meta, 'open') or '1') - 1 ~= tonumber(ARGV[arg + 1]) then return false end
     if redis.call('HGET', meta, 'stamp') ~= ARGV[arg + 2] then return false end
-    for i = key + 2, key + 5 do redis.call('HLEN', KEYS[i]) end
+    for i = key + 2, key + 5 do size('HLEN', KEYS[i]) end
     parts[part] = { flushing = flushing, meta = meta, epoch = ARGV[arg + 1], asked = tonumber(ARGV[arg + 3]), taken = 0 }
     for _ = 1, parts[part].asked do
       records[#records + 1] = {

@@ -5,8 +5,14 @@
 //! one any more is stale for as long as it likes: it goes on writing, rotating, flushing, reading and filling, and only what
 //! Redis itself refuses stops it. A switch goes there and back, so that stale programs become current ones again.
 //!
+//! Before a switch its program may *announce* it: a mark, for as long as it is renewed. While it is fresh, `open` is closed for writes in the
+//! step that makes it `flushing`, so that a writer that never pauses does not hold up the switch for ever. That is taken back when the
+//! program cancels; when it dies, its mark ends, and whoever looks takes it back.
+//!
 //! Left out: leases, fences and stamps (a layout's own protocol), a Redis that loses data (it loses its seals too, and whoever
 //! comes first fixes the topology), and other entities, whose switches are in the same step.
+
+mod steps;
 
 use stateright::{Model, Property};
 
@@ -14,6 +20,10 @@ use stateright::{Model, Property};
 pub const P1: &str = "P1: an acknowledged write is in the sink, or in the stored layout";
 /// The row never goes back.
 pub const P3: &str = "P3: the sink never goes back";
+/// A writer that never pauses does not hold up a change.
+pub const DRAINS: &str = "what was closed for a change takes no writes before it is opened again";
+/// A change that comes to nothing leaves nothing closed.
+pub const OPENS: &str = "there is always somebody who opens what was closed for a change";
 /// Whoever is answered is answered with what was acknowledged last.
 pub const P9: &str = "P9: what is read is not older than what was acknowledged";
 
@@ -35,6 +45,16 @@ pub enum Piece {
     LoadsLook,
     /// Clean copies of a layout are forgotten before it is switched to. Without it, those of its earlier life stay.
     Forget,
+    /// A rotation under the mark leaves a seal. Without it, `open` takes writes again.
+    RotateSeals,
+    /// A record that goes back takes the seal of a layout that is being left away. Without it, it finds no place.
+    BackOpens,
+    /// Whoever takes such seals away looks whether the layout is still the stored one. Without it, one that was left is opened.
+    CancelLooks,
+    /// A mark that is not renewed ends. Without it, that of a dead program stays fresh.
+    MarkEnds,
+    /// Programs of the layout look for seals without a fresh mark, and take them away. Without it, nobody does.
+    LooksOpen,
 }
 
 /// What stands under `open`.
@@ -44,6 +64,8 @@ pub enum Open {
     Nothing,
     /// A string: whatever wants a hash fails.
     Sealed,
+    /// A string as well: the layout is being left, but is the stored one still. It is read and flushed as ever.
+    Leaving,
     /// The write of this number.
     Record(u8),
 }
@@ -71,6 +93,8 @@ pub struct Layout {
     flushing: Option<u8>,
     copy: Copy,
     dead: Option<u8>,
+    /// It was closed for a change, and nobody has opened it since.
+    closed: bool,
     /// Whether a program of this layout has ever run.
     started: bool,
 }
@@ -118,11 +142,18 @@ pub struct World {
     forgotten: bool,
     /// Without [`Piece::OneStep`]: nothing waited when it was counted.
     counted: bool,
+    /// The program that wants the other layout, and which one it wants to leave.
+    announcer: Option<Side>,
+    /// The mark in the stored layout is fresh.
+    mark: bool,
+    announcements: u8,
     writes: u8,
     refusals: u8,
     switches: u8,
     went_back: bool,
     refused: bool,
+    /// A layout took a write while it was closed.
+    slipped: bool,
 }
 
 /// One step; the number is the layout of the program that does it.
@@ -134,6 +165,8 @@ pub enum Step {
     Rotate(Side),
     /// Writes the row, acknowledges, leaves the copy.
     Flush(Side),
+    /// The sink refuses the record for now: back to `open`.
+    Back(Side),
     /// The sink refuses the record for good.
     Bury(Side),
     /// The dead letter becomes dirty again.
@@ -152,6 +185,16 @@ pub enum Step {
     Count,
     /// and switches to it.
     Switch,
+    /// A program says that it wants to leave the stored layout, or says it again.
+    Announce,
+    /// It gives up, and opens what it has closed.
+    Cancel,
+    /// It dies.
+    Die,
+    /// Its mark is as old as marks may be.
+    MarkEnds,
+    /// A program looks whether its layout is closed with no mark.
+    Look(Side),
 }
 
 /// The change of topology, or what is left of it.
@@ -163,7 +206,7 @@ pub struct Change {
 
 impl Layout {
     const fn new(started: bool) -> Self {
-        Self { open: Open::Nothing, flushing: None, copy: Copy::Nothing, dead: None, started }
+        Self { open: Open::Nothing, flushing: None, copy: Copy::Nothing, dead: None, closed: false, started }
     }
 
     fn is_dirty(&self) -> bool {
@@ -174,10 +217,22 @@ impl Layout {
     fn visible(&self, row: u8) -> Option<u8> {
         match (self.open, self.flushing, self.copy) {
             (Open::Sealed, ..) => None,
-            (Open::Record(write), ..) | (Open::Nothing, Some(write), _) => Some(write),
-            (Open::Nothing, None, Copy::State { write, .. }) => Some(write),
-            (Open::Nothing, None, Copy::Nothing | Copy::Token) => Some(row),
+            (Open::Record(write), ..) | (Open::Nothing | Open::Leaving, Some(write), _) => Some(write),
+            (Open::Nothing | Open::Leaving, None, Copy::State { write, .. }) => Some(write),
+            (Open::Nothing | Open::Leaving, None, Copy::Nothing | Copy::Token) => Some(row),
         }
+    }
+
+    const fn is_sealed(&self) -> bool {
+        matches!(self.open, Open::Sealed | Open::Leaving)
+    }
+
+    /// Takes a seal away.
+    fn reopen(&mut self) {
+        if self.is_sealed() {
+            self.open = Open::Nothing;
+        }
+        self.closed = false;
     }
 
     fn holds(&self, write: u8) -> bool {
@@ -203,127 +258,6 @@ impl World {
     }
 }
 
-impl Change {
-    fn has(self, piece: Piece) -> bool {
-        self.without != Some(piece)
-    }
-
-    fn step(self, world: &mut World, step: Step) -> Option<()> {
-        match step {
-            Step::Put(l) => {
-                world.writes = world.writes.checked_sub(1)?;
-                if world.at(l).open == Open::Sealed {
-                    world.refused = true;
-                } else {
-                    world.acked += 1;
-                    world.at_mut(l).open = Open::Record(world.acked);
-                }
-            }
-            Step::Rotate(l) => {
-                let layout = world.at_mut(l);
-                match layout.open {
-                    Open::Record(write) if layout.flushing.is_none() => layout.flushing = Some(write),
-                    Open::Sealed if !self.has(Piece::RotateLooks) => {}
-                    _ => return None,
-                }
-                layout.open = Open::Nothing;
-            }
-            Step::Flush(l) => {
-                let layout = world.at_mut(l);
-                let write = layout.flushing.take()?;
-                (layout.copy, layout.dead) = (Copy::State { write, mortal: true }, None);
-                world.went_back |= write < world.row;
-                world.row = write;
-            }
-            Step::Bury(l) => {
-                world.refusals = world.refusals.checked_sub(1)?;
-                let layout = world.at_mut(l);
-                let write = layout.flushing.take()?;
-                (layout.copy, layout.dead) = (Copy::State { write, mortal: false }, Some(write));
-            }
-            Step::Replay(l) => {
-                let layout = world.at_mut(l);
-                if layout.open != Open::Nothing || layout.flushing.is_some() {
-                    return None;
-                }
-                layout.open = Open::Record(layout.dead.take()?);
-            }
-            Step::Mark(l) => {
-                let busy = world.reader != Reader::Idle;
-                let layout = world.at_mut(l);
-                let refused = layout.open == Open::Sealed && self.has(Piece::LoadsLook);
-                if busy || layout.is_dirty() || layout.copy != Copy::Nothing || refused {
-                    return None;
-                }
-                layout.copy = Copy::Token;
-                world.reader = Reader::Marked(l);
-            }
-            Step::Load => {
-                let Reader::Marked(l) = world.reader else { return None };
-                world.reader = Reader::Loaded(l, world.row);
-            }
-            Step::Fill => {
-                let Reader::Loaded(l, write) = world.reader else { return None };
-                let layout = world.at_mut(l);
-                let refused = layout.open == Open::Sealed && self.has(Piece::LoadsLook);
-                if layout.copy == Copy::Token && !refused {
-                    layout.copy = Copy::State { write, mortal: true };
-                }
-                world.reader = Reader::Idle;
-            }
-            Step::Expire(l) => {
-                let copy = &mut world.at_mut(l).copy;
-                if matches!(copy, Copy::Nothing | Copy::State { mortal: false, .. }) {
-                    return None;
-                }
-                *copy = Copy::Nothing;
-            }
-            Step::Forget => {
-                if std::mem::replace(&mut world.forgotten, true) || world.switches == 0 {
-                    return None;
-                }
-                world.at_mut(world.stored.other()).copy = Copy::Nothing;
-            }
-            Step::Count => {
-                let clean = self.nothing_waits(world);
-                if self.has(Piece::OneStep) || !clean || std::mem::replace(&mut world.counted, true) {
-                    return None;
-                }
-            }
-            Step::Switch => return self.switch(world),
-        }
-        Some(())
-    }
-
-    fn nothing_waits(self, world: &World) -> bool {
-        let letters = self.has(Piece::Letters) && world.layouts.iter().any(|layout| layout.dead.is_some());
-        !letters && !world.layouts.iter().any(Layout::is_dirty)
-    }
-
-    fn switch(self, world: &mut World) -> Option<()> {
-        world.switches = world.switches.checked_sub(1)?;
-        let clean = if self.has(Piece::OneStep) { self.nothing_waits(world) } else { world.counted };
-        if !clean || (self.has(Piece::Forget) && !world.forgotten) {
-            return None;
-        }
-        let (old, new) = (world.stored, world.stored.other());
-        if self.has(Piece::Seal) && self.has(Piece::Names) {
-            world.at_mut(old).open = Open::Sealed;
-        }
-        if world.at(new).open == Open::Sealed {
-            world.at_mut(new).open = Open::Nothing;
-        }
-        world.at_mut(new).started = true;
-        (world.stored, world.forgotten, world.counted) = (new, false, false);
-        Some(())
-    }
-
-    /// Whether programs that are current flush what is in this layout.
-    fn is_read(self, world: &World, layout: Side) -> bool {
-        layout == world.stored || !self.has(Piece::Names)
-    }
-}
-
 impl Model for Change {
     type State = World;
     type Action = Step;
@@ -337,20 +271,35 @@ impl Model for Change {
             reader: Reader::Idle,
             forgotten: false,
             counted: false,
+            announcer: None,
+            mark: false,
+            announcements: 2,
             writes: 3,
             refusals: 1,
             switches: 2,
             went_back: false,
             refused: false,
+            slipped: false,
         }]
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
-        let each = [Step::Put, Step::Rotate, Step::Flush, Step::Bury, Step::Replay, Step::Mark, Step::Expire];
+        let each = [
+            Step::Put,
+            Step::Rotate,
+            Step::Flush,
+            Step::Back,
+            Step::Bury,
+            Step::Replay,
+            Step::Mark,
+            Step::Expire,
+            Step::Look,
+        ];
         for l in [Side::A, Side::B].into_iter().filter(|&l| world.at(l).started) {
             steps.extend(each.iter().map(|step| step(l)));
         }
         steps.extend([Step::Load, Step::Fill, Step::Forget, Step::Count, Step::Switch]);
+        steps.extend([Step::Announce, Step::Cancel, Step::Die, Step::MarkEnds]);
     }
 
     fn next_state(&self, before: &World, step: Step) -> Option<World> {
@@ -369,6 +318,15 @@ impl Model for Change {
             Property::always(P9, |_: &Self, world: &World| {
                 let running = world.layouts.iter().filter(|layout| layout.started);
                 running.filter_map(|layout| layout.visible(world.row)).all(|write| write >= world.acked)
+            }),
+            Property::always(DRAINS, |_: &Self, world: &World| !world.slipped),
+            Property::always(OPENS, |change: &Self, world: &World| {
+                let can = |step| change.step(&mut world.clone(), step).is_some();
+                let opens = [Step::Cancel, Step::MarkEnds, Step::Look(world.stored)].into_iter().any(can);
+                world.at(world.stored).open != Open::Leaving || opens
+            }),
+            Property::sometimes("a change that was announced came to nothing", |_: &Self, world: &World| {
+                world.announcer.is_none() && world.announcements < 2 && world.switches == 2 && world.acked == world.row
             }),
             Property::sometimes("a stale write is refused", |_: &Self, world: &World| world.refused),
             Property::sometimes("there and back, all flushed", |_: &Self, world: &World| {
