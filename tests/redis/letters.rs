@@ -51,7 +51,7 @@ async fn p1_a_replay_or_discard_that_cannot_finish_takes_nothing_out() {
         redis::cmd("DEL").arg(&key).exec_async(&mut other).await.unwrap();
         assert_eq!(space.letter(0, &id).await.unwrap().as_ref(), Some(&letter), "{hash}");
     }
-    assert_eq!(space.replay(0, std::slice::from_ref(&id)).await.unwrap(), [Replay::Again]);
+    assert_eq!(space.replay(0, std::slice::from_ref(&id)).await.unwrap().outcomes, [Replay::Again]);
     assert_eq!(space.get(0, &[id]).await.unwrap(), [Lookup::Dirty(record)]);
     buffer.close().await;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::buffer::{BufferErrorKind, DeadLetter, Replay};
+use crate::buffer::{BufferErrorKind, DeadLetter, Replay, Replayed};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::events;
@@ -204,6 +204,10 @@ impl<T: Entity> DeadLetters<T> {
     /// state never overwrites a newer one. A replay passes [`max_dirty`](crate::EntityOptions::max_dirty): letters take room
     /// in the buffer already, and a person asks for it; new keys are refused meanwhile.
     ///
+    /// A letter that belongs [together](DeadLetter::together) with others, because transactions wrote their records, brings all
+    /// of them back, in one step, and they reach the sink in one transaction, or become letters again. One of which a newer
+    /// state is dirty is left out, as ever; the others come back without it.
+    ///
     /// # Errors
     /// [`CacheError::Key`]; [`CacheError::Buffer`], after which repeating is safe; [`CacheError::Closed`] after shutdown.
     pub async fn replay(&self, key: &T::Key) -> Result<Replay, CacheError> {
@@ -216,8 +220,8 @@ impl<T: Entity> DeadLetters<T> {
     /// # Errors
     /// As for [`replay`](Self::replay).
     pub async fn replay_at(&self, partition: u16, id: &Id) -> Result<Replay, CacheError> {
-        let replays = self.replay_some(partition, std::slice::from_ref(id)).await?;
-        Ok(replays.into_iter().next().unwrap_or(Replay::Absent))
+        let (replayed, _) = self.replay_some(partition, std::slice::from_ref(id)).await?;
+        Ok(replayed.outcomes.into_iter().next().unwrap_or(Replay::Absent))
     }
 
     /// Replays all letters that are there now and not superseded; returns how many. What the sink refuses again becomes a
@@ -248,8 +252,7 @@ impl<T: Entity> DeadLetters<T> {
             let mut ids: Vec<Id> = readable.map(|(id, _)| id).collect();
             ids.sort_unstable();
             ids.dedup();
-            let replays = self.replay_some(partition, &ids).await?;
-            replayed += replays.into_iter().filter(|replay| *replay == Replay::Again).count() as u64;
+            replayed += self.replay_some(partition, &ids).await?.1;
             scan = page.cursor;
             if scan == 0 {
                 return Ok(replayed);
@@ -257,22 +260,25 @@ impl<T: Entity> DeadLetters<T> {
         }
     }
 
-    async fn replay_some(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, CacheError> {
+    /// What became of these, and how many letters came back.
+    async fn replay_some(&self, partition: u16, ids: &[Id]) -> Result<(Replayed, u64), CacheError> {
         // A replay makes keys dirty, like a write: shutdown waits for it, or refuses it.
         let _place = self.lane.gate.enter()?;
         let _writing = self.lane.writing();
         let _near = self.lane.near.writing(ids);
-        let replays = self.lane.space.replay(partition, ids).await?;
-        let again = replays.iter().filter(|replay| **replay == Replay::Again).count() as u64;
+        let replayed = self.lane.space.replay(partition, ids).await?;
+        let again = replayed.outcomes.iter().filter(|replay| **replay == Replay::Again).count() as u64;
+        let again = again + replayed.others;
         if again > 0 {
             self.lane.counters.replayed.add(again);
             events::replayed(&self.lane.scope, partition, again);
         }
-        Ok(replays)
+        Ok((replayed, again))
     }
 
     /// Removes a letter for good: its state never reaches the sink, and readers see the sink's row again, unless a newer
-    /// state is dirty. Returns whether there was one.
+    /// state is dirty. Returns whether there was one. Letters that belong together with it stay, and a replay of them brings
+    /// the rest of their transaction back without it.
     ///
     /// # Errors
     /// [`CacheError::Key`]; [`CacheError::Buffer`], after which repeating is safe.

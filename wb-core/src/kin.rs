@@ -136,7 +136,8 @@ impl<E: Entity> Relative for Lane<E> {
 }
 
 impl<E: Entity> Lane<E> {
-    /// Which of these deletes are still held. The same one: whether another one is held by now does not matter.
+    /// Which of these records are still held, or what took their places without one of them having been settled. What was held
+    /// anew since does not matter.
     pub(crate) async fn not_settled(&self, held: Vec<Held>) -> Result<Vec<Held>, BufferError> {
         let mut partitions = std::collections::BTreeMap::<u16, Vec<Held>>::new();
         for one in held {
@@ -145,7 +146,10 @@ impl<E: Entity> Lane<E> {
         let asked = try_join_all(partitions.into_iter().map(|(partition, held)| async move {
             let ids: Vec<_> = held.iter().map(|one| one.id.clone()).collect();
             let found = self.space.attempts(partition, &ids).await?;
-            let still = held.into_iter().zip(found).filter(|(one, found)| *found == Some(one.attempts));
+            let still = held
+                .into_iter()
+                .zip(found)
+                .filter(|(one, found)| found.is_some_and(|found| one.attempts.holds_on(&found)));
             Ok::<_, BufferError>(still.map(|(one, _)| one).collect::<Vec<_>>())
         }));
         Ok(asked.await?.into_iter().flatten().collect())

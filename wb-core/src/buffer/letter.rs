@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::transaction::Mark;
 use crate::key::Id;
 use crate::record::Record;
 
@@ -25,6 +26,24 @@ pub enum Replay {
     Superseded,
     /// There is no such letter.
     Absent,
+}
+
+/// What became of a replay of several letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// One for each id that was asked for, in their order.
+    pub outcomes: Vec<Replay>,
+    /// Letters of other ids that came back because they belong [together](DeadLetter::together) with one of these.
+    pub others: u64,
+}
+
+/// What letters have in common whose records died as one unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together {
+    /// Names the unit; used once.
+    pub mark: Mark,
+    /// The partitions that its letters are in.
+    pub partitions: Vec<u16>,
 }
 
 /// What was to be done with a record.
@@ -60,6 +79,10 @@ pub struct DeadLetter {
     pub first_ms: u64,
     /// Last refusal, milliseconds since the Unix epoch.
     pub last_ms: u64,
+    /// With which letters it comes back: those of the records that transactions have written together. `None` for a record
+    /// that died alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
 }
 
 impl DeadLetter {
@@ -74,6 +97,7 @@ impl DeadLetter {
             attempts,
             first_ms,
             last_ms,
+            together: None,
         }
     }
 
@@ -89,6 +113,7 @@ impl DeadLetter {
             attempts: 0,
             first_ms: 0,
             last_ms: 0,
+            together: None,
         }
     }
 
@@ -142,7 +167,7 @@ mod payload_text {
 
     #[cfg(test)]
     mod tests {
-        use crate::buffer::DeadLetter;
+        use crate::buffer::{DeadLetter, Mark, Together};
         use crate::record::Record;
 
         #[test]
@@ -152,6 +177,20 @@ mod payload_text {
                 let back: DeadLetter = serde_json::from_str(&serde_json::to_string(&letter)?)?;
                 assert_eq!(back, letter);
             }
+            Ok(())
+        }
+
+        #[test]
+        fn a_letter_without_a_unit_is_written_and_read_as_ever() -> Result<(), serde_json::Error> {
+            let mut letter = DeadLetter::new(&Record::from_bytes("1"), "rejected", "no".into(), 1, 2, 3);
+            let old = r#"{"payload":"1","operation":"upsert","error":"no","kind":"rejected","attempts":1,"first_ms":2,"last_ms":3}"#;
+            assert_eq!(serde_json::to_string(&letter)?, old);
+            assert_eq!(serde_json::from_str::<DeadLetter>(old)?, letter);
+            let mark = Mark::fresh();
+            letter.together = Some(Together { mark, partitions: vec![1, 2] });
+            let text = serde_json::to_string(&letter)?;
+            assert!(text.contains(&format!(r#""mark":"{mark}""#)), "as scripts look for it: {text}");
+            assert_eq!(serde_json::from_str::<DeadLetter>(&text)?, letter);
             Ok(())
         }
     }

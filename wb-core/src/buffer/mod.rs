@@ -27,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::{BufferError, BufferErrorKind};
-pub use letter::{DeadLetter, Letters, Operation, Replay};
+pub use letter::{DeadLetter, Letters, Operation, Replay, Replayed, Together};
 pub use log::{LogPage, Settled};
 pub use lookup::{IdFloor, Look, Lookup, Origin, Sight, Stored, Swap, Token};
 pub use memory::MemoryBuffer;

@@ -8,7 +8,7 @@ use super::log::{LogPage, Settled};
 use super::lookup::{IdFloor, Look, Lookup, Stored, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, PendingReport, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replay, SeenShape, SeenShapes, Transacted};
+use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replayed, SeenShape, SeenShapes, Transacted};
 use crate::key::Id;
 use crate::record::{Record, Write};
 
@@ -154,8 +154,10 @@ pub trait Space: Send + Sync + 'static {
 
     /// Makes the payloads of these dead letters dirty again, with no attempts counted; the letters go. Where a newer state
     /// is in `open` or `flushing` nothing is done: it decides. A letter proves that nothing newer was flushed since,
-    /// because every ack removes it. One answer per id.
-    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError>;
+    /// because every ack removes it. Letters that belong [together](DeadLetter::together) all come back with one of them, in
+    /// one step over their partitions, and marked, so that they reach the sink together; those of which a newer state is dirty
+    /// are left out, and that state is not tied to the others.
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Replayed, BufferError>;
 
     /// Removes these dead letters for good; where no newer state is dirty, their attempts and clean copies too, so that
     /// readers see the sink's row again. Returns how many there were.

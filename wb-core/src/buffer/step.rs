@@ -179,6 +179,25 @@ impl Attempts {
         self.is_held() && self.first_ms == 0
     }
 
+    /// What is counted for a payload from here on: what was counted for it before, else nothing yet. One that takes the place
+    /// of a record that is held is held since then, so that who waits for that record does not take it for settled. At
+    /// `first_ms` 0 it waits for a newer program, whatever was before.
+    pub(crate) fn carried(before: Option<Self>, digest: u64, first_ms: u64) -> Self {
+        match before {
+            Some(before) if before.digest == digest => before,
+            Some(before) if before.is_held() && before.first_ms > 0 && first_ms > 0 => {
+                Self { digest, first_ms: before.first_ms, ..Self::default() }
+            }
+            _ => Self { digest, first_ms, ..Self::default() },
+        }
+    }
+
+    /// Whether a record that was held as this says is held still, or what took its place: nothing of its key was settled since.
+    pub(crate) fn holds_on(&self, found: &Self) -> bool {
+        let since = [self.first_ms, found.first_ms];
+        found.is_held() && (self.first_ms == found.first_ms || since.contains(&0))
+    }
+
     /// Reads what [`Display`](fmt::Display) writes: `count first_ms deferrals digest`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -231,5 +250,33 @@ impl Status {
     #[must_use]
     pub const fn dirty(&self) -> u64 {
         self.open + self.flushing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Attempts;
+
+    #[test]
+    fn what_takes_the_place_of_a_held_record_is_held_since_then() {
+        let held = |first_ms, digest| Attempts { first_ms, digest, ..Attempts::default() };
+        let refused = Attempts { count: 2, ..held(5, 1) };
+        for (before, first_ms, expected) in [
+            (None, 9, held(9, 1)),
+            (Some(held(5, 1)), 9, held(5, 1)),
+            (Some(held(5, 2)), 9, held(5, 1)),
+            (Some(refused), 9, refused),
+            (Some(Attempts { digest: 2, ..refused }), 9, held(9, 1)),
+            // A newer program is waited for, or was.
+            (Some(held(5, 2)), 0, held(0, 1)),
+            (Some(held(0, 2)), 9, held(9, 1)),
+        ] {
+            assert_eq!(Attempts::carried(before, 1, first_ms), expected, "{before:?} at {first_ms}");
+        }
+        for (found, expected) in
+            [(held(5, 2), true), (held(0, 2), true), (held(6, 1), false), (Attempts { count: 1, ..held(5, 1) }, false)]
+        {
+            assert_eq!(held(5, 1).holds_on(&found), expected, "{found:?}");
+        }
     }
 }

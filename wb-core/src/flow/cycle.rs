@@ -214,7 +214,7 @@ impl<E: Entity> Lane<E> {
     }
 
     async fn flush_batch(&self, claimed: Vec<Claimed>, children: &Children) -> Result<Ended, Interrupted> {
-        let (due, suspects, early) = self.due(claimed);
+        let (due, suspects, early) = self.due(claimed).await?;
         let mut ended = self.flush_lot(due, early, Lot::Ordinary, children).await?;
         // After the others are settled, because each of these may take as long as the sink waits for a lock.
         if !suspects.is_empty() && !ended.is_given_up() {

@@ -74,9 +74,8 @@ impl<E: Entity> Lane<E> {
             let ids: Vec<Id> = claimed.iter().map(|claimed| claimed.id.clone()).collect();
             let before = self.space.attempts(partition, &ids).await?.into_iter().chain(std::iter::repeat(None));
             let with = claimed.into_iter().zip(before).map(|(claimed, before)| {
-                let digest = claimed.record.digest();
-                let before = before.filter(|before| before.digest == digest);
-                (claimed, before.unwrap_or(Attempts { digest, first_ms, ..Attempts::default() }))
+                let attempts = Attempts::carried(before, claimed.record.digest(), first_ms);
+                (claimed, attempts)
             });
             Ok::<_, BufferError>(with.collect::<Vec<_>>())
         });

@@ -103,9 +103,9 @@ impl<E: Entity> Lane<E> {
         for (claimed, before) in new.into_iter().zip(before) {
             match before {
                 // The sink has refused it: it has waited already.
-                Some(before) if !before.is_held() => free.push(claimed),
+                Some(before) if !before.is_held() && before.digest == Record::TOMBSTONE_DIGEST => free.push(claimed),
                 before => {
-                    let first_ms = before.map_or(now, |before| before.first_ms);
+                    let first_ms = Attempts::carried(before, Record::TOMBSTONE_DIGEST, now).first_ms;
                     self.holds.add(&claimed.id, wait, first_ms);
                     held.push((claimed, Attempts::held(first_ms)));
                 }
@@ -129,7 +129,6 @@ impl<E: Entity> Lane<E> {
 
     /// What was counted for these deletes, in their order.
     async fn attempts_of(&self, claimed: &[Claimed]) -> Result<Vec<Option<Attempts>>, BufferError> {
-        let digest = Record::tombstone().digest();
         let mut partitions = std::collections::BTreeMap::<u16, (Vec<usize>, Vec<_>)>::new();
         for (index, claimed) in claimed.iter().enumerate() {
             let (places, ids) = partitions.entry(claimed.epoch.partition).or_default();
@@ -143,7 +142,7 @@ impl<E: Entity> Lane<E> {
         let mut attempts = vec![None; claimed.len()];
         for (place, found) in try_join_all(asked).await?.into_iter().flatten() {
             if let Some(slot) = attempts.get_mut(place) {
-                *slot = found.filter(|found| found.digest == digest);
+                *slot = found;
             }
         }
         Ok(attempts)

@@ -184,8 +184,7 @@ impl<E: Entity> Lane<E> {
         for ((Claimed { id, record, .. }, error), before) in refused.into_iter().zip(before) {
             let digest = record.digest();
             // What an older payload was refused for is not counted against this one.
-            let before = before.filter(|before| before.digest == digest);
-            let before = before.unwrap_or(Attempts { first_ms: now, digest, ..Attempts::default() });
+            let before = Attempts::carried(before, digest, now);
             let counted = Counts { attempts: before.count, deferrals: before.deferrals };
             let room = self.postponed.has_room();
             let judged = judge(error.kind(), counted, &self.options.retry, rand::random());

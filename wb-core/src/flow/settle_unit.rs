@@ -11,7 +11,7 @@ use super::flush::Flushed;
 use super::rotate::Epoch;
 use super::settle::{Tally, now_ms};
 use super::units::Number;
-use crate::buffer::{Attempts, BufferError, DeadLetter, Done, Mark, Moved, Step};
+use crate::buffer::{Attempts, BufferError, DeadLetter, Done, Mark, Moved, Step, Together};
 use crate::entity::Entity;
 use crate::events;
 use crate::failpoint;
@@ -125,10 +125,10 @@ impl<E: Entity> Lane<E> {
         let before = try_join_all(members.iter().map(|Claimed { epoch, id, record, .. }| async move {
             let before = self.space.attempts(epoch.partition, std::slice::from_ref(id)).await?.pop().flatten();
             // What an older payload was refused for is not counted against this one.
-            Ok::<_, BufferError>(before.filter(|before| before.digest == record.digest()))
+            Ok::<_, BufferError>(Attempts::carried(before, record.digest(), now))
         }))
         .await?;
-        let most = |count: fn(&Attempts) -> u32| before.iter().flatten().map(count).max().unwrap_or(0);
+        let most = |count: fn(&Attempts) -> u32| before.iter().map(count).max().unwrap_or(0);
         let counted = Counts { attempts: most(|before| before.count), deferrals: most(|before| before.deferrals) };
         let held = self.has_held_parents(std::iter::once(error)).await?;
         let judged = judge(error.kind(), counted, &self.options.retry, rand::random());
@@ -141,17 +141,11 @@ impl<E: Entity> Lane<E> {
             }
             judged => judged,
         };
-        let counts = |claimed: &Claimed, before: Option<Attempts>| Attempts {
-            count: attempts,
-            first_ms: before.map_or(now, |before| before.first_ms),
-            deferrals,
-            digest: claimed.record.digest(),
-        };
         match fate {
             Fate::Again(wait) => {
                 let mut parts = Parts::new();
                 for (claimed, before) in members.iter().zip(before) {
-                    let attempts = counts(claimed, before);
+                    let attempts = Attempts { count: attempts, deferrals, ..before };
                     events::refused(&self.scope, &claimed.id, &attempts, wait, error);
                     self.postponed.add(&claimed.id, &claimed.record, wait, attempts);
                     part(&mut parts, claimed, attempts);
@@ -163,8 +157,8 @@ impl<E: Entity> Lane<E> {
                 let mut parts = Parts::new();
                 for (claimed, before) in members.iter().zip(before) {
                     let (kind, tries) = (error.kind().name(), attempts.saturating_add(deferrals));
-                    let first = before.map_or(now, |before| before.first_ms);
-                    part(&mut parts, claimed, DeadLetter::new(&claimed.record, kind, error.chain(), tries, first, now));
+                    let letter = DeadLetter::new(&claimed.record, kind, error.chain(), tries, before.first_ms, now);
+                    part(&mut parts, claimed, letter);
                 }
                 self.bury_whole(parts).await
             }
@@ -200,7 +194,14 @@ impl<E: Entity> Lane<E> {
         Ok(self.check_whole(&epochs, &moved, "back_unit"))
     }
 
-    async fn bury_whole(&self, parts: Parts<DeadLetter>) -> Result<Vec<(Epoch, bool, u64)>, BufferError> {
+    /// The letters remember that they belong together, so that a replay brings back all of them.
+    async fn bury_whole(&self, mut parts: Parts<DeadLetter>) -> Result<Vec<(Epoch, bool, u64)>, BufferError> {
+        if parts.values().map(|(_, letters)| letters.len()).sum::<usize>() > 1 {
+            let together = Together { mark: Mark::fresh(), partitions: parts.keys().copied().collect() };
+            for (_, letter) in parts.values_mut().flat_map(|(_, letters)| letters) {
+                letter.together = Some(together.clone());
+            }
+        }
         let (epochs, parts) = self.steps(parts);
         let moved = self.space.bury_unit(&parts).await?;
         failpoint::pass("after_bury");

@@ -42,7 +42,10 @@ impl<E: Entity> Lane<E> {
 
     /// Which records are tried now, which of those failed by themselves the last time, and which wait for their next try. A
     /// unit waits when one of its records does.
-    pub(super) fn due(&self, claimed: Vec<Claimed>) -> (Vec<Claimed>, Vec<Claimed>, Vec<(Claimed, Attempts)>) {
+    pub(super) async fn due(
+        &self,
+        claimed: Vec<Claimed>,
+    ) -> Result<(Vec<Claimed>, Vec<Claimed>, Vec<(Claimed, Attempts)>), BufferError> {
         let longest = self.passage.longest_wait();
         let known: Vec<Known> =
             claimed.iter().map(|claimed| self.postponed.known(&claimed.id, &claimed.record, longest)).collect();
@@ -52,21 +55,24 @@ impl<E: Entity> Lane<E> {
         let waiting = units(|known| matches!(known, Known::Waits(_)));
         let suspected = units(|known| *known == Known::Suspect);
         let (mut due, mut suspects, mut early) = (Vec::with_capacity(claimed.len()), Vec::new(), Vec::new());
+        // Not refused: the buffer knows since when they are held.
+        let mut held = Vec::new();
         for (claimed, known) in claimed.into_iter().zip(known) {
             let of = |units: &HashSet<Number>| claimed.unit.is_some_and(|number| units.contains(&number));
             match known {
-                Known::Waits(attempts) => early.push((claimed, attempts)),
-                // Nothing is counted yet of a state that has come to the others since.
-                _ if of(&waiting) => {
-                    let digest = claimed.record.digest();
-                    early.push((claimed, Attempts { first_ms: now_ms(), digest, ..Attempts::default() }));
-                }
+                Known::Waits(attempts) if !attempts.is_held() => early.push((claimed, attempts)),
+                Known::Waits(_) => held.push(claimed),
+                // It is due itself, or has come to the others since.
+                _ if of(&waiting) => held.push(claimed),
                 Known::Suspect => suspects.push(claimed),
                 Known::Nothing if of(&suspected) => suspects.push(claimed),
                 Known::Nothing => due.push(claimed),
             }
         }
-        (due, suspects, early)
+        if !held.is_empty() {
+            early.extend(self.counted(held, now_ms()).await?);
+        }
+        Ok((due, suspects, early))
     }
 
     /// Records that could not be written for a reason that may pass: they go back to `open`, uncounted, with all that belong

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::buffer::{DeadLetter, Letters, Page};
+use crate::buffer::{DeadLetter, Letters, Mark, Page};
 use crate::key::Id;
 use crate::record::Record;
 
@@ -106,6 +106,12 @@ impl Dead {
 
     pub(super) fn remove(&mut self, id: &Id) -> Option<DeadLetter> {
         self.letters.remove(&self.numbers.remove(id)?).map(|(_, letter)| letter)
+    }
+
+    /// The ids of the letters of a unit.
+    pub(super) fn of_unit(&self, mark: Mark) -> Vec<Id> {
+        let is_of = |letter: &DeadLetter| letter.together.as_ref().is_some_and(|together| together.mark == mark);
+        self.letters.values().filter(|(_, letter)| is_of(letter)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Newest first, so that letters that come while somebody reads on do not make the reading endless.

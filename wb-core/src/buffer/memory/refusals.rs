@@ -2,7 +2,7 @@
 
 use super::marks::LeftOut;
 use super::partition::Partition;
-use crate::buffer::{Attempts, DeadLetter, Held, Letters, Replay};
+use crate::buffer::{Attempts, DeadLetter, Held, Letters, Mark, Replay, Together};
 use crate::key::Id;
 use crate::record::Record;
 
@@ -46,6 +46,16 @@ impl Partition {
 
     pub(super) fn letters(&self, cursor: u64, limit: usize) -> Letters {
         self.dead.page(cursor, limit)
+    }
+
+    /// What the letter of this id belongs together with.
+    pub(super) fn together(&self, id: &Id) -> Option<Together> {
+        self.dead.get(id).and_then(|letter| letter.together.clone())
+    }
+
+    /// The ids of the letters of a unit.
+    pub(super) fn letters_of(&self, mark: Mark) -> Vec<Id> {
+        self.dead.of_unit(mark)
     }
 
     /// The letter's payload dirty again, if nothing newer is.

@@ -14,7 +14,7 @@ use super::shapes::Listed;
 use super::{Counter, Shelf, Shelves, Workers};
 use crate::buffer::{
     self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, SeenShapes, Settled,
+    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled,
     Space, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted,
 };
 use crate::key::Id;
@@ -277,11 +277,8 @@ impl Space for MemorySpace {
         self.on(partition, |p| p.letters(cursor, limit))
     }
 
-    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
-        let replays: Vec<Replay> = self.write_on(partition, |p| ids.iter().map(|id| p.replay(id)).collect())?;
-        self.ears.written(ids);
-        self.pressure.add(replays.iter().filter(|replay| **replay == Replay::Again).count() as u64);
-        Ok(replays)
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Replayed, BufferError> {
+        self.replay_now(partition, ids)
     }
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {

@@ -1,6 +1,6 @@
 //! The verbs of transactions in memory: several partitions at one instant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::partition::{Partition, lock};
 use super::space::MemorySpace;
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, DeadLetter, Guarded, Lookup, Mark, Moved, Rotation, Stamp, Step, Transacted,
+    Attempts, BufferError, BufferErrorKind, DeadLetter, Guarded, Lookup, Mark, Moved, Replay, Replayed, Rotation,
+    Stamp, Step, Transacted,
 };
 use crate::key::Id;
 
@@ -149,6 +150,57 @@ impl MemorySpace {
             moved.push(locked.of(step.partition)?.back(step, records, now));
         }
         Ok(moved)
+    }
+
+    /// Each unit at one instant, as everything: all partitions are locked, because a letter may name any of them.
+    pub(super) fn replay_now(&self, partition: u16, ids: &[Id]) -> Result<Replayed, BufferError> {
+        let all = u16::try_from(self.partitions.len()).unwrap_or(u16::MAX);
+        let mut locked = self.lock(0..all)?;
+        let mut involved = vec![partition];
+        for id in ids {
+            involved.extend(locked.of(partition)?.together(id).map(|together| together.partitions).unwrap_or_default());
+        }
+        for partition in involved {
+            if locked.of(partition)?.is_shut() {
+                drop(locked);
+                return Err(self.sealed());
+            }
+        }
+        let mut outcomes = Vec::with_capacity(ids.len());
+        // Came back with another letter, and were not asked for yet.
+        let mut others: BTreeSet<(u16, Id)> = BTreeSet::new();
+        let mut written = ids.to_vec();
+        let mut fresh = 0;
+        for id in ids {
+            let here = locked.of(partition)?;
+            let Some(together) = here.together(id) else {
+                let outcome = if others.remove(&(partition, id.clone())) { Replay::Again } else { here.replay(id) };
+                fresh += u64::from(outcome == Replay::Again);
+                outcomes.push(outcome);
+                continue;
+            };
+            let mut back = Vec::new();
+            for partition in together.partitions {
+                let there = locked.of(partition)?;
+                for id in there.letters_of(together.mark) {
+                    if there.replay(&id) == Replay::Again {
+                        back.push((partition, id));
+                    }
+                }
+            }
+            let places: Vec<(u16, &Id)> = back.iter().map(|(partition, id)| (*partition, id)).collect();
+            tie(&mut locked, together.mark, &places)?;
+            written.extend(back.iter().map(|(_, id)| id.clone()));
+            others.extend(back);
+            let again = others.remove(&(partition, id.clone()));
+            fresh += u64::from(again);
+            outcomes.push(if again { Replay::Again } else { Replay::Superseded });
+        }
+        drop(locked);
+        let others = others.len() as u64;
+        self.ears.written(&written);
+        self.pressure.add(fresh + others);
+        Ok(Replayed { outcomes, others })
     }
 
     pub(super) fn bury_unit_now(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {

@@ -22,6 +22,7 @@ mod log;
 mod orphans;
 mod pending;
 mod reads;
+mod replay;
 mod sabotaged;
 mod scripts;
 mod server;

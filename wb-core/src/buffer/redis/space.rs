@@ -17,10 +17,10 @@ use super::scripts::Scripts;
 use super::signals::{Listener, Signals};
 use super::transaction::rotation;
 use super::verified::Verified;
-use super::{held, keys, leases, letters, log, pending, reads, signals, steps, swap, topology};
+use super::{held, keys, leases, letters, log, pending, reads, replay, signals, steps, swap, topology};
 use crate::buffer::{
     Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replay, Roll, Rotation, SeenShape, SeenShapes, Settled,
+    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled,
     Space, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted, no_logs,
 };
 use crate::key::Id;
@@ -336,8 +336,8 @@ impl Space for RedisSpace {
         letters::page(self, partition, cursor, limit).await
     }
 
-    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Vec<Replay>, BufferError> {
-        letters::replay(self, partition, ids).await
+    async fn replay(&self, partition: u16, ids: &[Id]) -> Result<Replayed, BufferError> {
+        replay::replay(self, partition, ids).await
     }
 
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {

@@ -19,14 +19,14 @@ impl Bench {
     }
 
     async fn replay(&self, keys: &[&str]) -> Vec<Replay> {
-        self.done("replay", self.space.replay(HERE, &ids(keys)).await)
+        self.done("replay", self.space.replay(HERE, &ids(keys)).await).outcomes
     }
 
-    async fn discard(&self, keys: &[&str]) -> u64 {
+    pub(super) async fn discard(&self, keys: &[&str]) -> u64 {
         self.done("discard", self.space.discard(HERE, &ids(keys)).await)
     }
 
-    async fn has_letter(&self, key: &str) -> bool {
+    pub(super) async fn has_letter(&self, key: &str) -> bool {
         self.done("letter", self.space.letter(HERE, &id(key)).await).is_some()
     }
 
@@ -104,7 +104,7 @@ pub async fn replays_letters(buffer: &(impl Buffer + ?Sized)) {
     let letters: Vec<_> = odd.iter().enumerate().map(|(n, payload)| (id(n.to_string()), letter(payload))).collect();
     bench.done("bury", bench.space.bury(&step(OWNER, epoch), &letters).await);
     let all: Vec<Id> = letters.iter().map(|(id, _)| id.clone()).collect();
-    let replays = bench.done("replay", bench.space.replay(HERE, &all).await);
+    let replays = bench.done("replay", bench.space.replay(HERE, &all).await).outcomes;
     assert!(replays.iter().all(|replay| *replay == Replay::Again), "{}: {replays:?}", bench.check);
     bench.rotated().await;
     let claimed = bench.claim(10).await;

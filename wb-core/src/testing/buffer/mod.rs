@@ -24,6 +24,7 @@ mod signals;
 mod stale;
 mod topology;
 mod transactions;
+mod units;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -90,6 +91,7 @@ pub use self::transactions::{
     p13_units_are_buried_whole, p13_units_go_back_whole, reads_together_what_stands_apart,
     transactions_are_all_or_nothing,
 };
+pub use self::units::p13_letters_of_a_unit_come_back_whole;
 pub use self::writes::{
     counts_keys_that_become_dirty, keeps_spaces_apart, puts_and_gets, takes_any_bytes_as_id, takes_large_payloads,
     takes_many_writes_in_one_call,
@@ -154,6 +156,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     p13_all_partitions_are_one_cut(buffer).await;
     p13_units_go_back_whole(buffer).await;
     p13_units_are_buried_whole(buffer).await;
+    p13_letters_of_a_unit_come_back_whole(buffer).await;
     p7_transactions_stay_within_the_limit(buffer).await;
     looks_where_records_stand(buffer).await;
     swaps_what_stands(buffer).await;

@@ -12,11 +12,11 @@ use crate::key::Id;
 use crate::record::Write;
 
 /// A partition beside [`HERE`].
-const THERE: u16 = 2;
+pub(super) const THERE: u16 = 2;
 
 const TWICE: Attempts = Attempts { count: 2, first_ms: 5, deferrals: 0, digest: 7 };
 
-fn write(partition: u16, key: &str, payload: &str, expected: Option<&str>) -> Guarded {
+pub(super) fn write(partition: u16, key: &str, payload: &str, expected: Option<&str>) -> Guarded {
     Guarded {
         write: Write { partition, id: id(key), record: record(payload) },
         expected: expected.map(|text| Stored::written(record(text))),
@@ -24,26 +24,26 @@ fn write(partition: u16, key: &str, payload: &str, expected: Option<&str>) -> Gu
 }
 
 impl Bench {
-    async fn transact(&self, writes: &[Guarded]) -> Transacted {
+    pub(super) async fn transact(&self, writes: &[Guarded]) -> Transacted {
         self.done("transact", self.space.transact(Mark::fresh(), writes).await)
     }
 
-    async fn own_all(&self) {
+    pub(super) async fn own_all(&self) {
         let all: Vec<u16> = (0..PARTITIONS).collect();
         let taken = self.done("take", self.space.take(&all, OWNER, LONG).await);
         assert!(taken.iter().all(|taken| *taken), "{}: the leases are free", self.check);
     }
 
-    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Vec<Rotation> {
+    pub(super) async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Vec<Rotation> {
         self.done("rotate_all", self.space.rotate_all(owner, stamp).await)
     }
 
-    async fn at(&self, partition: u16, key: &str) -> Lookup {
+    pub(super) async fn at(&self, partition: u16, key: &str) -> Lookup {
         let found = self.done("get", self.space.get(partition, &[id(key)]).await);
         found.into_iter().next().unwrap_or(Lookup::Absent)
     }
 
-    async fn marks(&self, partition: u16, key: &str) -> BTreeSet<Mark> {
+    pub(super) async fn marks(&self, partition: u16, key: &str) -> BTreeSet<Mark> {
         let (mut found, mut cursor) = (BTreeSet::new(), 0);
         loop {
             let page = self.done("marks", self.space.marks(partition, cursor, 10).await);
@@ -55,17 +55,17 @@ impl Bench {
         }
     }
 
-    async fn share_a_mark(&self, one: (u16, &str), other: (u16, &str)) -> bool {
+    pub(super) async fn share_a_mark(&self, one: (u16, &str), other: (u16, &str)) -> bool {
         !self.marks(one.0, one.1).await.is_disjoint(&self.marks(other.0, other.1).await)
     }
 
-    async fn acked(&self, step: &Step<'_>, keys: &[&str]) -> Done {
+    pub(super) async fn acked(&self, step: &Step<'_>, keys: &[&str]) -> Done {
         let ids: Vec<Id> = keys.iter().map(id).collect();
         self.done("ack", self.space.ack(step, &ids, KEEP).await).done
     }
 }
 
-fn of(partition: u16, epoch: u64, stamp: Stamp) -> Step<'static> {
+pub(super) fn of(partition: u16, epoch: u64, stamp: Stamp) -> Step<'static> {
     Step { partition, owner: OWNER, epoch, stamp }
 }
 

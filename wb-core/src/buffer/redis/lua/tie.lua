@@ -1,4 +1,4 @@
--- What transact and back_unit share; it stands before each of them. Gives records one mark in common, the least that any of
+-- What transact, back_unit and replay_unit share; it stands before each of them. Gives records one mark in common, the least that any of
 -- them has, else `mark`: a record that many transactions write does not gather as many marks. Each record has `groups`, the
 -- hash of the marks of its partition, and `id`.
 local function tie(records, mark)
