@@ -209,7 +209,6 @@ impl<E: Entity> Lane<E> {
     {
         let _place = self.gate.enter()?;
         self.readiness.takes_writes()?;
-        let _writing = self.writing();
         let (done, answer) = oneshot::channel();
         let change = By { function, result: None, panic: None, done };
         self.changes.add(target, Box::new(change));

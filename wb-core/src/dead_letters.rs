@@ -264,7 +264,6 @@ impl<T: Entity> DeadLetters<T> {
     async fn replay_some(&self, partition: u16, ids: &[Id]) -> Result<(Replayed, u64), CacheError> {
         // A replay makes keys dirty, like a write: shutdown waits for it, or refuses it.
         let _place = self.lane.gate.enter()?;
-        let _writing = self.lane.writing();
         let _near = self.lane.near.writing(ids);
         let replayed = self.lane.space.replay(partition, ids).await?;
         let again = replayed.outcomes.iter().filter(|replay| **replay == Replay::Again).count() as u64;

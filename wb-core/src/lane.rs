@@ -33,6 +33,7 @@ use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::readiness::Readiness;
+use crate::renewed::Renewed;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::{Counters, EntityStats};
@@ -72,13 +73,12 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) desk: Desk,
     /// Times the buffer was found to have lost data, or to be able to have.
     pub(crate) losses: AtomicU64,
-    /// Those of them of which the next flush need not tell: one has, or nothing of this process was at stake.
+    /// Those of them of which the next flush need not tell: one has, or they are older than this engine.
     pub(crate) losses_told: AtomicU64,
-    /// Writes that were begun here, those of them that are over, acknowledged or not, and how many were over before a flush began
-    /// that came to its end, when none was under way then.
-    pub(crate) writes_begun: AtomicU64,
-    pub(crate) writes_over: AtomicU64,
-    pub(crate) writes_flushed: AtomicU64,
+    /// Those that are older than this engine.
+    pub(crate) losses_before: AtomicU64,
+    /// What was written here since the last one.
+    pub(crate) renewed: Renewed,
     /// What is known of the epochs of each partition.
     pub(crate) observed: Observed,
     /// The highest id that this process has reserved; 0: none.
@@ -118,35 +118,11 @@ pub(crate) struct Dirty {
     pub(crate) unknown: Vec<(u16, BufferError)>,
 }
 
-/// A write that may be acknowledged, until it is dropped.
-pub(crate) struct Writing<'a> {
-    over: &'a AtomicU64,
-}
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        self.over.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
 fn lost() -> BufferError {
     BufferError::new(BufferErrorKind::Lost, "the buffer lost what was to be flushed")
 }
 
 impl<E: Entity> Lane<E> {
-    /// A write begins: what is lost of it is to be told.
-    pub(crate) fn writing(&self) -> Writing<'_> {
-        self.writes_begun.fetch_add(1, Ordering::AcqRel);
-        Writing { over: &self.writes_over }
-    }
-
-    /// How many writes were begun, if all of them are over. One under way may be stored and acknowledged after what comes next.
-    fn writes_over(&self) -> Option<u64> {
-        // In this order: writes that begin in between are none of those that are over.
-        let over = self.writes_over.load(Ordering::Acquire);
-        (self.writes_begun.load(Ordering::Acquire) == over).then_some(over)
-    }
-
     /// Looks which epochs are open before the first write; where the buffer does not answer, less can be proven later.
     pub(crate) async fn observe(&self) {
         let losses = self.losses.load(Ordering::Acquire);
@@ -280,18 +256,17 @@ impl<E: Entity> Lane<E> {
     /// The barrier over all partitions, for who may wait longer than this engine lives.
     pub(crate) async fn flush_all(&self) -> Result<(), CacheError> {
         let (all, told) = (self.all_partitions(), self.losses_told.load(Ordering::Acquire));
-        let writes = self.writes_over();
         let barrier = async {
             self.barrier(&all).await?;
             // A buffer that lost data counts its epochs from anew, and may have come to the awaited one. Only a look that
             // comes after says that it has not.
             lineage::look(self).await?;
             let losses = self.losses.load(Ordering::Acquire);
-            self.writes_flushed.fetch_max(writes.unwrap_or(0), Ordering::AcqRel);
             if losses == told {
                 return Ok(());
             }
-            // What was acknowledged before the loss may never come to the sink: the flush after it is the one to say so.
+            // What was acknowledged before the loss, by whatever process, may never come to the sink: the flush after it is the
+            // one to say so. That this process has written nothing, or flushed all of it, says nothing of the others.
             self.losses_told.fetch_max(losses, Ordering::AcqRel);
             Err(lost())
         };

@@ -45,6 +45,7 @@ mod postponed;
 mod pressure;
 mod readiness;
 mod record;
+mod renewed;
 mod retry;
 mod sabotage;
 mod search;

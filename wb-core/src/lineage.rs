@@ -67,10 +67,6 @@ pub(crate) async fn look<E: Entity>(lane: &Lane<E>) -> Result<bool, BufferError>
         }
     }
     let lost = lane.losses.load(Ordering::Acquire);
-    if lane.writes_begun.load(Ordering::Acquire) == lane.writes_flushed.load(Ordering::Acquire) {
-        // All that was written here was in the sink before. A flush that is under way judges by what it saw when it began.
-        lane.losses_told.fetch_max(lost, Ordering::AcqRel);
-    }
     if lost > losses {
         // Its epochs are counted from anew.
         lane.observe().await;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connection;
+mod copies;
 mod doctor;
 mod durability;
 mod events;

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use write_behind::buffer::{Registration, Rotation, Stamp};
 use write_behind::testing::ScriptedSink;
 use write_behind::{
-    Buffer, Cache, Engine, EntityOptions, ErrorKind, Format, Record, RedisBuffer, RetryPolicy, Scope, Write,
+    Buffer, BufferErrorKind, Cache, CacheError, Engine, EntityOptions, ErrorKind, Format, Record, RedisBuffer,
+    RetryPolicy, Scope, Write,
 };
 use write_behind_tests::{OwnRedis, eventually};
 
@@ -44,6 +45,9 @@ async fn p1_an_engine_goes_on_over_a_redis_that_was_emptied() {
     sleep(LEASE * 3).await;
     players.put(&Player::new(2, 2)).await.unwrap();
     assert_eq!(players.get(&2).await.unwrap(), Some(Player::new(2, 2)));
+    // All of this process was flushed before; what others had written may not have been. It is told once.
+    let told = players.flush_within(PATIENCE).await;
+    assert!(matches!(&told, Err(CacheError::Buffer(error)) if error.kind() == BufferErrorKind::Lost), "{told:?}");
     assert!(players.flush_within(PATIENCE).await.unwrap());
     assert_eq!(sink.row(&id(2)), Some(Player::new(2, 2)));
     // The layout is fixed again: another one is refused while anything is dirty.

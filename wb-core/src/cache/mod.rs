@@ -47,7 +47,9 @@ impl<T: Entity> Cache<T> {
     /// [`flush_within`](Self::flush_within).
     ///
     /// # Errors
-    /// [`CacheError::Buffer`]; [`CacheError::Closed`] when the engine is over before the sink has everything.
+    /// [`CacheError::Buffer`], of kind [`Lost`](crate::BufferErrorKind::Lost) once after each time that the buffer was found to
+    /// have lost data since this engine started: writes may be missing, those of other processes too. [`CacheError::Closed`] when
+    /// the engine is over before the sink has everything.
     pub async fn flush(&self) -> Result<(), CacheError> {
         self.lane.flush_all().await
     }

@@ -29,8 +29,31 @@ impl<T: Entity> Cache<T> {
     /// The states of `keys`, in their order: one round trip a partition, and one load for all misses.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`get`](Self::get): that of the first key that has one. See [`get_each`](Self::get_each).
     pub async fn get_many(&self, keys: &[T::Key]) -> Result<Vec<Option<T>>, CacheError> {
         self.lane.get_many(keys).await
+    }
+
+    /// [`get_many`](Self::get_many), with an outcome for each key: a record that is no value of this struct costs its own key.
+    ///
+    /// ```
+    /// # use wb_core::{Cache, CacheError, Entity};
+    /// # async fn run<Post: Entity<Key = u64>>(posts: Cache<Post>) -> Result<(), CacheError> {
+    /// for post in posts.get_each(&[1, 2, 3]).await? {
+    ///     match post {
+    ///         Ok(Some(_)) => println!("there"),
+    ///         Ok(None) => println!("no such row"),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// For a key [`CacheError::Codec`], which names it, or that of the read that looked at it once more; for all of them the others
+    /// of [`get`](Self::get).
+    pub async fn get_each(&self, keys: &[T::Key]) -> Result<Vec<Result<Option<T>, CacheError>>, CacheError> {
+        self.lane.get_each(keys).await
     }
 }

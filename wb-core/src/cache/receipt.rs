@@ -73,7 +73,7 @@ impl<T: Entity> Receipt<T> {
 
     /// For what was written before, by whatever process.
     pub(crate) fn of_earlier(lane: Arc<Lane<T>>, place: Place) -> Self {
-        let begun = Begun { losses: lane.losses.load(Ordering::Acquire), moment: None };
+        let begun = Begun { losses: lane.losses_of_earlier(&place.1), moment: None };
         Self { lane, places: Places::One(place), begun }
     }
 
@@ -131,6 +131,20 @@ impl<E: Entity> Lane<E> {
     pub(crate) fn begin_write(&self) -> Begun {
         let losses = self.losses.load(Ordering::Acquire);
         Begun { losses, moment: Some(self.observed.now()) }
+    }
+
+    /// Writes were acknowledged; begun when so many `losses` were known.
+    pub(crate) fn wrote<'a>(&self, losses: u64, ids: impl IntoIterator<Item = &'a Id>) {
+        if losses > self.losses_before.load(Ordering::Acquire) {
+            self.renewed.wrote(losses, ids);
+        }
+    }
+
+    /// The losses that a write was begun with at least, of which only its id is known: those of today if this process has written
+    /// it since the last one, else none that came while this engine ran.
+    fn losses_of_earlier(&self, id: &Id) -> u64 {
+        let losses = self.losses.load(Ordering::Acquire);
+        if self.renewed.has(losses, id) { losses } else { self.losses_before.load(Ordering::Acquire) }
     }
 
     /// Waits until a write is in the sink; of an entry of a log `unreadable` is the id that it has if it is no row.

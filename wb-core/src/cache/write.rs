@@ -77,6 +77,10 @@ impl<T: Entity> Cache<T> {
     /// A receipt for what was acknowledged of `key` before this call, by whatever process: to wait for what
     /// [`update`](Self::update) and its siblings have stored, for example. Asks nobody.
     ///
+    /// When the buffer has lost data since this engine started, only of what this engine has written since the loss (of its
+    /// 32 768 newest ids at least) can it say that it is not lost: of all else such a receipt says
+    /// [`Lost`](crate::BufferErrorKind::Lost), until it is written again.
+    ///
     /// # Errors
     /// [`CacheError::Key`].
     pub fn receipt(&self, key: &T::Key) -> Result<Receipt<T>, CacheError> {

@@ -1,7 +1,7 @@
 //! An entity on its way into an engine: described, opened, running.
 
 use std::any::TypeId;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::readiness::Readiness;
+use crate::renewed::Renewed;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
 use crate::stats::Counters;
@@ -224,9 +225,8 @@ impl<T: Entity> Looked<T> {
             desk: Desk::default(),
             losses: AtomicU64::new(0),
             losses_told: AtomicU64::new(0),
-            writes_begun: AtomicU64::new(0),
-            writes_over: AtomicU64::new(0),
-            writes_flushed: AtomicU64::new(0),
+            losses_before: AtomicU64::new(0),
+            renewed: Renewed::default(),
             observed: Observed::default(),
             highest_id: AtomicI64::new(0),
             lineage_turn: Semaphore::new(1),
@@ -284,9 +284,12 @@ impl<T: Entity> Examined for Looked<T> {
             leases.never();
         }
         let ready = self.into_lane(context, space, shapes, leases);
-        // What was lost before this engine is told before it takes its first write. Where the buffer does not answer, the
-        // watch asks again.
+        // What was lost before this engine is told before it takes its first write, and is no matter of its flushes and
+        // receipts. Where the buffer does not answer, the watch asks again.
         let _ = lineage::look(&*ready.lane).await;
+        let losses = ready.lane.losses.load(Ordering::Acquire);
+        ready.lane.losses_told.store(losses, Ordering::Release);
+        ready.lane.losses_before.store(losses, Ordering::Release);
         ready.lane.observe().await;
         Ok(Box::new(ready))
     }

@@ -1,5 +1,6 @@
 //! change: read what stands, apply what is wanted, compare and set; again when another process was faster.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -66,6 +67,7 @@ impl<E: Entity> Lane<E> {
                 break Ok(());
             }
             let write = Write { partition: target.partition, id: target.id.clone(), record: state };
+            let losses = self.losses.load(Ordering::Acquire);
             let swapped = {
                 // Over before anybody is told.
                 let _near = self.near.writing([&write.id]);
@@ -73,6 +75,7 @@ impl<E: Entity> Lane<E> {
             };
             match swapped {
                 Ok(Swap::Stored) => {
+                    self.wrote(losses, [&write.id]);
                     self.counters.puts.add(made);
                     break Ok(());
                 }

@@ -82,6 +82,11 @@ impl<E: Entity> Lane<E> {
 
     /// The states of many keys, in their order: one lookup a partition, one load for all misses.
     pub(crate) async fn get_many(&self, keys: &[E::Key]) -> Result<Vec<Option<E>>, CacheError> {
+        self.get_each(keys).await?.into_iter().collect()
+    }
+
+    /// The states of many keys, each with its own outcome: what is no value of this struct costs its own key.
+    pub(crate) async fn get_each(&self, keys: &[E::Key]) -> Result<Vec<Result<Option<E>, CacheError>>, CacheError> {
         self.gate.open()?;
         if self.options.transactions {
             return self.get_together(keys).await;
@@ -119,14 +124,14 @@ impl<E: Entity> Lane<E> {
         let mut values = Vec::with_capacity(keys.len());
         for (id, key) in ids.iter().zip(keys) {
             let value = match states.get(id) {
-                None => None,
+                None => Ok(None),
                 Some(record) => match decode(id, record) {
                     Ok(value) => {
                         self.near.keep(tickets.remove(id).flatten(), id, record, None);
-                        value
+                        Ok(value)
                     }
                     // Rare: the single read knows what to do with a copy of another struct version.
-                    Err(_) => self.get(key.clone()).await?,
+                    Err(_) => self.get(key.clone()).await,
                 },
             };
             values.push(value);

@@ -19,7 +19,7 @@ type Seen = BTreeMap<Id, Lookup>;
 impl<E: Entity> Lane<E> {
     /// The states that these keys had at one instant, in their order. What the buffer does not have is loaded, and counts
     /// only when nothing has changed meanwhile.
-    pub(super) async fn get_together(&self, keys: &[E::Key]) -> Result<Vec<Option<E>>, CacheError> {
+    pub(super) async fn get_together(&self, keys: &[E::Key]) -> Result<Vec<Result<Option<E>, CacheError>>, CacheError> {
         let mut by_id: BTreeMap<Id, &E::Key> = BTreeMap::new();
         let mut by_partition: BTreeMap<u16, BTreeSet<Id>> = BTreeMap::new();
         let ids: Vec<Id> = keys.iter().map(Id::of).collect::<Result<_, _>>()?;
@@ -35,13 +35,13 @@ impl<E: Entity> Lane<E> {
             let missing = by_id.iter().filter(|(id, _)| seen.get(*id).and_then(record).is_none());
             let missing: HashMap<&Id, &E::Key> = missing.map(|(id, key)| (id, *key)).collect();
             if missing.is_empty() {
-                return self.values(&ids, keys, &seen, &HashMap::new()).await;
+                return Ok(self.values(&ids, keys, &seen, &HashMap::new()).await);
             }
             let loaded = self.load_many(missing, &over).await?;
             let (again, over_again) = self.see(&places).await?;
             let proof = Proof { untouched: &loaded.untouched, before: before.as_ref() };
             if stands(&seen, &loaded.records, &again, &proof) {
-                return self.values(&ids, keys, &seen, &loaded.records).await;
+                return Ok(self.values(&ids, keys, &seen, &loaded.records).await);
             }
             (seen, over, before) = (again, over_again, Some(loaded.records));
         }
@@ -69,20 +69,20 @@ impl<E: Entity> Lane<E> {
         keys: &[E::Key],
         seen: &Seen,
         loaded: &HashMap<Id, Record>,
-    ) -> Result<Vec<Option<E>>, CacheError> {
+    ) -> Vec<Result<Option<E>, CacheError>> {
         let mut values = Vec::with_capacity(ids.len());
         for (id, key) in ids.iter().zip(keys) {
             let record = seen.get(id).and_then(record).or_else(|| loaded.get(id));
             values.push(match record.and_then(Record::payload) {
-                None => None,
+                None => Ok(None),
                 Some(payload) => match decode_payload(payload) {
-                    Ok(value) => Some(value),
+                    Ok(value) => Ok(Some(value)),
                     // Rare: the single read knows what to do with a copy of another struct version.
-                    Err(_) => self.get(key.clone()).await?,
+                    Err(_) => self.get(key.clone()).await,
                 },
             });
         }
-        Ok(values)
+        values
     }
 }
 

@@ -1,6 +1,7 @@
 //! put, delete: one write into the buffer, acknowledged when the buffer has it.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,14 +25,18 @@ impl<E: Entity> Lane<E> {
         }
         let _place = self.gate.enter()?;
         self.readiness.takes_writes()?;
-        let _writing = self.writing();
         let _near = self.near.writing(writes.iter().map(|write| &write.id));
+        let losses = self.losses.load(Ordering::Acquire);
+        // Nothing to clone as long as nothing was lost.
+        let lossy = losses > self.losses_before.load(Ordering::Acquire);
+        let ids: Vec<Id> = writes.iter().filter(|_| lossy).map(|write| write.id.clone()).collect();
         match self.options.max_dirty {
             Some(MaxDirty { keys, overflow: Overflow::Wait { timeout } }) if can_fit(&writes, keys, E::APPEND) => {
                 self.put_when_room(writes, timeout).await?;
             }
             _ => self.store(writes).await?,
         }
+        self.wrote(losses, &ids);
         self.counters.puts.add(count);
         Ok(())
     }

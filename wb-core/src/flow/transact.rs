@@ -1,5 +1,7 @@
 //! transact: several writes into the buffer at one instant, or none of them.
 
+use std::sync::atomic::Ordering;
+
 use futures::future::try_join_all;
 
 use super::change::{TRIES, Waiting};
@@ -29,9 +31,9 @@ impl<E: Entity> Lane<E> {
         }
         let _place = self.gate.enter()?;
         self.readiness.takes_writes()?;
-        let _writing = self.writing();
         let _near = self.near.writing(drafts.iter().map(|draft| &draft.write.id));
         let mark = Mark::fresh();
+        let losses = self.losses.load(Ordering::Acquire);
         let mut wait = Waiting::new(self);
         loop {
             let writes = try_join_all(drafts.iter().map(|draft| self.guarded(draft))).await?;
@@ -49,6 +51,7 @@ impl<E: Entity> Lane<E> {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.wrote(losses, drafts.iter().map(|draft| &draft.write.id));
         self.counters.puts.add(drafts.len() as u64);
         Ok(())
     }

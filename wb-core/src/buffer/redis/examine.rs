@@ -20,7 +20,9 @@ pub(super) async fn examine(connection: &Connection) -> Result<Vec<Finding>, Buf
                 SUBJECT,
                 format!(
                     "the server may not be asked about itself ({}); version, eviction policy and persistence are not \
-                     checked: allow `INFO`, or make sure that `maxmemory-policy` is `noeviction` or a `volatile-*`",
+                     checked, and a restart of it is told only by its cache of scripts being empty and by missing beats, and \
+                     always counts as one that may have lost writes: allow `INFO`, or make sure that `maxmemory-policy` \
+                     is `noeviction` or a `volatile-*`",
                     crate::error::chain(&error)
                 ),
             )]);

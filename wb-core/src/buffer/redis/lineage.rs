@@ -4,6 +4,7 @@
 //! the entity raises each second. It is none of a partition's keys, so that no partition can break more than itself. A process remembers what it saw last. Data that were lost come
 //! back with an earlier beat, or with none. (One server has one past; in a cluster each node would need a beat of its own.)
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use redis::RedisError;
@@ -11,9 +12,9 @@ use redis::RedisError;
 use super::classify::classify;
 use super::connection::{Connection, Pinned};
 use super::forget::{Copies, forget};
-use super::keys;
 use super::scripts::Scripts;
 use super::server;
+use super::{keys, marker};
 use crate::buffer::{BufferError, Lineage};
 use crate::sink::Scope;
 
@@ -38,7 +39,9 @@ struct Mark {
 /// The server that answers.
 #[derive(Clone, Debug, Default)]
 struct Server {
+    /// The name of the run: one more whenever the data of another server took the place of its own.
     run: String,
+    run_id: String,
     replid: String,
     /// What it was a replica of before it was promoted.
     replid_before: String,
@@ -92,11 +95,15 @@ pub(super) struct Watch {
     seen: Mutex<Option<Mark>>,
     /// What was found at start, or when a connection was made; told at the next look.
     found: Mutex<Option<Lineage>>,
+    /// The server may not be asked who it is.
+    nameless: AtomicBool,
     /// One look at a time: two would both draw the consequences.
     looking: tokio::sync::Mutex<()>,
 }
 
-type Reply = (bool, (String, String, String, String), Vec<Option<String>>);
+type Reply = (bool, Facts, Vec<Option<String>>);
+/// Run, run id, both replication ids, and whether there is an append-only file.
+type Facts = (String, String, String, String, String);
 
 impl Watch {
     /// The first look, before anything is served.
@@ -139,6 +146,11 @@ impl Watch {
         }
     }
 
+    /// Whether the server does not say otherwise: who has a name says it itself.
+    async fn is_run(&self, connection: &Pinned, run: &str) -> Result<bool, RedisError> {
+        if self.nameless.load(Ordering::Acquire) { marker::stands(connection, run).await } else { Ok(true) }
+    }
+
     fn seen(&self) -> Option<Mark> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -153,14 +165,25 @@ impl Watch {
         let mut call = scripts.beat.prepare_invoke();
         call.key(keys::lineage(scope));
         match &seen {
+            // It raises no beat of a run that is over.
+            Some(seen) if !self.is_run(connection, &seen.run).await.map_err(failed)? => call.arg("").arg("").arg(0),
             Some(seen) => call.arg(&seen.lineage).arg(&seen.run).arg(seen.beat),
             None => call.arg("").arg("").arg(0),
         };
         let (raised, server, stored): Reply = call.invoke_async(&mut connection.clone()).await.map_err(failed)?;
-        let (server, stored) = (Server::from(server), mark(stored));
+        let (mut server, stored) = (Server::from(server), mark(stored));
+        self.nameless.store(server.run_id.is_empty(), Ordering::Release);
         if let (true, Some(stored)) = (raised, stored.clone()) {
             self.remember(stored);
             return Ok(Lineage::Unbroken);
+        }
+        let known = match &stored {
+            Some(stored) => self.is_run(connection, &stored.run).await.map_err(failed)?,
+            None => !server.run_id.is_empty(),
+        };
+        if !known {
+            server.run = marker::fresh();
+            marker::leave(connection, &server.run).await.map_err(failed)?;
         }
         let drop_copies = async || forget(connection, scope, Copies::WithTtl(&scripts.forget)).await.map_err(failed);
         let since = stored.as_ref().map(|stored| stored.beat_ms);
@@ -175,9 +198,9 @@ impl Watch {
             Verdict::Restarted { handled: true } => (restarted(seen.as_ref(), stored.as_ref()), true),
             Verdict::Restarted { handled: false } => {
                 // Who has seen the last beat knows that it is there; with each write on disk before its answer,
-                // everything after it is there too: in the run that ended, whatever this one does. Not so on a replica that was
-                // promoted.
-                let replica = stored.as_ref().is_some_and(|stored| stored.replid == server.replid_before);
+                // everything after it is there too: in the run that ended, whatever this one does. Not so on a server that was
+                // a replica.
+                let replica = stored.as_ref().is_some_and(|stored| server.was_replica(stored));
                 let was_synced = stored.as_ref().is_some_and(|stored| stored.synced);
                 whole = seen.is_some() && was_synced && synced && !replica;
                 match whole {
@@ -263,9 +286,17 @@ fn worse(old: Lineage, new: Lineage) -> Lineage {
     }
 }
 
-impl From<(String, String, String, String)> for Server {
-    fn from((run, replid, replid_before, aof): (String, String, String, String)) -> Self {
-        Self { run, replid, replid_before, aof: aof == "1" }
+impl From<Facts> for Server {
+    fn from((run, run_id, replid, replid_before, aof): Facts) -> Self {
+        Self { run, run_id, replid, replid_before, aof: aof == "1" }
+    }
+}
+
+impl Server {
+    /// Whether its data are, or may be, those that a replica had.
+    fn was_replica(&self, stored: &Mark) -> bool {
+        // The very same process, and another run: its data are another server's.
+        stored.run.split('-').next() == Some(&self.run_id) || self.replid_before.bytes().any(|digit| digit != b'0')
     }
 }
 

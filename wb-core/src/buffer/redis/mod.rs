@@ -19,6 +19,7 @@ mod letters;
 mod limit;
 mod lineage;
 mod log;
+mod marker;
 mod orphans;
 mod pending;
 mod reads;

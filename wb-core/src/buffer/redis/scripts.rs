@@ -1,5 +1,5 @@
-//! The scripts, one file a verb (`lease.lua`, `seal.lua`, `closed.lua`, `step.lua`, `unit.lua` and `tie.lua` are what
-//! several verbs share); used only
+//! The scripts, one file a verb (`lease.lua`, `seal.lua`, `closed.lua`, `step.lua`, `unit.lua`, `tie.lua`, `copy.lua` and
+//! `run.lua` are what several verbs share); used only
 //! where the server must decide.
 
 use redis::Script;
@@ -14,7 +14,8 @@ pub(super) const MAX_RECORDS: usize = 200;
 pub(super) const MAX_LEASES: usize = 256;
 
 /// The script of a transaction; it leaves on the connection of the writes, which loads it when the server does not know it.
-pub(super) const TRANSACT: &str = concat!(include_str!("lua/tie.lua"), include_str!("lua/transact.lua"));
+pub(super) const TRANSACT: &str =
+    concat!(include_str!("lua/tie.lua"), include_str!("lua/copy.lua"), include_str!("lua/transact.lua"));
 
 /// One script of these files.
 macro_rules! script {
@@ -74,7 +75,7 @@ impl Scripts {
             back: script!("lease", "seal", "closed", "step", "back"),
             bury: script!("lease", "seal", "closed", "step", "bury"),
             transact: Script::new(TRANSACT),
-            get_together: script!("seal", "get_together"),
+            get_together: script!("seal", "copy", "get_together"),
             back_unit: script!("tie", "lease", "seal", "closed", "unit", "back_unit"),
             bury_unit: script!("lease", "seal", "closed", "unit", "bury_unit"),
             trim: script!("lease", "seal", "closed", "step", "trim"),
@@ -82,8 +83,8 @@ impl Scripts {
             replay_unit: script!("tie", "replay_unit"),
             unit_letters: script!("unit_letters"),
             discard: script!("marks", "discard"),
-            token: script!("seal", "token"),
-            fill: script!("seal", "fill"),
+            token: script!("seal", "copy", "token"),
+            fill: script!("seal", "copy", "fill"),
             heartbeat: script!("heartbeat"),
             renew: script!("lease", "renew"),
             retire: script!("retire"),
@@ -93,15 +94,15 @@ impl Scripts {
             topology: script!("topology"),
             leave: script!("seal", "leave"),
             leftovers: script!("leftovers"),
-            beat: script!("beat"),
+            beat: script!("run", "beat"),
             adopt: script!("adopt"),
             forget: script!("forget"),
             look: script!("seal", "closed", "look"),
             swap: Script::new(swap::TEXT),
             weigh: Script::new(include_str!("lua/weigh.lua")),
             read_log: Script::new(include_str!("lua/read_log.lua")),
-            shapes: script!("shapes"),
-            ids: script!("ids"),
+            shapes: script!("run", "shapes"),
+            ids: script!("run", "ids"),
         }
     }
 }

@@ -380,11 +380,13 @@ impl Space for RedisSpace {
 
     async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError> {
         let mut call = self.scripts.ids.prepare_invoke();
-        call.key(keys::ids(&self.scope)).key(keys::ids_notes(&self.scope));
+        call.key(keys::ids(&self.scope)).key(keys::ids_notes(&self.scope)).key(keys::lineage(&self.scope));
         // Numbers travel as text: scripts count in floats.
         call.arg(count).arg(floor.map(|floor| floor.above.max(0).to_string()).unwrap_or_default());
         call.arg(u8::from(floor.is_some_and(|floor| floor.leap))).arg(IdFloor::LEAP);
-        let last: Option<String> = self.run("cannot reserve ids", &call).await?;
+        // A server without a name is told from the one before by the look at its connection alone.
+        let reserved = call.invoke_async(&mut self.updater().await?).await;
+        let last: Option<String> = self.judged("cannot reserve ids", reserved).await?;
         last.map(|last| last.parse().map_err(|_| corrupt("a counter of ids"))).transpose()
     }
 
@@ -402,7 +404,7 @@ impl Space for RedisSpace {
 
     async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
         let mut call = self.scripts.shapes.prepare_invoke();
-        call.key(keys::shapes(&self.scope)).arg(SeenShape::MOST).arg(shape);
+        call.key(keys::shapes(&self.scope)).key(keys::lineage(&self.scope)).arg(SeenShape::MOST).arg(shape);
         for SeenShape { shape, since_ms } in seen {
             call.arg(shape).arg(since_ms);
         }

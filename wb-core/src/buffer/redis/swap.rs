@@ -11,7 +11,7 @@ use crate::buffer::{BufferError, BufferErrorKind, Stored, Swap};
 use crate::record::Write;
 
 /// The script.
-pub(super) const TEXT: &str = include_str!("lua/swap.lua");
+pub(super) const TEXT: &str = concat!(include_str!("lua/copy.lua"), include_str!("lua/swap.lua"));
 
 pub(super) async fn swap(space: &RedisSpace, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
     let RedisSpace { committer, shelf, .. } = space;

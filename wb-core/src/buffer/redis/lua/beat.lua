@@ -1,21 +1,9 @@
 -- Looks whether this is still the server and the data that the caller knows, and if so raises the beat. KEYS: lineage.
--- ARGV: the lineage, the run id and the beat that the caller saw last.
--- Returns 1 when it raised the beat; run id, both replication ids of the server, and whether it has an append-only file;
--- then what is stored: lineage, run id, replication id, the beat at which this run began, the beat, its time in ms, the run
+-- ARGV: the lineage, the run and the beat that the caller saw last.
+-- Returns 1 when it raised the beat; the run of the server, its run id, both replication ids, and whether it has an append-only file;
+-- then what is stored: lineage, run, replication id, the beat at which this run began, the beat, its time in ms, the run
 -- before this one, 1 when this one took over all that it had, and 1 when it has each write on disk before its answer.
 -- A value of a foreign type stands for nothing: what was known is lost.
--- INFO may be forbidden: then the server has no name, and only beats tell.
-local function info(section)
-  local reply = redis.pcall('INFO', section)
-  if type(reply) == 'table' then return '' end
-  return reply
-end
-local function fact(text, name) return string.match(text, name .. ':(%w*)') or '' end
-local replication = info('replication')
-local server = {
-  fact(info('server'), 'run_id'), fact(replication, 'master_replid'), fact(replication, 'master_replid2'),
-  fact(info('persistence'), 'aof_enabled'),
-}
 local function stored()
   local names = { 'lineage', 'run', 'replid', 'base', 'beat', 'beat_ms', 'run_before', 'whole', 'synced' }
   local found = redis.pcall('HMGET', KEYS[1], unpack(names))
@@ -25,11 +13,13 @@ local function stored()
   return found
 end
 local before, raised = stored(), 0
+local server = run_of(before[2], before[3])
+server[5] = fact(info('persistence'), 'aof_enabled')
 if before[1] == ARGV[1] and before[2] == ARGV[2] and before[2] == server[1] and tonumber(before[5]) >= tonumber(ARGV[3]) then
   -- A removal comes first, as in ack: a full Redis refuses a script whose first write needs memory.
   redis.call('HDEL', KEYS[1], 'beat')
   local time = redis.call('TIME')
-  redis.call('HSET', KEYS[1], 'beat', before[5] + 1, 'beat_ms', time[1] * 1000 + math.floor(time[2] / 1000))
+  redis.call('HSET', KEYS[1], 'beat', before[5] + 1, 'beat_ms', time[1] * 1000 + math.floor(time[2] / 1000), 'replid', server[3])
   before, raised = stored(), 1
 end
 return { raised, server, before }

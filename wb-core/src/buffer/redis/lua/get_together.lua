@@ -7,6 +7,6 @@ for i, id in ipairs(ARGV) do
   local open = redis.pcall('HGET', KEYS[key], id)
   if type(open) == 'table' then open = not leaving(KEYS[key]) and redis.call('HGET', KEYS[key], id) end
   local dirty = open or redis.call('HGET', KEYS[key + 1], id)
-  if dirty then found[i] = { 1, dirty } else found[i] = { 0, redis.call('GET', KEYS[key + 2]) } end
+  if dirty then found[i] = { 1, dirty } else found[i] = { 0, copy_of(KEYS[key + 2]) } end
 end
 return found

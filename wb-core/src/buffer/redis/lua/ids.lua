@@ -1,10 +1,8 @@
--- Reserves ids. KEYS: counter, notes. ARGV: how many, floor ('' for none), 1 when blocks may have been given out that the
+-- Reserves ids. KEYS: counter, notes, lineage. ARGV: how many, floor ('' for none), 1 when blocks may have been given out that the
 -- counter has forgotten, and how many blocks are left out then. Returns the last one as text; nothing, and nothing is done,
 -- without a floor when there is no counter, or when it is the one that another run of the server has left: that one may have
 -- lost what was reserved last. Numbers stay text, because Lua's are exact to 2^53 only.
-local reply = redis.pcall('INFO', 'server')
--- INFO may be forbidden: then the server has no name.
-local run = type(reply) == 'string' and string.match(reply, 'run_id:(%w*)') or ''
+local run = noted_run(KEYS[3])[1]
 local counter, floor = redis.call('GET', KEYS[1]), ARGV[2]
 local notes = redis.call('HMGET', KEYS[2], 'run', 'largest')
 local known = counter and notes[1] == run

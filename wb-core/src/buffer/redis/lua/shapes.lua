@@ -1,13 +1,11 @@
 -- Makes shapes known, where they are not, and returns all, each with the time at which it was first seen, oldest first.
--- KEYS: shapes. ARGV: how many are remembered, the caller's shape, then what the caller has seen of the list: shape and time in
+-- KEYS: shapes, lineage. ARGV: how many are remembered, the caller's shape, then what the caller has seen of the list: shape and time in
 -- ms in turn. A caller without a shape ('') only looks. Returns the age of the list in ms, and the list.
 -- The first member says since when this run of the server has the list, by a score below zero. One that was emptied, or came
 -- back as it was some time ago, may lack shapes that were known: its list is young again.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- INFO may be forbidden: then only an emptied server is noticed.
-local info = redis.pcall('INFO', 'server')
-local life = '=' .. (type(info) == 'string' and string.match(info, 'run_id:(%w*)') or '')
+local life = '=' .. noted_run(KEYS[2])[1]
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local begun = first[1] == life and -tonumber(first[2])
 if not begun or begun > now then

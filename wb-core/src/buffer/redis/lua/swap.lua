@@ -5,7 +5,7 @@
 local id = ARGV[1]
 local open = redis.call('HGET', KEYS[1], id)
 local dirty = open or redis.call('HGET', KEYS[2], id)
-if (dirty or redis.call('GET', KEYS[3])) ~= ARGV[2] then return 0 end
+if (dirty or copy_of(KEYS[3])) ~= ARGV[2] then return 0 end
 if not dirty and ARGV[4] ~= '' then
   local used = 0
   for i = 4, #KEYS do

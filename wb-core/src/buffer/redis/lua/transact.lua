@@ -16,7 +16,7 @@ for n = 1, records do
   local key = 3 * tonumber(ARGV[at]) - 2
   local write = { open = KEYS[key], groups = KEYS[key + 2], id = ARGV[at + 1], state = ARGV[at + 2] }
   local dirty = redis.call('HGET', write.open, write.id) or redis.call('HGET', KEYS[key + 1], write.id)
-  if ARGV[at + 3] == '1' and (dirty or redis.call('GET', KEYS[copies + n])) ~= ARGV[at + 4] then return { 1, n - 1 } end
+  if ARGV[at + 3] == '1' and (dirty or copy_of(KEYS[copies + n])) ~= ARGV[at + 4] then return { 1, n - 1 } end
   if not dirty then fresh = fresh + 1 end
   writes[n] = write
 end
