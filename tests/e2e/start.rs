@@ -90,30 +90,34 @@ async fn start(sink: impl write_behind::Sink<Account>) -> Result<Engine, StartEr
 async fn a_topology_that_disagrees_names_both_sides() {
     let Some(redis) = server("WB_REDIS_URL") else { return };
     let namespace = unique("topology");
-    let engine = async |partitions: u16, sink: ScriptedSink<Account>| {
+    let engine = async |partitions: u16, sink: &ScriptedSink<Account>, within: Duration| {
         let options = EntityOptions::new().partitions(partitions).flush_every(Duration::from_millis(50));
         Engine::builder(RedisBuffer::connect(&redis).await.unwrap())
             .namespace(&namespace)
-            .entity::<Account>(sink, options)
+            .topology_change_within(within)
+            .entity::<Account>(sink.clone(), options)
             .start()
             .await
     };
     let sink = ScriptedSink::new();
-    let first = engine(16, sink.clone()).await.unwrap();
+    let first = engine(16, &sink, SOON).await.unwrap();
     sink.fail_always(ErrorKind::Unavailable);
     first.cache::<Account>().unwrap().put(&Account::state(1, 1)).await.unwrap();
     let drained = first.shutdown(Duration::from_millis(200)).await.unwrap();
     assert_eq!(drained.remaining, 1, "the sink was away");
 
-    let error = refused(engine(32, ScriptedSink::new()).await);
-    let text = chain(&error);
-    println!("{text}");
-    assert!(text.contains("partitions=16") && text.contains("partitions=32"), "{text}");
-    assert!(text.contains(&namespace) && text.contains("account"), "{text}");
+    // One that may not wait, and one whose sink is away.
+    let other = ScriptedSink::new();
+    for (sink, within) in [(&other, Duration::ZERO), (&sink, SOON)] {
+        let error = refused(engine(32, sink, within).await);
+        let text = chain(&error);
+        println!("{text}");
+        assert!(text.contains("partitions=16") && text.contains("partitions=32"), "{text}");
+        assert!(text.contains(&namespace) && text.contains("account"), "{text}");
+    }
 
-    // Flushed by a worker of the stored topology, it may change.
-    let second = engine(16, ScriptedSink::new()).await.unwrap();
-    assert_eq!(second.shutdown(Duration::from_secs(10)).await.unwrap().remaining, 0);
-    let third = engine(32, ScriptedSink::new()).await.unwrap();
-    third.shutdown(Duration::from_secs(10)).await.unwrap();
+    // One that may flush what is there lays the entity out anew.
+    let second = engine(32, &other, SOON).await.unwrap();
+    assert_eq!(other.rows().len(), 1, "what was dirty");
+    second.shutdown(Duration::from_secs(10)).await.unwrap();
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bson::raw::RawDocument;
 use bson::{Bson, doc};
+use mongodb::Collection;
 use mongodb::options::{ReadPreference, SelectionCriteria};
 use wb_core::{ErrorKind, SinkError};
 
@@ -25,7 +26,8 @@ pub(crate) async fn values<E: MongoEntity>(sink: &MongoSink, keys: &[E::Key]) ->
         if ids.is_empty() {
             continue;
         }
-        let found = sink.load_within(&what, async |left| find(sink, ids, left).await).await?;
+        let collection = sink.database().collection(E::COLLECTION);
+        let found = sink.load_within(&what, |left| find(collection, ids, left)).await?;
         for value in found {
             values.push(value?);
         }
@@ -35,14 +37,12 @@ pub(crate) async fn values<E: MongoEntity>(sink: &MongoSink, keys: &[E::Key]) ->
 
 /// One `find`. Documents are decoded where they arrived, without a copy.
 async fn find<E: MongoEntity>(
-    sink: &MongoSink,
+    collection: Collection<bson::Document>,
     ids: Vec<Bson>,
     limit: Duration,
 ) -> mongodb::error::Result<Vec<Result<E, SinkError>>> {
     let mut found = Vec::with_capacity(ids.len());
-    let mut cursor = sink
-        .database()
-        .collection::<bson::Document>(E::COLLECTION)
+    let mut cursor = collection
         .find(doc! { "_id": { "$in": ids } })
         .max_time(limit)
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))

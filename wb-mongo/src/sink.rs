@@ -25,6 +25,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a load may take, unless told otherwise.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a load that nobody waits for may still have its connection.
+const ABANDONED: Duration = Duration::from_secs(60);
+
 fn permits(loads: u32) -> Arc<Semaphore> {
     let loads = usize::try_from(loads).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
     Arc::new(Semaphore::new(loads))
@@ -167,24 +170,34 @@ impl MongoSink {
         Self { loads: permits(loads), ..self }
     }
 
-    /// Waits for a load's turn, then for the load.
-    pub(crate) async fn load_within<T>(
+    /// Waits for a load's turn, then for the load. A load that nobody waits for any more has its connection until the server has
+    /// answered; so it runs in a task of its own, and keeps its turn: others would take the connections of the flusher.
+    pub(crate) async fn load_within<T: Send + 'static, F>(
         &self,
         what: &str,
-        load: impl AsyncFnOnce(Duration) -> mongodb::error::Result<T>,
-    ) -> Result<T, SinkError> {
+        load: impl FnOnce(Duration) -> F,
+    ) -> Result<T, SinkError>
+    where
+        F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    {
         let begun = Instant::now();
-        let Ok(Ok(_permit)) = tokio::time::timeout(self.load_timeout, self.loads.acquire()).await else {
+        let Ok(Ok(permit)) = tokio::time::timeout(self.load_timeout, self.loads.clone().acquire_owned()).await else {
             let text =
                 format!("cannot {what} in {}: other loads did not end within {:?}", self.label, self.load_timeout);
             return Err(SinkError::new(ErrorKind::Transient, text));
         };
         let left = self.load_timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
         // A little longer than the server was told to take: its own words say more than our silence.
-        match tokio::time::timeout(left.saturating_add(Duration::from_millis(500)), load(left)).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(self.failed(what, error)),
-            Err(_) => Err(SinkError::new(
+        let load = load(left);
+        let task = tokio::spawn(async move {
+            let _permit = permit;
+            tokio::time::timeout(ABANDONED, load).await
+        });
+        match tokio::time::timeout(left.saturating_add(Duration::from_millis(500)), task).await {
+            Ok(Ok(Ok(Ok(done)))) => Ok(done),
+            Ok(Ok(Ok(Err(error)))) => Err(self.failed(what, error)),
+            // The task fails when the runtime shuts down.
+            Ok(Err(_) | Ok(Err(_))) | Err(_) => Err(SinkError::new(
                 ErrorKind::Unavailable,
                 format!("cannot {what} in {}: no answer within {:?}", self.label, self.load_timeout),
             )),
