@@ -3,50 +3,60 @@
 use write_behind::{ErrorKind, Id, Scope, partition_of};
 
 use crate::gate::{Fault, Gate, Place};
-use crate::house::{House, PARTITIONS};
-use crate::violation::{Kept, Sort, ensure};
+use crate::house::{Apart, House, PARTITIONS, Resident};
+use crate::violation::{Kept, Sort, Violation, ensure};
+
+/// A worker that is stopped with a batch in its hands: the first states of two keys.
+struct Stopped {
+    writer: Resident,
+    worker: Apart,
+    gate: Gate,
+}
+
+impl Stopped {
+    async fn start(house: &House) -> Result<Self, Violation> {
+        let writer = house.writer().start().await?;
+        writer.put(1, 1).await?;
+        writer.put(2, 1).await?;
+        let gate = Gate::freezing(Place::BeforeWrite);
+        let worker = house.worker().gate(&gate).start_apart().await?;
+        gate.reached(Place::BeforeWrite).await?;
+        Ok(Self { writer, worker, gate })
+    }
+
+    /// It goes on after it was overtaken: what it writes is fenced off.
+    async fn goes_on(self, house: &House) -> Kept {
+        let Self { writer: _writer, worker, gate } = self;
+        house.holds(Sort::Lost, &[(1, Some(2)), (2, None)]).await?;
+        worker.wake_and_finish().await?;
+        ensure(!gate.log().is_empty(), Sort::Trouble, || "the paused worker never wrote".to_owned())?;
+        house.holds(Sort::WentBack, &[(1, Some(2)), (2, None)]).await?;
+        let fenced = gate.failures(ErrorKind::Fenced) > 0;
+        ensure(fenced, Sort::Passed, || format!("a stale worker's write was not fenced: {:?}", gate.log()))
+    }
+}
 
 /// A worker is stopped with a batch in its hands, overtaken, and goes on.
 pub(crate) async fn p3_the_sink_never_goes_back(house: &House) -> Kept {
-    let writer = house.writer().start().await?;
-    writer.put(1, 1).await?;
-    writer.put(2, 1).await?;
-    let paused = Gate::freezing(Place::BeforeWrite);
-    let first = house.worker().gate(&paused).start_apart().await?;
-    paused.reached(Place::BeforeWrite).await?;
+    let stopped = Stopped::start(house).await?;
     let _second = house.worker().start().await?;
     house.drained().await?;
-    writer.put(1, 2).await?;
-    writer.delete(2).await?;
+    stopped.writer.put(1, 2).await?;
+    stopped.writer.delete(2).await?;
     house.drained().await?;
-    house.holds(Sort::Lost, &[(1, Some(2)), (2, None)]).await?;
-    first.wake_and_finish().await?;
-    ensure(!paused.log().is_empty(), Sort::Trouble, || "the paused worker never wrote".to_owned())?;
-    house.holds(Sort::WentBack, &[(1, Some(2)), (2, None)]).await?;
-    let fenced = paused.failures(ErrorKind::Fenced) > 0;
-    ensure(fenced, Sort::Passed, || format!("a stale worker's write was not fenced: {:?}", paused.log()))
+    stopped.goes_on(house).await
 }
 
 /// A worker of the old topology is stopped with a batch in its hands. A program of another topology starts, which flushes what the worker has
 /// left, and goes on with newer states; then the worker goes on.
 pub(crate) async fn p3_a_change_of_topology_takes_no_row_back(house: &House) -> Kept {
-    let writer = house.writer().start().await?;
-    writer.put(1, 1).await?;
-    writer.put(2, 1).await?;
-    let paused = Gate::freezing(Place::BeforeWrite);
-    let first = house.worker().gate(&paused).start_apart().await?;
-    paused.reached(Place::BeforeWrite).await?;
+    let stopped = Stopped::start(house).await?;
     let next = house.worker().options(|o| o.partitions(2 * PARTITIONS)).start().await?;
     house.holds(Sort::Lost, &[(1, Some(1)), (2, Some(1))]).await?;
     next.put(1, 2).await?;
     next.delete(2).await?;
     next.accounts.flush().await?;
-    house.holds(Sort::Lost, &[(1, Some(2)), (2, None)]).await?;
-    first.wake_and_finish().await?;
-    ensure(!paused.log().is_empty(), Sort::Trouble, || "the paused worker never wrote".to_owned())?;
-    house.holds(Sort::WentBack, &[(1, Some(2)), (2, None)]).await?;
-    let fenced = paused.failures(ErrorKind::Fenced) > 0;
-    ensure(fenced, Sort::Passed, || format!("a stale worker's write was not fenced: {:?}", paused.log()))
+    stopped.goes_on(house).await
 }
 
 /// A worker is paused, and Redis is lost as a whole meanwhile: generations are the sink's.
