@@ -1,4 +1,4 @@
-//! What may happen in a storm: each fault has a name by which `WB_CHAOS_FAULTS` switches it on.
+//! What may happen in a storm: each fault has a name by which `WB_CHAOS_FAULTS` picks it.
 
 /// Something that is done to processes, servers, connections or data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,33 +49,33 @@ impl Fault {
         Self::Shape,
     ];
 
-    /// Name, weight among the others, whether it happens unless faults were named, and what the report says.
-    const fn facts(self) -> (&'static str, u32, bool, &'static str) {
+    /// Name, weight among the others, and what the report says.
+    const fn facts(self) -> (&'static str, u32, &'static str) {
         match self {
-            Self::KillWorker => ("kill-worker", 30, true, "workers killed"),
-            Self::StopWorker => ("stop-worker", 10, true, "workers stopped beyond their lease"),
+            Self::KillWorker => ("kill-worker", 30, "workers killed"),
+            Self::StopWorker => ("stop-worker", 10, "workers stopped beyond their lease"),
             Self::StopBeforeWrite => {
-                ("stop-before-write", 15, true, "workers stopped beyond their lease right before a write")
+                ("stop-before-write", 15, "workers stopped beyond their lease right before a write")
             }
-            Self::KillWriter => ("kill-writer", 10, true, "writers killed"),
-            Self::StopWriter => ("stop-writer", 5, true, "writers stopped"),
-            Self::KillRedis => ("kill-redis", 6, true, "kills of Redis"),
-            Self::KillDatabase => ("kill-database", 4, true, "kills of the database"),
-            Self::CutRedis => ("cut-redis", 10, true, "cuts of all connections to Redis"),
-            Self::CutDatabase => ("cut-database", 10, true, "cuts of all connections to the database"),
-            Self::Delay => ("delay", 8, true, "delays of all connections"),
-            Self::SilenceRedis => ("silence-redis", 6, false, "times all connections to Redis fell silent, half open"),
+            Self::KillWriter => ("kill-writer", 10, "writers killed"),
+            Self::StopWriter => ("stop-writer", 5, "writers stopped"),
+            Self::KillRedis => ("kill-redis", 6, "kills of Redis"),
+            Self::KillDatabase => ("kill-database", 4, "kills of the database"),
+            Self::CutRedis => ("cut-redis", 10, "cuts of all connections to Redis"),
+            Self::CutDatabase => ("cut-database", 10, "cuts of all connections to the database"),
+            Self::Delay => ("delay", 8, "delays of all connections"),
+            Self::SilenceRedis => ("silence-redis", 6, "times all connections to Redis fell silent, half open"),
             Self::SilenceDatabase => {
-                ("silence-database", 4, true, "times all connections to the database fell silent, half open")
+                ("silence-database", 4, "times all connections to the database fell silent, half open")
             }
-            Self::Password => ("password", 5, false, "times the password was a wrong one for a while"),
-            Self::ReadOnly => ("read-only", 5, true, "times the primary was a replica for a while"),
-            Self::NoReplicas => ("no-replicas", 4, true, "times the primary wanted more replicas for a while"),
-            Self::Full => ("full", 6, true, "times Redis was full under a volatile policy"),
-            Self::DeleteKeys => ("delete-keys", 8, true, "times keys were deleted that hold nothing acknowledged"),
-            Self::WrongType => ("wrong-type", 6, true, "keys of a wrong type for a while"),
-            Self::Topology => ("topology", 5, false, "rolling deploys of another topology"),
-            Self::Shape => ("shape", 6, false, "rolling deploys of another shape"),
+            Self::Password => ("password", 5, "times the password was a wrong one for a while"),
+            Self::ReadOnly => ("read-only", 5, "times the primary was a replica for a while"),
+            Self::NoReplicas => ("no-replicas", 4, "times the primary wanted more replicas for a while"),
+            Self::Full => ("full", 6, "times Redis was full under a volatile policy"),
+            Self::DeleteKeys => ("delete-keys", 8, "times keys were deleted that hold nothing acknowledged"),
+            Self::WrongType => ("wrong-type", 6, "keys of a wrong type for a while"),
+            Self::Topology => ("topology", 5, "rolling deploys of another topology"),
+            Self::Shape => ("shape", 6, "rolling deploys of another shape"),
         }
     }
 
@@ -89,14 +89,14 @@ impl Fault {
 
     /// What it is called in the report.
     pub(crate) const fn title(self) -> &'static str {
-        self.facts().3
+        self.facts().2
     }
 
-    /// The faults of this run: those that `WB_CHAOS_FAULTS` names (`all`: all of them), else the usual ones.
+    /// The faults of this run: those that `WB_CHAOS_FAULTS` names, else all of them.
     pub(crate) fn chosen() -> Vec<Self> {
         match std::env::var("WB_CHAOS_FAULTS").ok().filter(|names| !names.is_empty()) {
             Some(names) => named(&names).unwrap_or_else(|wrong| panic!("WB_CHAOS_FAULTS: {wrong}")),
-            None => Self::ALL.into_iter().filter(|fault| fault.facts().2).collect(),
+            None => Self::ALL.to_vec(),
         }
     }
 }

@@ -31,11 +31,11 @@ const LEASE: Duration = Duration::from_secs(1);
 pub(crate) const NAMESPACE: &str = "chaos";
 
 /// Operations a second that must have been acknowledged, outages included; a storm over nothing proves nothing.
-const LOAD_FLOOR: f64 = 10.0;
+const LOAD_FLOOR: f64 = 50.0;
 /// Flushes a second.
-const FLUSH_FLOOR: f64 = 0.3;
+const FLUSH_FLOOR: f64 = 1.0;
 /// Changes of rows a second.
-const CHANGE_FLOOR: f64 = 5.0;
+const CHANGE_FLOOR: f64 = 20.0;
 /// Kills of processes and servers a second.
 const KILL_FLOOR: f64 = 0.1;
 

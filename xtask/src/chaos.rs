@@ -19,7 +19,7 @@ pub(crate) struct Chaos {
     /// PostgreSQL or MongoDB.
     pub(crate) sink: Kind,
     pub(crate) workers: u64,
-    /// Names of the faults of the storm, or `all`; else the usual ones.
+    /// Names of the faults of the storm; else all of them.
     pub(crate) faults: Option<String>,
 }
 

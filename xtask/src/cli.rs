@@ -11,7 +11,7 @@ Developer commands of write-behind.
 
 USAGE
   cargo xtask test [--no-doc] [-- NEXTEST ARGS]   run all tests against real servers, then stop the servers
-  cargo xtask chaos [--minutes N] [--seed S] [--sink postgres|mongo] [--workers N] [--faults NAME,NAME|all]
+  cargo xtask chaos [--minutes N] [--seed S] [--sink postgres|mongo] [--workers N] [--faults NAME,NAME]
                                                   kill, stop and cut off everything for N minutes (10), see that
                                                   nothing is lost, nothing goes back and nothing is stuck
   cargo xtask chaos --rounds N [--seed S] [--sink postgres|mongo]
@@ -39,7 +39,7 @@ TESTS
 FAULTS
   A storm has all of kill-worker, stop-worker, stop-before-write, kill-writer, stop-writer, kill-redis, kill-database,
   cut-redis, cut-database, delay, silence-redis, silence-database, password, read-only, no-replicas, full, delete-keys,
-  wrong-type, topology and shape that the code is known to survive; --faults names those of one storm.
+  wrong-type, topology and shape; --faults names those of one storm.
 
 EXAMPLES
   cargo xtask test
