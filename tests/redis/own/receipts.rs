@@ -141,15 +141,28 @@ async fn a_record_is_taken_out_of_its_epoch(
 ) -> (Result<(), CacheError>, Engine) {
     let sink = ScriptedSink::new();
     let one = options.max_batch(1).flush_concurrency(1);
-    let both = engine(server, &sink, Role::Both, one).await;
-    let players = players(&both);
+    // All is written before anybody flushes: an epoch of few records would be read at once.
+    let writer = engine(server, &sink, Role::Writer, one.clone()).await;
+    let all: Vec<Player> = (0..40).map(|n| Player::new(n, 1)).collect();
+    let mine = players(&writer).put_many(&all).await.unwrap();
     sink.hold();
-    let mine = players.put_many((0..40).map(|n| Player::new(n, 1)).collect::<Vec<_>>().iter()).await.unwrap();
+    let both = engine(server, &sink, Role::Both, one).await;
     sink.waiting(1).await;
     for n in 0..PARTITIONS {
         let flushing = format!("wb:{{player:{n:02}/4}}:flushing");
-        let all: Vec<String> = server.plain().await.hkeys(&flushing).await.unwrap();
-        if let Some(last) = all.last().filter(|_| all.len() > 1) {
+        // The worker reads page by page, so the last page of the hash is read last.
+        let (mut cursor, mut seen) = (0_u64, Vec::new());
+        loop {
+            let mut page = redis::cmd("HSCAN");
+            page.arg(&flushing).arg(cursor).arg("COUNT").arg(1);
+            let fields: Vec<(String, Vec<u8>)>;
+            (cursor, fields) = page.query_async(&mut server.plain().await).await.unwrap();
+            seen.extend(fields.into_iter().map(|(field, _)| field));
+            if cursor == 0 {
+                break;
+            }
+        }
+        if let Some(last) = seen.last().filter(|_| seen.len() > 5) {
             assert_eq!(server.plain().await.hdel::<_, _, u64>(&flushing, last).await.unwrap(), 1);
             break;
         }
@@ -157,6 +170,7 @@ async fn a_record_is_taken_out_of_its_epoch(
     sink.release();
     let told = mine.persisted_within(PATIENCE).await;
     assert!(sink.rows().len() < 40, "it was read before");
+    writer.shutdown(PATIENCE).await.unwrap();
     (told, both)
 }
 
