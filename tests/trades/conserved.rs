@@ -87,8 +87,8 @@ async fn conserved(variable: &str) {
     let refused = tokio::spawn(async move {
         let mut round = 0;
         while !stop.load(Ordering::Relaxed) {
-            // Few at a time: a slow machine must not have ever more of them to try again.
-            round = (round + 1) % 20;
+            // Few at a time: each costs a dozen statements, and a slow machine must have time for the trades too.
+            round = (round + 1) % 3;
             let pair = [Trader { id: 1_000 + 2 * round, gold: -1 }, Trader { id: 1_001 + 2 * round, gold: 0 }];
             store(&refusing, &pair).await.unwrap();
             tokio::time::sleep(Duration::from_millis(40)).await;
