@@ -2,13 +2,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use wb_core::{
-    AppendOnly, Appended, Appender, Batch, BeforeFlush, Buffer, BufferError, BufferErrorKind, Cache, CacheError,
-    CodecError, ConfigError, Counter, CounterField, DeadLetter, DeadLetters, Delete, DirtyCursor, DirtyKey, DirtyPage,
-    Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind, Event,
-    Events, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode,
+    Address, AppendOnly, Appended, Appender, Batch, BeforeFlush, Buffer, BufferError, BufferErrorKind, Cache,
+    CacheError, CodecError, ConfigError, Counter, CounterField, DeadLetter, DeadLetters, Delete, DirtyCursor, DirtyKey,
+    DirtyPage, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind,
+    Event, Events, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode,
     NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries, RetryPolicy, Role,
-    Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError, UnknownEntity,
-    Unstorable, Upsert, VersionField, Write, buffer, codec, ids, metrics, partition_of,
+    Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError,
+    UnknownEntity, Unstorable, Upsert, VersionField, Write, buffer, codec, ids, metrics, partition_of,
 };
 
 #[cfg(feature = "redis")]

@@ -30,7 +30,7 @@ struct Session {
 #[derive(Parser)]
 struct Args {
     /// Redis to buffer in.
-    #[arg(long, env = "WB_REDIS_URL", default_value = "redis://127.0.0.1/")]
+    #[arg(long, env = "WB_REDIS_URL", hide_env_values = true, default_value = "redis://127.0.0.1/")]
     redis: String,
     /// Keep a clean copy in Redis after the flush.
     #[arg(long)]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and prints its figures")]
 
 mod account;
+mod addresses;
 mod away;
 mod families;
 mod foreign;

@@ -20,7 +20,7 @@ async fn an_unreachable_server_is_unavailable_within_the_timeout_and_its_passwor
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = format!("{} {error:?} {sink:?}", error.chain());
     assert!(!text.contains("s3cret"), "{text}");
-    assert!(error.to_string().contains("mongodb://ann:***@127.0.0.1:1/"), "{error}");
+    assert!(error.to_string().contains("mongodb://127.0.0.1:1/"), "{error}");
 
     let sink = MongoSink::connect(&format!("{url}&serverSelectionTimeoutMS=200"), "test").await.unwrap();
     let write = within(LIMIT, sink.write(&batch(&[Player::new(1)], &[]))).await.unwrap_err();

@@ -1,5 +1,6 @@
 //! Core of write-behind. Use it through the `write-behind` crate.
 
+mod address;
 mod appender;
 mod backlog;
 mod batch_limit;
@@ -55,6 +56,7 @@ mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use address::Address;
 pub use appender::{Appended, Appender};
 #[cfg(feature = "redis")]
 pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};

@@ -128,8 +128,8 @@ impl MongoSink {
     /// [`ErrorKind::Misconfigured`] for a malformed URL, [`ErrorKind::Unavailable`] when its SRV record cannot be
     /// resolved. Errors name the URL without its password.
     pub async fn connect(url: &str, database: &str) -> Result<Self, SinkError> {
-        let (client, connections) = connect::client(url).await?;
-        let label = Arc::from(format!("database `{database}` at {}", connect::redact(url)));
+        let (client, connections, address) = connect::client(url).await?;
+        let label = Arc::from(format!("database `{database}` at {address}"));
         Ok(Self::labelled(client.database(database), label).max_loads(connections / 2))
     }
 

@@ -1,12 +1,20 @@
 //! Opening a database by its URL.
 
+use std::fmt;
 use std::time::Duration;
 
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 use sea_orm::RuntimeErr;
+#[cfg(feature = "mysql")]
+use sea_orm::sqlx::mysql::MySqlConnectOptions;
+#[cfg(feature = "postgres")]
+use sea_orm::sqlx::postgres::PgConnectOptions;
+#[cfg(feature = "sqlite")]
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sea_orm::{ConnectOptions, Database, DbErr};
+#[cfg(feature = "postgres")]
 use url::Url;
-use wb_core::{ErrorKind, SinkError};
+use wb_core::{Address, ErrorKind, SinkError};
 
 use crate::classify::from_sea_orm;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
@@ -15,6 +23,7 @@ use crate::options::SqlOptions;
 use crate::sink::SqlSink;
 
 /// How long a SQLite statement waits for another process's lock.
+#[cfg(feature = "sqlite")]
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SqlSink {
@@ -27,9 +36,9 @@ impl SqlSink {
     /// `?mode=rwc`.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] for a URL that does not parse, and a scheme that is unknown or whose driver is not
-    /// compiled in; of SQLite also what is wrong with the file, unless somebody holds its lock. Errors name the URL without its
-    /// password.
+    /// [`ErrorKind::Misconfigured`] for a URL that does not parse or is [ambiguous](Address::ambiguity), and a scheme that is unknown or
+    /// whose driver is not compiled in; of SQLite also what is wrong with the file, unless somebody holds its lock. Of the URL only what
+    /// [`Address`] shows is named.
     pub async fn connect(url: &str) -> Result<Self, SinkError> {
         Self::connect_with(url, SqlOptions::new()).await
     }
@@ -40,7 +49,7 @@ impl SqlSink {
     /// As for [`connect`](SqlSink::connect).
     pub async fn connect_with(url: &str, options: SqlOptions) -> Result<Self, SinkError> {
         let target = Target::parse(url)?;
-        let mut connect = ConnectOptions::new(target.url);
+        let mut connect = target.options();
         connect
             .sqlx_logging(false)
             .connect_timeout(options.connect_timeout)
@@ -51,11 +60,6 @@ impl SqlSink {
             // The database is gone when its connection is.
             connect.idle_timeout(None).max_lifetime(None).min_connections(1);
         }
-        #[cfg(feature = "sqlite")]
-        connect.map_sqlx_sqlite_opts(|sqlite| {
-            sqlite.journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal).busy_timeout(BUSY_TIMEOUT)
-        });
-        let shown = &target.shown;
         let limit = options.connect_timeout + Duration::from_millis(250);
         let opened = tokio::time::timeout(limit, Database::connect(connect.clone())).await;
         let opened = match opened {
@@ -64,8 +68,8 @@ impl SqlSink {
             // Somebody holds the file's lock, who may let it go.
             Ok(Err(_)) | Err(_) => Database::connect(connect.connect_lazy(true).clone()).await,
         };
-        let db = opened.map_err(|error| from_sea_orm(format!("connecting to `{shown}`"), error))?;
-        Ok(Self::labelled(db, options, Some(target.shown)))
+        let db = opened.map_err(|error| target.refused(error))?;
+        Ok(Self::labelled(db, options, Some(target.address.to_string())))
     }
 }
 
@@ -80,57 +84,185 @@ fn is_locked(error: &DbErr) -> bool {
     }
 }
 
+/// Options of a URL that the driver of PostgreSQL knows. It logs the others with their values.
+#[cfg(feature = "postgres")]
+const POSTGRES_OPTIONS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
 /// A URL that a compiled driver accepts.
-#[derive(Debug)]
 struct Target {
-    /// What the driver gets.
-    url: String,
     /// What errors show.
-    shown: String,
+    address: Address,
+    login: Login,
     in_memory: bool,
     /// Not a server: what is wrong shows at once.
     is_file: bool,
 }
 
-impl Target {
-    fn parse(text: &str) -> Result<Self, SinkError> {
-        let misconfigured = |text: String| SinkError::new(ErrorKind::Misconfigured, text);
-        // The text is not shown: it may hold a password.
-        let url =
-            Url::parse(text).map_err(|e| misconfigured("the database URL does not parse".into()).with_source(e))?;
-        let shown = without_secrets(&url);
-        let scheme = url.scheme();
-        let (feature, compiled) = match scheme {
-            "postgres" | "postgresql" => ("postgres", cfg!(feature = "postgres")),
-            "mysql" | "mariadb" => ("mysql", cfg!(feature = "mysql")),
-            "sqlite" => ("sqlite", cfg!(feature = "sqlite")),
-            _ => {
-                return Err(misconfigured(format!(
-                    "`{shown}` has the unknown scheme `{scheme}`; use postgres://, mysql://, mariadb:// or sqlite:"
-                )));
-            }
-        };
-        if !compiled {
-            return Err(misconfigured(format!("`{shown}` needs the cargo feature `{feature}`, which is off")));
-        }
-        let in_memory = feature == "sqlite" && (text.contains(":memory:") || text.contains("mode=memory"));
-        let url = text.strip_prefix("mariadb://").map_or_else(|| text.to_owned(), |rest| format!("mysql://{rest}"));
-        Ok(Self { url, shown, in_memory, is_file: feature == "sqlite" })
+/// What the driver connects with. SeaORM gets no URL: it quotes URLs in its errors, and logs them.
+#[derive(Clone)]
+enum Login {
+    #[cfg(feature = "postgres")]
+    Postgres(PgConnectOptions),
+    #[cfg(feature = "mysql")]
+    Mysql(MySqlConnectOptions),
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteConnectOptions),
+    /// Without any driver there is nobody to connect.
+    #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
+    Nobody,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Target").field(&self.address).finish()
     }
 }
 
-/// The URL without its password and without its query, which may hold another one.
-fn without_secrets(url: &Url) -> String {
-    if url.cannot_be_a_base() && url.scheme() != "sqlite" {
-        // Nothing tells what of it is a password.
-        return format!("{}:...", url.scheme());
+fn misconfigured(text: impl Into<String>) -> SinkError {
+    SinkError::new(ErrorKind::Misconfigured, text)
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, SinkError> {
+        let address = Address::new(text);
+        if let Some(why) = address.ambiguity() {
+            return Err(misconfigured(format!("cannot use the database URL {address}: {why}")));
+        }
+        let text = text.trim();
+        let rest = text.split_once(':').map_or("", |(_, rest)| rest);
+        let login = match address.scheme() {
+            Some("postgres" | "postgresql") => Login::postgres(rest, &address)?,
+            // To the driver MariaDB is MySQL.
+            Some("mysql" | "mariadb") => Login::mysql(rest, &address)?,
+            Some("sqlite") => Login::sqlite(rest, &address)?,
+            // What stands there may be no scheme, but a user or a password.
+            _ => {
+                return Err(misconfigured(
+                    "the database URL has to begin with postgres://, mysql://, mariadb:// or sqlite:",
+                ));
+            }
+        };
+        let is_file = address.scheme() == Some("sqlite");
+        let in_memory = is_file && (text.contains(":memory:") || text.contains("mode=memory"));
+        Ok(Self { address, login, in_memory, is_file })
     }
-    let mut shown = url.clone();
-    shown.set_query(None);
-    shown.set_fragment(None);
-    // A URL that has no host has no password either.
-    let _ = shown.set_password(None);
-    shown.into()
+
+    /// SeaORM's options for this driver.
+    fn options(&self) -> ConnectOptions {
+        match self.login.clone() {
+            #[cfg(feature = "postgres")]
+            Login::Postgres(login) => {
+                let mut options = ConnectOptions::new("postgres://");
+                options.map_sqlx_postgres_opts(move |_| login.clone());
+                options
+            }
+            #[cfg(feature = "mysql")]
+            Login::Mysql(login) => {
+                let mut options = ConnectOptions::new("mysql://");
+                options.map_sqlx_mysql_opts(move |_| login.clone());
+                options
+            }
+            #[cfg(feature = "sqlite")]
+            Login::Sqlite(login) => {
+                let mut options = ConnectOptions::new("sqlite::memory:");
+                options.map_sqlx_sqlite_opts(move |_| {
+                    login.clone().journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY_TIMEOUT)
+                });
+                options
+            }
+            #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
+            Login::Nobody => ConnectOptions::new(""),
+        }
+    }
+
+    /// The driver's error, where it does not quote what must not be shown.
+    fn refused(&self, error: DbErr) -> SinkError {
+        let quotes = self.address.unless_quoted(&error).is_none();
+        let connecting = format!("connecting to {}", self.address);
+        let error = from_sea_orm(&connecting, error);
+        if quotes { SinkError::new(error.kind(), format!("{connecting}: {QUOTED}")) } else { error }
+    }
+}
+
+const QUOTED: &str = "the driver refuses it, and says why with parts of the URL that are not shown";
+
+/// The options of a driver, by what it reads of a URL.
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+fn read<T>(url: &str, address: &Address) -> Result<T, SinkError>
+where
+    T: std::str::FromStr<Err = sea_orm::sqlx::Error> + sea_orm::sqlx::ConnectOptions,
+{
+    let refused = |error| match address.unless_quoted(&error) {
+        Some(_) => misconfigured(format!("cannot use the database URL {address}")).with_source(error),
+        None => misconfigured(format!("cannot use the database URL {address}: {QUOTED}")),
+    };
+    Ok(url.parse::<T>().map_err(refused)?.disable_statement_logging())
+}
+
+#[cfg(not(all(feature = "postgres", feature = "mysql", feature = "sqlite")))]
+fn switched_off(feature: &str, address: &Address) -> SinkError {
+    misconfigured(format!("{address} needs the cargo feature `{feature}`, which is off"))
+}
+
+impl Login {
+    #[cfg(feature = "postgres")]
+    fn postgres(rest: &str, address: &Address) -> Result<Self, SinkError> {
+        let text = format!("postgres:{rest}");
+        let Ok(mut url) = Url::parse(&text) else { return read(&text, address).map(Self::Postgres) };
+        let is_known = |name: &str| POSTGRES_OPTIONS.contains(&name) || name.starts_with("options[");
+        let unknown = url.query_pairs().filter(|(name, _)| !is_known(name)).count();
+        if unknown > 0 {
+            tracing::warn!(%address, unknown, "the driver does not know options of the database URL, which are ignored");
+            let known: Vec<_> = url.query_pairs().filter(|(name, _)| is_known(name)).collect();
+            let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(known).finish();
+            url.set_query(Some(&query));
+        }
+        read(url.as_str(), address).map(Self::Postgres)
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres(_: &str, address: &Address) -> Result<Self, SinkError> {
+        Err(switched_off("postgres", address))
+    }
+
+    #[cfg(feature = "mysql")]
+    fn mysql(rest: &str, address: &Address) -> Result<Self, SinkError> {
+        read(&format!("mysql:{rest}"), address).map(Self::Mysql)
+    }
+
+    #[cfg(not(feature = "mysql"))]
+    fn mysql(_: &str, address: &Address) -> Result<Self, SinkError> {
+        Err(switched_off("mysql", address))
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn sqlite(rest: &str, address: &Address) -> Result<Self, SinkError> {
+        read(&format!("sqlite:{rest}"), address).map(Self::Sqlite)
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn sqlite(_: &str, address: &Address) -> Result<Self, SinkError> {
+        Err(switched_off("sqlite", address))
+    }
 }
 
 #[cfg(test)]
@@ -141,26 +273,51 @@ mod tests {
     fn a_password_is_never_shown() {
         for url in [
             "postgres://app:hunter2@db:5432/blog?password=hunter2",
+            "postgres://db/blog?sslmode=hunter2",
             "oracle://app:hunter2@db/blog",
             "mysql://app:hunter2@db/blog#hunter2",
+            "MariaDB://app:hunter2@db/blog",
+            "postgres://app:12/hunter2@db/blog",
+            "sqlite:blog.db?mode=hunter2",
             "app:hunter2@db/blog",
             "hunter2",
         ] {
             let shown = match Target::parse(url) {
-                Ok(target) => target.shown,
-                Err(error) => error.chain(),
+                Ok(target) => format!("{target:?} {:?}", target.options()),
+                Err(error) => format!("{} {error:?}", error.chain()),
             };
             assert!(!shown.contains("hunter2"), "{shown}");
         }
-        let url = Url::parse("postgres://app:hunter2@db:5432/blog?a=b").unwrap();
-        assert_eq!(without_secrets(&url), "postgres://app@db:5432/blog");
+    }
+
+    #[test]
+    #[cfg(all(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+    fn the_driver_gets_all_that_the_url_says() {
+        for (text, host, port, user, database) in [
+            ("postgres://app:a%2Fb@db:6/blog?sslmode=require", "db", 6, "app", Some("blog")),
+            ("PostgreSQL://db/blog?channel_binding=require&user=a%26b", "db", 5432, "a&b", Some("blog")),
+            ("postgres:///blog?host=other&port=7&user=app", "other", 7, "app", Some("blog")),
+        ] {
+            let Login::Postgres(login) = Target::parse(text).unwrap().login else { panic!("{text}") };
+            let found = (login.get_host(), login.get_port(), login.get_username(), login.get_database());
+            assert_eq!(found, (host, port, user, database), "{text}");
+        }
+        for text in ["mysql://app@db/blog", " MariaDB://app:p@ss@db/blog"] {
+            assert!(matches!(Target::parse(text).unwrap().login, Login::Mysql(_)), "{text}");
+        }
+        let Login::Sqlite(login) = Target::parse("SQLite://data/blog.db?mode=rwc").unwrap().login else {
+            panic!("a file")
+        };
+        assert_eq!(login.get_filename(), std::path::Path::new("data/blog.db"));
+        let error = Target::parse("postgres://app:%FF@db/blog").unwrap_err();
+        assert!(error.kind() == ErrorKind::Misconfigured, "{error}");
     }
 
     #[test]
     fn an_unknown_scheme_is_misconfigured() {
         let error = Target::parse("oracle://db/blog").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
-        assert!(error.to_string().contains("unknown scheme `oracle`"), "{error}");
+        assert!(error.to_string().contains("has to begin with postgres://"), "{error}");
     }
 
     #[test]
@@ -169,12 +326,6 @@ mod tests {
         let error = Target::parse("mysql://db/blog").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains("feature `mysql`"), "{error}");
-    }
-
-    #[test]
-    #[cfg(feature = "mysql")]
-    fn mariadb_is_mysql() {
-        assert_eq!(Target::parse("mariadb://u@db/blog").unwrap().url, "mysql://u@db/blog");
     }
 
     #[test]

@@ -28,8 +28,14 @@ pub(crate) fn run(only: &[Kind]) -> Result<ExitCode> {
 fn describe(servers: &Servers) -> String {
     let mut text =
         String::from("# The servers answer. In another terminal, for the tests and for your own programs:\n");
-    for (variable, url) in servers.iter().map(|server| server.variable()) {
-        text += &format!("export {variable}='{url}'\n");
+    for server in servers.iter() {
+        let (variable, url) = server.variable();
+        text += &if server.is_own() {
+            format!("export {variable}='{url}'\n")
+        } else {
+            // It may hold a password, and the terminal has it already.
+            format!("# {variable} is as your environment has it\n")
+        };
     }
     text += "#\n# To look inside:\n";
     for server in servers.iter() {

@@ -39,10 +39,10 @@ use crate::store::Store;
 #[derive(Parser)]
 struct Args {
     /// Redis to buffer in; without it, records wait in this process and are lost with it.
-    #[arg(long, env = "REDIS_URL")]
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis: Option<String>,
     /// Database to flush to: `sqlite:` or `postgres://`, as compiled in.
-    #[arg(long, env = "DATABASE_URL", default_value = store::DEFAULT_URL)]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, default_value = store::DEFAULT_URL)]
     database: String,
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:3000")]

@@ -22,10 +22,10 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 struct Args {
     /// Redis to buffer in.
-    #[arg(long, env = "WB_REDIS_URL", default_value = "redis://127.0.0.1/")]
+    #[arg(long, env = "WB_REDIS_URL", hide_env_values = true, default_value = "redis://127.0.0.1/")]
     redis: String,
     /// Database to flush to: `mongodb://`, `postgres://` or `sqlite://`, as compiled in.
-    #[arg(long, env = "DATABASE_URL", default_value = store::DEFAULT_URL)]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, default_value = store::DEFAULT_URL)]
     database: String,
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:3000")]

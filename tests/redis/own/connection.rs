@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use write_behind::testing::ScriptedSink;
-use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RedisOptions};
+use write_behind::{BufferErrorKind, Cache, CacheError, Engine, EntityOptions, RedisBuffer, RedisOptions, StartError};
 use write_behind_tests::{OwnRedis, Wire, eventually, refused};
 
 use crate::player::{Player, id};
@@ -104,6 +104,51 @@ async fn a_reconnect_refused_by_a_wrong_password_is_tried_again() {
     println!("puts again after {:?}", begun.elapsed());
     bench.lands(1, 103).await;
     bench.stop().await;
+}
+
+/// Nobody mends a password by waiting: at connect, and at a start after it, that is no outage.
+#[tokio::test]
+async fn a_wrong_password_is_a_misconfiguration_at_connect_and_at_start() {
+    let Some(server) = OwnRedis::start(NOTHING).await else { return };
+    let mut admin = server.plain().await;
+    let password = async |admin: &mut redis::aio::MultiplexedConnection, word: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(word).exec_async(admin).await.unwrap();
+    };
+    password(&mut admin, "hunter2").await;
+    let short = RedisOptions::new().connect_timeout(Duration::from_millis(500));
+    let port = server.port;
+    for url in [
+        format!("redis://127.0.0.1:{port}/"),
+        format!("redis://hunter3@127.0.0.1:{port}/"),
+        format!("redis://:hunter3@127.0.0.1:{port}/"),
+        format!("redis://app:hunter3@127.0.0.1:{port}/"),
+        format!("redis://:hunter3@127.0.0.1:{port}/?protocol=resp3"),
+    ] {
+        let error = refused(RedisBuffer::connect_with(&url, short.clone()).await);
+        let text = format!("{} {error:?}", write_behind_tests::chain(&error));
+        assert_eq!(error.kind(), BufferErrorKind::Misconfigured, "{text}");
+        assert!(text.contains(&format!("redis://127.0.0.1:{port}/")) && !text.contains("hunter"), "{text}");
+    }
+    // Whatever the password is: it cannot be told while nobody is let in at all.
+    let url = format!("redis://:hunter2@127.0.0.1:{port}/");
+    redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(1).exec_async(&mut admin).await.unwrap();
+    let error = refused(RedisBuffer::connect_with(&url, short.clone()).await);
+    assert_eq!(error.kind(), BufferErrorKind::Unavailable, "{}", write_behind_tests::chain(&error));
+    redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(100).exec_async(&mut admin).await.unwrap();
+
+    let buffer = RedisBuffer::connect_with(&url, short).await.unwrap();
+    password(&mut admin, "hunter3").await;
+    let kill = ["KILL", "TYPE", "NORMAL", "SKIPME", "YES"];
+    redis::cmd("CLIENT").arg(&kill).exec_async(&mut admin).await.unwrap();
+    let builder = Engine::builder(buffer).entity::<Player>(ScriptedSink::new(), EntityOptions::new());
+    // A request that meets the end of the connection is told so; the next one is not let in.
+    let error = match refused(builder.start().await) {
+        StartError::Buffer { source, .. } => source,
+        other => panic!("{other:?}"),
+    };
+    let text = format!("{} {error:?}", write_behind_tests::chain(&error));
+    assert!(!text.contains("hunter"), "{text}");
+    assert!(matches!(error.kind(), BufferErrorKind::Misconfigured | BufferErrorKind::Unknown), "{text}");
 }
 
 /// The old primary stays up and takes no writes; the address leads to the new one from some moment on.

@@ -19,7 +19,8 @@ pub enum BufferErrorKind {
     Lost,
     /// The buffer holds dirty records of another topology.
     Topology,
-    /// The buffer refuses the request as such: wrong type under a key, no permission, bad settings.
+    /// The buffer refuses the request as such: wrong type under a key, no permission, bad settings; at connect and at start also a
+    /// login that is refused, which in an engine that runs is [`Unavailable`](Self::Unavailable).
     Misconfigured,
     /// The engine or the buffer was shut down.
     Closed,
@@ -76,6 +77,13 @@ impl BufferError {
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.context.push_str(more);
         self
+    }
+
+    /// The same error of another kind.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub(crate) fn of_kind(self, kind: BufferErrorKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// What kind of failure it is.

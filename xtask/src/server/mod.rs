@@ -104,6 +104,11 @@ impl Server {
         (self.kind.variable(), &self.url)
     }
 
+    /// Whether it was started here.
+    pub(crate) const fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// One line about it, for people.
     pub(crate) fn description(&self) -> String {
         let name = self.kind.name();

@@ -3,7 +3,7 @@
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::code;
-use super::connection::{Why, why_unsent};
+use super::connection::{Why, last_failure, why_unsent};
 use crate::buffer::{BufferError, BufferErrorKind};
 
 /// The buffer's error for a failed request.
@@ -30,6 +30,20 @@ pub(super) fn broken_key(partition: u16, key: &str, code: &str, holds: &str) -> 
 pub(super) fn is_wrong_type(error: &BufferError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<RedisError>());
     source.and_then(code::of) == Some("WRONGTYPE")
+}
+
+/// Whether the server does not know who asks: a wrong password or user, or none.
+pub(super) fn is_login(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(code::of(error), Some("NOAUTH" | "WRONGPASS"))
+        || last_failure(error).is_some_and(is_login)
+}
+
+/// What an error is at a start. A login that is refused is no outage there: nobody would mend it by waiting. In an engine that runs it
+/// is one, because passwords change, and the connection is made anew until it is let in.
+pub(super) fn at_start(error: BufferError) -> BufferError {
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<RedisError>());
+    if source.is_some_and(is_login) { error.of_kind(BufferErrorKind::Misconfigured) } else { error }
 }
 
 fn kind(error: &RedisError) -> BufferErrorKind {
@@ -109,6 +123,10 @@ mod tests {
             let told = classify("x", error);
             assert_eq!(is_wrong_type(&told), text.starts_with("WRONGTYPE"), "{told}");
         }
+        let refused_login = refused("WRONGPASS invalid username-password pair or user is disabled.");
+        assert_eq!(kind(&refused_login), BufferErrorKind::Unavailable, "while an engine runs");
+        assert_eq!(at_start(classify("x", refused_login)).kind(), BufferErrorKind::Misconfigured);
+        assert_eq!(at_start(classify("x", refused("LOADING x"))).kind(), BufferErrorKind::Unavailable);
         let cut = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         assert_eq!(kind(&cut), BufferErrorKind::Unknown);
     }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
-use url::Url;
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult, Value};
 
-use super::connection::Connection;
+use super::classify::is_login;
+use super::connection::{Connection, Server};
 use super::durability::Durability;
+use crate::address::Address;
 use crate::buffer::{BufferError, BufferErrorKind};
 
 /// An idle connection is probed by TCP after so long, and then so often: what stands between (a NAT, a firewall) must not
@@ -98,14 +100,26 @@ pub(super) async fn connect_for_bulk(url: &str, options: &RedisOptions) -> Resul
     connect(url, &options).await
 }
 
-/// Who connects to this URL.
-pub(super) fn client(url: &str, options: &RedisOptions) -> Result<Client, BufferError> {
-    let shown = redacted(url);
-    let misconfigured = |source| {
-        BufferError::new(BufferErrorKind::Misconfigured, format!("`{shown}` is not a Redis URL")).with_source(source)
+/// The server at this URL.
+pub(super) fn server(url: &str, options: &RedisOptions) -> Result<Server, BufferError> {
+    let address = Address::new(url);
+    let misconfigured = |why: &str| {
+        BufferError::new(BufferErrorKind::Misconfigured, format!("cannot use the Redis URL {address}: {why}"))
     };
-    let info = url.into_connection_info().map_err(misconfigured)?;
-    Client::open(info.set_tcp_settings(tcp_settings(options))).map_err(misconfigured)
+    if let Some(why) = address.ambiguity() {
+        return Err(misconfigured(why));
+    }
+    let Some("redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" | "valkey+unix") = address.scheme()
+    else {
+        return Err(misconfigured("it has to begin with redis://, rediss://, valkey://, valkeys:// or redis+unix://"));
+    };
+    let refused = |error: RedisError| match address.unless_quoted(&error) {
+        Some(_) => misconfigured("the client refuses it").with_source(error),
+        None => misconfigured("the client refuses it, and says why with parts of it that are not shown"),
+    };
+    let info = url.into_connection_info().map_err(refused)?;
+    let client = Client::open(info.set_tcp_settings(tcp_settings(options))).map_err(refused)?;
+    Ok(Server { client, address })
 }
 
 fn tcp_settings(options: &RedisOptions) -> TcpSettings {
@@ -120,43 +134,44 @@ fn tcp_settings(options: &RedisOptions) -> TcpSettings {
 
 /// Connects within the connect timeout. From then on the connection is replaced by itself when it is bad.
 pub(super) async fn connect(url: &str, options: &RedisOptions) -> Result<Connection, BufferError> {
-    let shown = redacted(url);
-    let client = client(url, options)?;
+    let server = server(url, options)?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(options.connect_timeout))
         .set_response_timeout(Some(options.response_timeout));
-    Connection::open(client, config, options.connect_timeout).await.map_err(|source| {
+    let source = match Connection::open(server.clone(), config.clone(), options.connect_timeout).await {
+        Ok(connection) => return Ok(connection),
+        Err(source) => source,
+    };
+    let Server { client, address } = server;
+    let (kind, context) = if is_login(&source) && wants_login(&client, &config, options.connect_timeout).await {
+        // Waiting mends no password.
+        (BufferErrorKind::Misconfigured, format!("Redis at {address} refuses the login"))
+    } else {
         let within = if source.is_timeout() { format!(" within {:?}", options.connect_timeout) } else { String::new() };
-        let context = format!("cannot connect to Redis at {shown}{within}");
-        BufferError::new(BufferErrorKind::Unavailable, context).with_source(source)
-    })
+        (BufferErrorKind::Unavailable, format!("cannot connect to Redis at {address}{within}"))
+    };
+    Err(BufferError::new(kind, context).with_source(source))
 }
 
-/// The URL without its password.
-fn redacted(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(mut url) => {
-            if url.password().is_some() && url.set_password(Some("***")).is_err() {
-                return "(URL)".to_owned();
-            }
-            url.to_string()
-        }
-        // What cannot be parsed cannot be shown either: the password may be anywhere in it.
-        Err(_) => "(unreadable URL)".to_owned(),
+/// Whether the server answers who does not log in, or asks him to. One that has too many clients refuses whatever comes first, and
+/// the client takes that for a login that is refused.
+async fn wants_login(client: &Client, config: &AsyncConnectionConfig, within: Duration) -> bool {
+    let anonymous = client.get_connection_info().clone().set_redis_settings(RedisConnectionInfo::default());
+    let ask = async {
+        let mut connection: MultiplexedConnection =
+            Client::open(anonymous)?.get_multiplexed_async_connection_with_config(config).await?;
+        redis::cmd("PING").query_async::<Value>(&mut connection).await
+    };
+    match tokio::time::timeout(within, ask).await {
+        Ok(RedisResult::Ok(_)) => true,
+        Ok(Err(error)) => is_login(&error),
+        Err(_) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(redacted("redis://user:secret@host:6379/1"), "redis://user:***@host:6379/1");
-        assert_eq!(redacted("redis://:secret@host/"), "redis://:***@host/");
-        assert_eq!(redacted("redis://host/"), "redis://host/");
-        assert!(!redacted("redis//:secret@host").contains("secret"));
-    }
 
     #[tokio::test]
     async fn an_unreachable_server_is_named_without_its_password() {
@@ -167,7 +182,7 @@ mod tests {
         };
         assert_eq!(error.kind(), BufferErrorKind::Unavailable);
         let text = crate::error::chain(&error);
-        assert!(text.contains("redis://:***@127.0.0.1:1/"), "{text}");
+        assert!(text.contains("redis://127.0.0.1:1/"), "{text}");
         assert!(!text.contains("secret"), "{text}");
     }
 }

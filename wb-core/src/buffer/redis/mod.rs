@@ -49,6 +49,7 @@ pub use self::connect::RedisOptions;
 pub use self::durability::Durability;
 
 use self::bulk::Bulk;
+use self::classify::at_start;
 use self::commit::{Committer, Shelf};
 use self::connection::Connection;
 use self::durability::Wait;
@@ -89,9 +90,10 @@ impl RedisBuffer {
     /// Connects to `redis://[user[:password]@]host[:port][/database]` with the default [`RedisOptions`].
     ///
     /// # Errors
-    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when `url` is no Redis URL;
+    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when `url` is no Redis URL, or an
+    /// [ambiguous](crate::Address::ambiguity) one, and when the server refuses the user or the password;
     /// [`BufferErrorKind::Unavailable`](super::BufferErrorKind::Unavailable) when the server does not answer within
-    /// the connect timeout. The URL is named without its password.
+    /// the connect timeout. Of the URL only what [`Address`](crate::Address) shows is named.
     pub async fn connect(url: &str) -> Result<Self, BufferError> {
         Self::connect_with(url, RedisOptions::default()).await
     }
@@ -114,7 +116,7 @@ impl RedisBuffer {
         let bulk = connect::connect_for_bulk(url, &options).await?;
         let bulk = Bulk::new(bulk, connection.clone())
             .await
-            .map_err(|error| classify::classify("cannot connect for bulk reads", error))?;
+            .map_err(|error| at_start(classify::classify("cannot connect for bulk reads", error)))?;
         let committer = Arc::new(Committer::new(writes.clone(), wait));
         let task = tokio::spawn(committer.clone().run());
         Ok(Self {
@@ -123,7 +125,7 @@ impl RedisBuffer {
             scripts: Arc::new(Scripts::new()),
             shelves: AtomicU32::new(0),
             signals: Arc::new(Signals::new(
-                connect::client(url, &options)?,
+                connect::server(url, &options)?,
                 options.connect_timeout,
                 connection.clone(),
             )),
@@ -146,7 +148,7 @@ impl RedisBuffer {
 #[async_trait]
 impl Buffer for RedisBuffer {
     async fn space(&self, registration: Registration) -> Result<Arc<dyn Space>, BufferError> {
-        topology::look(&self.connection, &self.scripts, &registration).await?;
+        topology::look(&self.connection, &self.scripts, &registration).await.map_err(at_start)?;
         let topology = registration.topology();
         let scope = registration.scope.clone();
         let shelf = Shelf {
@@ -177,7 +179,7 @@ impl Buffer for RedisBuffer {
     }
 
     async fn change(&self, registration: &Registration) -> Result<Option<TopologyChange>, BufferError> {
-        topology::change(&self.connection, &self.scripts, registration).await
+        topology::change(&self.connection, &self.scripts, registration).await.map_err(at_start)
     }
 
     async fn announce(
@@ -187,7 +189,7 @@ impl Buffer for RedisBuffer {
         lasts: Duration,
     ) -> Result<(), BufferError> {
         let scripts = self.scripts.clone().without(registration.sabotage);
-        topology::leave(&self.connection, &scripts, registration, stored, Some(lasts)).await
+        topology::leave(&self.connection, &scripts, registration, stored, Some(lasts)).await.map_err(at_start)
     }
 
     async fn cancel(&self, registration: &Registration, stored: &Topology) -> Result<(), BufferError> {
@@ -197,11 +199,11 @@ impl Buffer for RedisBuffer {
     async fn agree(&self, registrations: &[Registration]) -> Result<(), BufferError> {
         let sabotage = registrations.first().map(|registration| registration.sabotage).unwrap_or_default();
         let scripts = self.scripts.clone().without(sabotage);
-        topology::agree(&self.connection, &scripts, registrations).await
+        topology::agree(&self.connection, &scripts, registrations).await.map_err(at_start)
     }
 
     async fn examine(&self) -> Result<Vec<Finding>, BufferError> {
-        examine::examine(&self.connection).await
+        examine::examine(&self.connection).await.map_err(at_start)
     }
 
     async fn orphans(

@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use redis::aio::PubSubSink;
-use redis::{Client, Cmd, Msg, RedisError, RedisResult, Value};
+use redis::{Cmd, Msg, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::classify::classify;
-use super::connection::Connection;
+use super::connection::{Connection, Server};
 use super::keys;
 use crate::buffer::{BufferError, BufferErrorKind, NearCopies, Registration};
 use crate::events;
@@ -91,7 +91,7 @@ type Ears = Vec<Arc<Listener>>;
 /// Where signals come from.
 #[derive(Clone, Debug)]
 struct Source {
-    client: Client,
+    server: Server,
     timeout: Duration,
     /// The connection of the requests: a subscription never outlives it.
     requests: Connection,
@@ -107,8 +107,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn new(client: Client, timeout: Duration, requests: Connection) -> Self {
-        let source = Source { client, timeout, requests };
+    pub(super) fn new(server: Server, timeout: Duration, requests: Connection) -> Self {
+        let source = Source { server, timeout, requests };
         Self { source, ears: Mutex::new(Some(watch::channel(Ears::new()).0)), task: Mutex::default() }
     }
 
@@ -179,7 +179,7 @@ async fn run(source: Source, mut ears: watch::Receiver<Ears>) {
 
 /// Connects, subscribes and hears until the connection breaks.
 async fn hear(source: &Source, ears: &mut watch::Receiver<Ears>, heard: &mut bool) -> BufferError {
-    let Source { client, timeout, requests } = source;
+    let Source { server, timeout, requests } = source;
     let timeout = *timeout;
     let failed = |error| classify("cannot listen to other processes", error);
     let unavailable = |context: String| BufferError::new(BufferErrorKind::Unavailable, context);
@@ -188,9 +188,9 @@ async fn hear(source: &Source, ears: &mut watch::Receiver<Ears>, heard: &mut boo
         Ok(current) => current.generation(),
         Err(error) => return failed(error),
     };
-    let pubsub = match tokio::time::timeout(timeout, client.get_async_pubsub()).await {
+    let pubsub = match tokio::time::timeout(timeout, server.client.get_async_pubsub()).await {
         Ok(Ok(pubsub)) => pubsub,
-        Ok(Err(error)) => return failed(error),
+        Ok(Err(error)) => return failed(server.told(error)),
         Err(_) => return late(),
     };
     let (mut sink, mut messages) = pubsub.split();

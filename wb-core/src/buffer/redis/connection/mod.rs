@@ -10,6 +10,7 @@
 //! [pinned](Pinned) to it.
 
 mod peer;
+mod server;
 mod supervisor;
 mod unsent;
 mod verdict;
@@ -21,14 +22,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::peer::Peer;
+pub(super) use self::server::Server;
 use self::unsent::Unsent;
-pub(super) use self::unsent::{Why, why_unsent};
+pub(super) use self::unsent::{Why, last_failure, why_unsent};
 use self::verdict::{Symptom, Verdict, error_symptom, judge, value_symptom};
 
 /// A connection to Redis that requests of many tasks share; it is replaced by itself when it is bad.
@@ -50,7 +52,7 @@ impl Drop for Handle {
 
 /// What the supervisor and the requests share.
 struct Shared {
-    client: Client,
+    server: Server,
     config: AsyncConnectionConfig,
     connect_timeout: Duration,
     db: i64,
@@ -104,14 +106,14 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// Connects, in one attempt within the timeout; later ones are made by themselves.
     pub(super) async fn open(
-        client: Client,
+        server: Server,
         config: AsyncConnectionConfig,
         connect_timeout: Duration,
     ) -> RedisResult<Self> {
-        let db = client.get_connection_info().redis_settings().db();
+        let db = server.client.get_connection_info().redis_settings().db();
         let (state, _) = watch::channel(State::Closed);
         let ended = watch::channel(false).0;
-        let shared = Arc::new(Shared { client, config, connect_timeout, db, state, ended });
+        let shared = Arc::new(Shared { server, config, connect_timeout, db, state, ended });
         let (connection, peer) = shared.connect(false, None).await?;
         shared.state.send_replace(State::Up(Arc::new(Live::new(connection, peer, 1))));
         let supervisor = tokio::spawn(supervisor::run(shared.clone()));

@@ -76,7 +76,7 @@ impl Shared {
         last: Option<&Peer>,
     ) -> RedisResult<(MultiplexedConnection, Option<Peer>)> {
         let attempt = async {
-            let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+            let mut connection = self.server.client.get_multiplexed_async_connection_with_config(&self.config).await?;
             probe(&mut connection, needs_primary).await?;
             if let Some(last) = last {
                 last.end(&mut connection).await?;
@@ -87,6 +87,7 @@ impl Shared {
         timeout(self.connect_timeout, attempt)
             .await
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+            .map_err(|error| self.server.told(error))
     }
 
     /// The next generation serves; `false` when the connection was closed meanwhile.

@@ -46,13 +46,22 @@ impl From<Unsent> for RedisError {
 
 /// Why the request of this error was never sent; `None`: it may have been.
 pub(in crate::buffer::redis) fn why_unsent(error: &RedisError) -> Option<Why> {
+    unsent(error).map(|unsent| unsent.why)
+}
+
+/// The last failure to connect, where that is why the request of this error was never sent.
+pub(in crate::buffer::redis) fn last_failure(error: &RedisError) -> Option<&RedisError> {
+    unsent(error)?.source.as_ref()
+}
+
+fn unsent(error: &RedisError) -> Option<&Unsent> {
     let source = error.source()?;
     // The client keeps the error of the IO behind an `Arc`.
     let io = match source.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
         Some(shared) => shared.downcast_ref::<io::Error>(),
         None => source.downcast_ref::<io::Error>(),
     };
-    Some(io?.get_ref()?.downcast_ref::<Unsent>()?.why)
+    io?.get_ref()?.downcast_ref::<Unsent>()
 }
 
 #[cfg(test)]
@@ -66,6 +75,7 @@ mod tests {
             let error = RedisError::from(Unsent { why, source: Some(refused()) });
             assert_eq!(why_unsent(&error), Some(why));
             assert_eq!(why_unsent(&error.clone()), Some(why));
+            assert!(last_failure(&error).is_some_and(RedisError::is_io_error));
             let text = crate::error::chain(&error);
             assert!(text.contains("not sent") && text.contains("refused"), "the cause is kept: {text}");
         }
