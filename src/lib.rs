@@ -7,7 +7,7 @@ pub use wb_core::{
     DirtyPage, Drained, DrainedEntity, Engine, EngineBuilder, Entity, EntityKey, EntityOptions, EntityStats, ErrorKind,
     Event, Events, Fence, Finding, Format, Id, KeyError, KeyPart, Letter, LetterCursor, LetterPage, MemoryBuffer, Mode,
     NotACursor, Operation, Overflow, Patch, Pressure, Receipt, Record, Replay, Report, Retries, RetryPolicy, Role,
-    Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError,
+    SameInserted, Scope, Severity, Sink, SinkError, Space, StartError, State, Transaction, TransactionError,
     UnknownEntity, Unstorable, Upsert, VersionField, Write, buffer, codec, ids, metrics, partition_of,
 };
 

@@ -6,5 +6,6 @@ mod addresses;
 mod away;
 mod families;
 mod foreign;
+mod insert_only;
 mod start;
 mod storm;

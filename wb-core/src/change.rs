@@ -35,7 +35,8 @@ use crate::entity::Entity;
 ///
 /// # Contract
 /// `apply` sets the fields that the patch holds, leaves all others alone, and never changes the key. It may be called more
-/// than once, each time with the state that was found: on a conflict the patch is applied to the newer one.
+/// than once, each time with the state that was found: on a conflict the patch is applied to the newer one. It changes the record;
+/// which columns a flush writes does not depend on it (all that the struct maps, see [`Cache::patch`](crate::Cache::patch)).
 pub trait Patch<E: Entity>: Send + 'static {
     /// Changes `value`.
     fn apply(&self, value: &mut E);

@@ -80,7 +80,7 @@ pub use pressure::Pressure;
 pub use record::{Record, Write};
 pub use retry::RetryPolicy;
 pub use sabotage::{Mechanism, Sabotage};
-pub use sink::{Batch, Delete, ErrorKind, Fence, Report, Scope, Sink, SinkError, Unstorable, Upsert};
+pub use sink::{Batch, Delete, ErrorKind, Fence, Report, SameInserted, Scope, Sink, SinkError, Unstorable, Upsert};
 pub use stats::{EntityStats, Retries};
 
 /// Emits its input: what the derive writes for a backend that is switched on.

@@ -157,7 +157,12 @@ use syn::{DeriveInput, parse_macro_input};
 /// # Columns and fields of others
 ///
 /// Columns that the struct does not have are never written: they keep what others write there, and get their default when a
-/// row is inserted. A field that is `None` becomes NULL.
+/// row is inserted. All that it has are written by every flush, also after a patch of one field or an increment: what another
+/// program writes into a mapped column is overwritten while the buffer has the record (dirty, or as a clean copy) from before
+/// that change. A field that is `None` becomes NULL.
+///
+/// A column that is `insert_only` keeps the value that the row was inserted with. A state that is put with another one is read as it
+/// was put until it is flushed, and as the row has it afterwards, in every process.
 ///
 /// A document is replaced as a whole, so that it is what `replace_one(&t)` would leave: what others added is gone after the
 /// next flush, and `insert_only` is written with every state (the engine's start says so in a note). With `merge` each field of

@@ -10,6 +10,7 @@
 //! | `mapping`, `native` | serde's and BSON's own forms of single values: what the derive's output calls |
 //! | `document` | value ⇄ document |
 //! | `merge` | document → what it sets and unsets in the stored one, for `#[wb(merge)]` |
+//! | `insert_only` | which states have the same in fields that are set in a new document only |
 //! | `command` | documents → `update` and `delete` commands within the server's limits |
 //! | `reply` | what such a command answered, write errors included |
 //! | `classify` | codes, labels and driver errors → what the flusher does |
@@ -29,6 +30,7 @@ mod document;
 mod entity;
 mod examine;
 mod fence;
+mod insert_only;
 mod load;
 #[doc(hidden)]
 pub mod mapping;

@@ -10,14 +10,14 @@ use mongodb::Database;
 use mongodb::options::{Acknowledgment, WriteConcern};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
-use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError, Unstorable};
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
 use crate::classify::sink_error;
 use crate::connect::{self, Deployment};
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
 use crate::slots::Slots;
-use crate::{examine, fence, load, storable, write};
+use crate::{examine, fence, insert_only, load, storable, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -125,8 +125,8 @@ impl MongoSink {
     /// a server and connecting to it take 5 seconds at most.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] for a malformed URL, [`ErrorKind::Unavailable`] when its SRV record cannot be
-    /// resolved. Errors name the URL without its password.
+    /// [`ErrorKind::Misconfigured`] for a malformed or [ambiguous](wb_core::Address::ambiguity) URL, [`ErrorKind::Unavailable`] when
+    /// its SRV record cannot be resolved. Of the URL only what [`Address`](wb_core::Address) shows is named.
     pub async fn connect(url: &str, database: &str) -> Result<Self, SinkError> {
         let (client, connections, address) = connect::client(url).await?;
         let label = Arc::from(format!("database `{database}` at {address}"));
@@ -299,6 +299,10 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
 
     async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
         load::highest_key::<E>(self).await
+    }
+
+    fn insert_only(&self) -> Option<SameInserted<E>> {
+        insert_only::fields::<E>()
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {

@@ -14,6 +14,7 @@
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
 //! | `fence` | generations of owners: issued, checked and locked |
+//! | `insert_only` | which states have the same in columns that are set in a new row only |
 //! | `load`, `read` | values by their keys; a column of a row |
 //! | `loads` | how many loads at a time, and for how long: the flusher's connections are not theirs |
 //! | `highest` | the highest key, above which ids are made |
@@ -35,6 +36,7 @@ mod doctor;
 mod entity;
 mod fence;
 mod highest;
+mod insert_only;
 mod inspect;
 mod isolate;
 mod live;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wb_core::{Batch, ErrorKind, Fence, Finding, Report, Scope, Sink, SinkError, Unstorable};
+use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
 use crate::entity::SqlEntity;
 use crate::inspect::inspect;
@@ -18,7 +18,7 @@ use crate::loads::Loads;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
 use crate::tx::Pool;
-use crate::{doctor, fence, highest, rows, write};
+use crate::{doctor, fence, highest, insert_only, rows, write};
 
 /// How long the pool is waited for before it is asked beside it whether anybody is there.
 const SILENT: Duration = Duration::from_millis(500);
@@ -240,6 +240,10 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         let pool = self.pool()?;
         let plan = self.plan::<E>(&pool).await?;
         highest::key::<E>(&pool, &plan).await
+    }
+
+    fn insert_only(&self) -> Option<SameInserted<E>> {
+        insert_only::fields::<E>()
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {

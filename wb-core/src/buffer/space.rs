@@ -118,6 +118,10 @@ pub trait Space: Send + Sync + 'static {
     /// dead letters, and the marks of [`ack_stale`](Self::ack_stale). Ends the epoch when it was the last one.
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError>;
 
+    /// The clean copies of these ids that have an end, as they stand, whatever is dirty. What has none is the state of a refused record, and
+    /// says nothing of the sink's row; a load token is no copy. One answer per id.
+    async fn copies(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Stored>>, BufferError>;
+
     /// These records, each with its [version](crate::Entity::version), were left out because the sink has newer versions of
     /// them: removes them from the epoch and leaves no copies. Clears their attempts and dead letters. The version stays as a
     /// mark until a later state of the key is acknowledged, so that whoever asks later, in whatever process, does not take the

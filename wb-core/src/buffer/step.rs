@@ -108,6 +108,11 @@ pub struct Clean {
     pub negative_ttl: Duration,
 }
 
+impl Clean {
+    /// No copies.
+    pub const NONE: Self = Self { ttl: Duration::ZERO, negative_ttl: Duration::ZERO };
+}
+
 /// What became of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {

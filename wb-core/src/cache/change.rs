@@ -95,6 +95,9 @@ impl<T: Entity> Cache<T> {
     /// `Post::VIEWS` for `views`. Exact: an increment that is acknowledged counts once. Those of one process are added up
     /// and stored in one round trip, however many wait.
     ///
+    /// Exact among all who write through the buffer. The flush writes the record as [`patch`](Self::patch) says: sums that another program
+    /// makes in the column itself are overwritten.
+    ///
     /// # Errors
     /// As [`update`](Self::update); [`CacheError::Overflow`] when the field cannot hold the sum. After
     /// [`CacheError::Buffer`] of kind [`Unknown`](crate::BufferErrorKind::Unknown) it may have been counted.
@@ -113,6 +116,11 @@ impl<T: Entity> Cache<T> {
 
     /// Sets the fields of the record of `key` that `patch` holds, leaves the others alone, and returns the new state. The
     /// derive makes a patch type for each entity: `PostPatch` for `Post`.
+    ///
+    /// It is the record in the buffer that is changed, and the flush writes all of it, not only these fields: each column that the struct
+    /// maps gets the value that the record has, which is the one that the row had when it was loaded or last flushed. What another program
+    /// has written into a mapped column since then is overwritten. [`invalidate`](Self::invalidate) the key after such a change, or leave the
+    /// column out of the struct. The same holds for [`update`](Self::update) and its siblings.
     ///
     /// # Errors
     /// As [`update`](Self::update).

@@ -6,6 +6,7 @@
 //! get: open, flushing, clean copy, sink
 //! ```
 
+mod agree;
 mod change;
 mod claim;
 mod cycle;

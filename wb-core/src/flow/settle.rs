@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::{join_all, try_join_all};
 
+use super::agree::Written;
 use super::claim::Claimed;
 use super::cycle::{Ended, Interrupted};
 use super::decode::{Unreadable, decode_payload};
@@ -22,7 +23,7 @@ use crate::{events, failpoint};
 /// What is to be done with the records of one epoch.
 #[derive(Default)]
 struct Share<'a> {
-    written: Vec<Id>,
+    written: Vec<&'a Claimed>,
     /// Of which the sink has newer versions, each with its own.
     stale: Vec<(Id, i64)>,
     refused: Vec<(&'a Claimed, SinkError)>,
@@ -55,7 +56,7 @@ impl<E: Entity> Lane<E> {
         }
         for id in flushed.written {
             if let Some(claimed) = records.get(&id) {
-                share(&mut shares, claimed.epoch).written.push(id);
+                share(&mut shares, claimed.epoch).written.push(claimed);
             }
         }
         for id in flushed.stale {
@@ -142,9 +143,22 @@ impl<E: Entity> Lane<E> {
             self.counters.stale.add(moved.records);
             self.counters.acked.add(moved.records);
         }
-        if !written.is_empty() {
+        let Written { agree, differ } = self.agreeing(partition, written).await;
+        if !differ.is_empty() {
+            // As above: the row is what readers shall load.
+            let _near = self.near.writing(&differ);
+            let moved = self.space.ack(&step, &differ, Clean::NONE).await?;
+            failpoint::pass("after_ack");
+            self.check(&mut tally, moved, "ack");
+            if moved != Done::NotOwner {
+                // Tells other processes. What they keep grows old soon where they do not hear of it.
+                let _ = self.space.invalidate(partition, &differ).await;
+            }
+            self.counters.acked.add(moved.records);
+        }
+        if !agree.is_empty() {
             let clean = Clean { ttl: self.options.cache_ttl, negative_ttl: self.options.negative_ttl };
-            let moved = self.space.ack(&step, &written, clean).await?;
+            let moved = self.space.ack(&step, &agree, clean).await?;
             failpoint::pass("after_ack");
             self.check(&mut tally, moved, "ack");
             // Only what was there counts as flushed.

@@ -103,6 +103,15 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// How to tell whether two states have the same values in the fields that [`write`](Sink::write) sets in a new row only, and leaves
+    /// alone in one that is there (`#[wb(insert_only)]`). `None`, the default: it sets every field of every row.
+    ///
+    /// Where there are such fields a row may differ from the state that was written, so readers are left that state only where these
+    /// fields are known to be the row's; else the next read loads the row.
+    fn insert_only(&self) -> Option<SameInserted<E>> {
+        None
+    }
+
     /// Loads the values of these keys. Absent keys are left out; the order does not matter.
     ///
     /// # Errors
@@ -153,6 +162,10 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
         (**self).highest_key().await
     }
 
+    fn insert_only(&self) -> Option<SameInserted<E>> {
+        (**self).insert_only()
+    }
+
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
         (**self).load(keys).await
     }
@@ -165,6 +178,9 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
         (**self).close().await;
     }
 }
+
+/// Whether two states have the same values in the fields that are set in a new row only; see [`Sink::insert_only`].
+pub type SameInserted<E> = fn(&E, &E) -> bool;
 
 /// Whose records these are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::doctor::Finding;
 use crate::key::Id;
-use crate::sink::{ErrorKind, Fence, Unstorable};
+use crate::sink::{ErrorKind, Fence, SameInserted, Unstorable};
 
 /// A sink in memory with a log of what it was given and a script of what goes wrong. Clones share everything.
 ///
@@ -57,10 +57,17 @@ struct State<E> {
     outage: Option<ErrorKind>,
     refusals: Vec<Refusal>,
     unstorable: Vec<Unheld<E>>,
+    insert_only: Option<InsertOnly<E>>,
     loads: u64,
     held_loads: Option<Hits>,
     findings: Vec<Finding>,
     closed: bool,
+}
+
+/// Fields that are set in a new row only: whether two rows have the same in them, and a state with those of the row that it replaces.
+struct InsertOnly<E> {
+    same: SameInserted<E>,
+    keep: fn(&E, E) -> E,
 }
 
 /// Says what is wrong with a row, if anything.
@@ -156,6 +163,7 @@ impl<E> ScriptedSink<E> {
             outage: None,
             refusals: Vec::new(),
             unstorable: Vec::new(),
+            insert_only: None,
             loads: 0,
             held_loads: None,
             findings: Vec::new(),
@@ -218,6 +226,12 @@ impl<E> ScriptedSink<E> {
         E: Clone,
     {
         self.state().rows.get(id).cloned()
+    }
+
+    /// From now on this sink has fields that are set in a new row only: whether two rows have the `same` in them, and a state of which
+    /// those are `keep`t that the row has which it replaces.
+    pub fn set_once(&self, same: SameInserted<E>, keep: fn(&E, E) -> E) {
+        self.state().insert_only = Some(InsertOnly { same, keep });
     }
 
     /// Sets a row past the log, as another program would.

@@ -6,12 +6,21 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::partition::{Copy, Partition, end};
-use crate::buffer::{Origin, Stored, Token};
+use crate::buffer::{Lookup, Origin, Stored, Token};
 use crate::key::Id;
 
 impl Partition {
     pub(super) fn copy(&self, id: &Id, now: Instant) -> Option<&Bytes> {
         self.copies.get(id).filter(|copy| copy.expires.is_none_or(|at| at > now)).map(|copy| &copy.bytes)
+    }
+
+    /// A copy that has an end, unless it is the mark of a load.
+    pub(super) fn clean_copy(&self, id: &Id, now: Instant) -> Option<Stored> {
+        let copy = self.copies.get(id).filter(|copy| copy.expires.is_some_and(|at| at > now))?;
+        match Lookup::of_copy(copy.bytes.clone()) {
+            Lookup::Clean(stored) => Some(stored),
+            _ => None,
+        }
     }
 
     pub(super) fn set_copy(&mut self, id: Id, bytes: Bytes, now: Instant, ttl: Option<Duration>) {

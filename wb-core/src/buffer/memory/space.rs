@@ -241,6 +241,11 @@ impl Space for MemorySpace {
         self.on(step.partition, |p| p.ack(step, ids, clean, Instant::now()))
     }
 
+    async fn copies(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Stored>>, BufferError> {
+        let now = Instant::now();
+        self.on(partition, |p| ids.iter().map(|id| p.clean_copy(id, now)).collect())
+    }
+
     async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError> {
         let moved = self.on(step.partition, |p| p.ack_stale(step, records, Instant::now()));
         // What stands for readers is another state from now on.

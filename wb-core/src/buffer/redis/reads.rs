@@ -51,6 +51,25 @@ pub(super) async fn get(space: &RedisSpace, partition: u16, ids: &[Id]) -> Resul
     Ok(found.collect())
 }
 
+pub(super) async fn copies(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Vec<Option<Stored>>, BufferError> {
+    let keys = space.shelf.keys(partition)?;
+    let mut copies = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(MAX_RECORDS) {
+        let mut call = space.scripts.copies.prepare_invoke();
+        for id in ids {
+            call.key(keys.copy(id));
+        }
+        let doing = "cannot read clean copies";
+        let found: Vec<Option<Bytes>> =
+            space.judged(doing, call.invoke_async(&mut space.bulk(doing).await?).await).await?;
+        copies.extend(found.into_iter().map(|copy| match Lookup::of_copy(copy?) {
+            Lookup::Clean(stored) => Some(stored),
+            _ => None,
+        }));
+    }
+    Ok(copies)
+}
+
 pub(super) async fn token(
     space: &RedisSpace,
     partition: u16,

@@ -300,6 +300,10 @@ impl Space for RedisSpace {
         steps::ack(self, step, ids, clean).await
     }
 
+    async fn copies(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Stored>>, BufferError> {
+        reads::copies(self, partition, ids).await
+    }
+
     async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError> {
         steps::ack_stale(self, step, records).await
     }

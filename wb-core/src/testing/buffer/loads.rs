@@ -109,6 +109,36 @@ pub async fn loaded_copies_say_by_whom(buffer: &(impl Buffer + ?Sized)) {
     assert!(!bench.token_over("none", &second, &none).await, "{}: no such row is no copy that lacks", bench.check);
 }
 
+/// Whatever is dirty, the clean copies that agree with the sink are told, and nothing else is.
+///
+/// # Panics
+/// When one is not, or what stands for a refused record, or a mark, is.
+pub async fn tells_which_copies_are_the_sinks(buffer: &(impl Buffer + ?Sized)) {
+    let bench = Bench::open(buffer, "tells which copies are the sink's").await;
+    let copies = async |keys: &[&str]| {
+        let ids: Vec<_> = keys.iter().map(|key| id(key)).collect();
+        bench.done("copies", bench.space.copies(HERE, &ids).await)
+    };
+    let written = |text: &str| Some(Stored::written(record(text)));
+    bench.own().await;
+    let epoch = bench.closed(&[("acked", "1"), ("gone", ""), ("back", "1"), ("buried", "1"), ("without", "1")]).await;
+    bench.ack(epoch, &["acked", "gone"], KEEP).await;
+    bench.ack(epoch, &["without"], Clean::NONE).await;
+    let letter = DeadLetter::new(&record("1"), "rejected", "no".to_owned(), 1, 1, 1);
+    bench.done("bury", bench.space.bury(&step(OWNER, epoch), &[(id("buried"), letter)]).await);
+    let attempts = Attempts { count: 1, first_ms: 1, ..Attempts::default() };
+    bench.done("back", bench.space.back(&step(OWNER, epoch), &[(id("back"), attempts)]).await);
+    let (token, loaded) = (Token::fresh(), Stored::loaded(record("1"), 7));
+    assert!(bench.token("loaded", &token, LONG).await && bench.token("loading", &Token::fresh(), LONG).await);
+    bench.done("fill", bench.space.fill(HERE, &id("loaded"), &token, &loaded, LONG).await);
+    // What is dirty hides no copy here.
+    bench.put(&[("acked", "2"), ("gone", "2"), ("loaded", "2"), ("buried", "2")]).await;
+    let keys = ["acked", "nothing", "gone", "loaded", "back", "buried", "without", "loading"];
+    let expected = [written("1"), None, written(""), Some(loaded), None, None, None, None];
+    assert_eq!(copies(&keys).await, expected, "{}", bench.check);
+    assert_eq!(copies(&[]).await, [], "{}: of nothing", bench.check);
+}
+
 /// Whatever a worker does with a key takes the mark away, so that an old row is never filled in.
 ///
 /// # Panics

@@ -67,7 +67,8 @@ pub use self::limits::{
     p7_only_dirty_keys_are_written_at_the_limit,
 };
 pub use self::loads::{
-    fills_for_the_standing_token_only, loaded_copies_say_by_whom, tokens_exclude, tokens_fall_to_newer_states,
+    fills_for_the_standing_token_only, loaded_copies_say_by_whom, tells_which_copies_are_the_sinks, tokens_exclude,
+    tokens_fall_to_newer_states,
 };
 pub use self::logs::{
     logs_are_a_part_of_the_topology, logs_count_and_end_with_the_epoch, p1_a_trim_takes_off_what_was_read,
@@ -135,6 +136,7 @@ pub async fn all(buffer: &(impl Buffer + ?Sized)) {
     fills_for_the_standing_token_only(buffer).await;
     tokens_fall_to_newer_states(buffer).await;
     loaded_copies_say_by_whom(buffer).await;
+    tells_which_copies_are_the_sinks(buffer).await;
     leases_exclude(buffer).await;
     leases_end(buffer).await;
     heartbeats_list_the_living(buffer).await;

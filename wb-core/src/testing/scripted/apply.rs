@@ -8,7 +8,7 @@ use super::{Entry, Failure, Outcome, Refusal, ScriptedSink, State};
 use crate::doctor::Finding;
 use crate::entity::Entity;
 use crate::key::Id;
-use crate::sink::{Batch, ErrorKind, Fence, Report, Scope, Sink, SinkError, Unstorable};
+use crate::sink::{Batch, ErrorKind, Fence, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
 impl<E> State<E> {
     fn check_outage(&self) -> Result<(), SinkError> {
@@ -57,7 +57,13 @@ impl<E> State<E> {
         for (id, state) in records.iter().filter(|(id, _)| !refused.iter().any(|(r, _)| r == *id)) {
             match state {
                 Some(row) if newer(&self.rows, id, row) => stale.push(id.clone()),
-                Some(row) => drop(self.rows.insert(id.clone(), row.clone())),
+                Some(row) => {
+                    let row = match (&self.insert_only, self.rows.get(id)) {
+                        (Some(fields), Some(before)) => (fields.keep)(before, row.clone()),
+                        _ => row.clone(),
+                    };
+                    self.rows.insert(id.clone(), row);
+                }
                 None => drop(self.rows.remove(id)),
             }
         }
@@ -120,6 +126,10 @@ impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
         let order = batch.upserts.iter().map(|upsert| upsert.id.clone()).collect();
         state.log.push(Entry { fences: batch.fences.clone(), records, order, outcome });
         result
+    }
+
+    fn insert_only(&self) -> Option<SameInserted<E>> {
+        self.state().insert_only.as_ref().map(|fields| fields.same)
     }
 
     async fn load(&self, keys: &[E::Key]) -> Result<Vec<E>, SinkError> {
