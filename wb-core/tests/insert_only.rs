@@ -58,7 +58,8 @@ struct Bench {
 impl Bench {
     async fn start() -> Self {
         let (sink, buffer) = (sink(), MemoryBuffer::new());
-        let options = EntityOptions::new().retry(RetryPolicy::new().attempts(3)).cache_ttl(FOREVER);
+        let near = NearCache::new(100).max_age(FOREVER);
+        let options = EntityOptions::new().retry(RetryPolicy::new().attempts(3)).cache_ttl(FOREVER).near_cache(near);
         let engine = Engine::builder(buffer.clone()).entity::<Post>(sink.clone(), options).start().await.unwrap();
         Self { posts: engine.cache().unwrap(), sink, buffer, engine }
     }

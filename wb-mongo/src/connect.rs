@@ -56,6 +56,10 @@ pub(crate) async fn client(url: &str) -> Result<(Client, u32, Address), SinkErro
     if let Some(why) = address.ambiguity() {
         return Err(unusable(ErrorKind::Misconfigured, why));
     }
+    // The driver panics at some of them, with the password in its message.
+    if !is_escaped(url.split('?').next().unwrap_or_default()) {
+        return Err(unusable(ErrorKind::Misconfigured, "a `%` in user and password is written `%25`"));
+    }
     let failed = |error: &Error| {
         let text = address.unless_quoted(error).map(|_| error.kind.to_string());
         let reason =
@@ -75,6 +79,13 @@ pub(crate) async fn client(url: &str) -> Result<(Client, u32, Address), SinkErro
     let connections = options.max_pool_size.map_or(CONNECTIONS, |most| if most == 0 { u32::MAX } else { most });
     let client = Client::with_options(options).map_err(|error| failed(&error))?;
     Ok((client, connections, address))
+}
+
+/// Whether every `%` begins the escape of a byte.
+fn is_escaped(text: &str) -> bool {
+    let mut parts = text.split('%');
+    parts.next();
+    parts.all(|part| part.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
 }
 
 /// Checks the write concern, and asks the server what it is.
@@ -136,6 +147,7 @@ mod tests {
             "mongodb://ann:hunter2",
             "mongodb://ann:hunter2:host",
             "mongodb://ann:hun ter2@host",
+            "mongodb://ann:%)\u{fc}hunter2@host",
             "mongodb://host/?readPreference=hunter2",
             "mongodb://host/?authMechanismProperties=AWS_SESSION_TOKEN:hunter2@x",
         ] {

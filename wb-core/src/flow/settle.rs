@@ -150,7 +150,8 @@ impl<E: Entity> Lane<E> {
             let moved = self.space.ack(&step, &differ, Clean::NONE).await?;
             failpoint::pass("after_ack");
             self.check(&mut tally, moved, "ack");
-            if moved != Done::NotOwner {
+            // Values are kept in every process, or in none.
+            if moved != Done::NotOwner && self.near.listener().is_some() {
                 // Tells other processes. What they keep grows old soon where they do not hear of it.
                 let _ = self.space.invalidate(partition, &differ).await;
             }
