@@ -146,7 +146,7 @@ mod tests {
             "mongodb://ann:12/hunter2@host",
             "mongodb://ann:hunter2",
             "mongodb://ann:hunter2:host",
-            "mongodb://ann:hun ter2@host",
+            "mongodb://ann:hun[ter2@host",
             "mongodb://ann:%)\u{fc}hunter2@host",
             "mongodb://host/?readPreference=hunter2",
             "mongodb://host/?authMechanismProperties=AWS_SESSION_TOKEN:hunter2@x",

@@ -116,7 +116,7 @@ pub async fn loaded_copies_say_by_whom(buffer: &(impl Buffer + ?Sized)) {
 pub async fn tells_which_copies_are_the_sinks(buffer: &(impl Buffer + ?Sized)) {
     let bench = Bench::open(buffer, "tells which copies are the sink's").await;
     let copies = async |keys: &[&str]| {
-        let ids: Vec<_> = keys.iter().map(|key| id(key)).collect();
+        let ids: Vec<_> = keys.iter().map(id).collect();
         bench.done("copies", bench.space.copies(HERE, &ids).await)
     };
     let written = |text: &str| Some(Stored::written(record(text)));
