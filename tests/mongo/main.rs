@@ -16,6 +16,7 @@ mod examine;
 mod fences;
 mod loads;
 mod merges;
+mod moves;
 mod orphans;
 mod outages;
 mod refusals;

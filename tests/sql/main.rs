@@ -24,6 +24,7 @@ mod hangs;
 mod isolation;
 mod late;
 mod loads;
+mod moves;
 mod orphans;
 mod postgres_types;
 mod refusals;

@@ -33,6 +33,8 @@ mod lineage;
 mod load_passage;
 mod loads;
 pub mod metrics;
+#[doc(hidden)]
+pub mod moves;
 mod near;
 mod observed;
 mod options;

@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 12 * 1024 * 1024;
 const ELEMENT_BYTES: usize = 10;
 
 /// One upsert: whose it is, and its element of `updates`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Statement<'a> {
     pub(crate) id: &'a Id,
     pub(crate) raw: RawDocumentBuf,

@@ -35,6 +35,7 @@ mod load;
 #[doc(hidden)]
 pub mod mapping;
 mod merge;
+mod moves;
 #[doc(hidden)]
 pub mod native;
 mod orphan;

@@ -1,5 +1,7 @@
 //! What a write command answered. `run_command` returns `Ok` with errors inside.
 
+use std::error::Error;
+
 use bson::{Bson, Document};
 use wb_core::{ErrorKind, SinkError};
 
@@ -25,6 +27,20 @@ pub(crate) struct Reply {
 struct ServerError {
     code: i32,
     message: String,
+    /// The fields of the unique index that another document has the values of; empty for other failures.
+    taken: Vec<String>,
+}
+
+/// The fields of the unique index whose values another document has: they may be free once that one is written or deleted.
+pub(crate) fn taken(error: &SinkError) -> Option<&[String]> {
+    let mut source = error.source();
+    while let Some(error) = source
+        && !error.is::<ServerError>()
+    {
+        source = error.source();
+    }
+    let error = source?.downcast_ref::<ServerError>()?;
+    (!error.taken.is_empty()).then_some(&error.taken)
 }
 
 impl Reply {
@@ -63,8 +79,12 @@ impl Reply {
 }
 
 fn write_error(error: &Document, collection: &str) -> SinkError {
-    let source = server_error(error);
-    let on_id = error.get_document("keyPattern").is_ok_and(|index| index.keys().eq(["_id"]));
+    let mut source = server_error(error);
+    let index = error.get_document("keyPattern").ok();
+    let on_id = index.is_some_and(|index| index.keys().eq(["_id"]));
+    if let Some(index) = index.filter(|_| !on_id) {
+        source.taken = index.keys().cloned().collect();
+    }
     SinkError::new(classify::of_write_error(source.code, on_id), format!("write to collection `{collection}`"))
         .with_source(source)
 }
@@ -77,7 +97,7 @@ fn server_error(error: &Document) -> ServerError {
         message.extend(details.chars().take(MAX_DETAILS));
     }
     let code = integer(error, "code").and_then(|code| i32::try_from(code).ok()).unwrap_or(0);
-    ServerError { code, message }
+    ServerError { code, message, taken: Vec::new() }
 }
 
 /// The documents in an array.

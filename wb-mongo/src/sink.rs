@@ -17,7 +17,7 @@ use crate::connect::{self, Deployment};
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
 use crate::slots::Slots;
-use crate::{examine, fence, insert_only, load, storable, write};
+use crate::{examine, fence, insert_only, load, moves, storable, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -290,7 +290,7 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
     }
 
     async fn write(&self, batch: &Batch<E>) -> Result<Report, SinkError> {
-        write::batch(self, batch).await
+        moves::marked(write::batch(self, batch).await)
     }
 
     async fn writes_whole(&self) -> Result<bool, SinkError> {

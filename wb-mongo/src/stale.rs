@@ -11,7 +11,7 @@ use crate::reply::documents;
 use crate::write::Work;
 
 /// Keys in one `find`, so that its reply is one batch of documents.
-const KEYS: usize = 1_000;
+pub(crate) const KEYS: usize = 1_000;
 
 /// Whether documents may have stayed as they were, when so many of these upserts `changed` something. One that was written
 /// a second time changes nothing either.
@@ -75,7 +75,7 @@ fn finding(collection: &str, field: &str, keys: &[&RawBson]) -> RawDocumentBuf {
 }
 
 /// One text for all forms of a key that are one to the server, which compares numbers by value.
-fn text(key: &Bson) -> String {
+pub(crate) fn text(key: &Bson) -> String {
     match key {
         Bson::Int32(number) => number.to_string(),
         Bson::Int64(number) => number.to_string(),

@@ -1,9 +1,10 @@
 //! One batch as one transaction.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bson::Document;
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawBson, RawDocumentBuf};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
@@ -31,6 +32,10 @@ const SEARCH_FROM: usize = 3;
 /// some of them the rest is first searched for more, in transactions that are always rolled back: a batch of many bad
 /// records then costs about two batches, not one for each of them. A batch that is all or nothing ends with the first
 /// refused document, which is named in the work, and nothing is written.
+///
+/// A document whose unique value another one has may only come too early. When a unique index first refuses one, it is asked
+/// which documents have which of its values, and the whole is run again in an order in which they are free. One that is refused all
+/// the same is written after all others, deletes too, and refused when that does not help.
 pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) -> Result<u64, SinkError> {
     let mut transaction = Transaction::new(sink, work.scope).await?;
     let mut sent = 0;
@@ -55,11 +60,23 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) ->
             break;
         }
         transaction.roll_back().await?;
+        if work.known.learn(&refused) {
+            let mut known = std::mem::take(&mut work.known);
+            let (order, asked) = known.ask(sink, work).await?;
+            (work.known, sent) = (known, sent + asked);
+            if work.arrange(order) {
+                from = 0;
+                continue;
+            }
+        }
+        let is_late = refused.last().is_some_and(|(index, _)| *index >= work.last());
         let behind = work.refuse(refused);
-        if whole {
+        if whole && !work.rejected.is_empty() {
             break;
         }
-        from = if work.rejected.len() >= SEARCH_FROM && behind < work.upserts.len() { behind } else { 0 };
+        // What is late may wait for what comes first: it is tried after that, not searched.
+        let end = if is_late { work.upserts.len() } else { work.last() };
+        from = if work.rejected.len() + work.late >= SEARCH_FROM && behind < end { behind } else { 0 };
     }
     Ok(sent)
 }
@@ -107,11 +124,36 @@ impl<'a> Transaction<'a> {
         started.await
     }
 
-    /// Runs the upserts from this one on, and the deletes if they are all. Returns what the server refused, by index.
+    /// Runs the upserts from this one on, and the deletes if they are all; of others, those only that upserts wait for. Returns
+    /// what the server refused, by index.
     async fn attempt(&mut self, work: &Work<'_>, from: usize, sent: &mut u64) -> Result<Attempt, SinkError> {
         self.check_fences(work, sent).await?;
-        let upserts = work.upserts.get(from..).unwrap_or_default();
-        let (mut first, mut changed) = (from, 0);
+        let mut attempt = Attempt { refused: Vec::new(), changed: 0 };
+        let (before, last, end) = (work.before, work.last(), work.upserts.len());
+        // What is late is searched by itself.
+        let end = if from > 0 && from < last { last } else { end };
+        self.upserts(work, from..before, &mut attempt, sent).await?;
+        if from <= before {
+            self.deletes(work, &work.freeing, &attempt, sent).await?;
+        }
+        self.upserts(work, from.max(before)..last, &mut attempt, sent).await?;
+        if from == 0 || from >= last {
+            self.deletes(work, &work.deletes, &attempt, sent).await?;
+        }
+        self.upserts(work, from.max(last)..end, &mut attempt, sent).await?;
+        Ok(attempt)
+    }
+
+    /// Runs upserts, unless one was refused before.
+    async fn upserts(
+        &mut self,
+        work: &Work<'_>,
+        places: Range<usize>,
+        attempt: &mut Attempt,
+        sent: &mut u64,
+    ) -> Result<(), SinkError> {
+        let mut first = places.start;
+        let upserts = work.upserts.get(places).filter(|_| attempt.refused.is_empty()).unwrap_or_default();
         for command in command::updates(work.collection, upserts, work.max_statements, None) {
             let mut reply = self.send(work.collection, command.raw).await?;
             *sent += 1;
@@ -120,19 +162,29 @@ impl<'a> Transaction<'a> {
             }
             // Before the commit, which would only say that the transaction is gone, and for ever.
             if !reply.write_errors.is_empty() {
-                let refused = reply.write_errors.into_iter().map(|(index, error)| (first + index, error)).collect();
-                return Ok(Attempt { refused, changed });
+                attempt.refused = reply.write_errors.into_iter().map(|(index, error)| (first + index, error)).collect();
+                return Ok(());
             }
-            changed += reply.changed;
+            attempt.changed += reply.changed;
             first += command.count;
         }
-        if from == 0 {
-            for command in command::deletes(work.collection, &work.deletes, None) {
-                *sent += 1;
-                delete_failure(self.send(work.collection, command).await?)?;
-            }
+        Ok(())
+    }
+
+    /// Runs deletes, unless an upsert was refused before.
+    async fn deletes(
+        &mut self,
+        work: &Work<'_>,
+        deletes: &[RawBson],
+        attempt: &Attempt,
+        sent: &mut u64,
+    ) -> Result<(), SinkError> {
+        let deletes = if attempt.refused.is_empty() { deletes } else { &[] };
+        for command in command::deletes(work.collection, deletes, None) {
+            *sent += 1;
+            delete_failure(self.send(work.collection, command).await?)?;
         }
-        Ok(Attempt { refused: Vec::new(), changed })
+        Ok(())
     }
 
     /// The first thing in every transaction: checks and locks the generations of the batch's partitions, so that a

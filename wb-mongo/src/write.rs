@@ -1,17 +1,24 @@
 //! One batch: one transaction, or plain commands on a standalone server.
 
+use std::collections::{HashMap, HashSet};
+
 use bson::raw::{RawBson, RawDocumentBuf};
 use bson::rawdoc;
-use wb_core::{Batch, ErrorKind, Id, Report, Scope, SinkError};
+use wb_core::moves::Order;
+use wb_core::{Batch, ErrorKind, Id, Report, Scope, SinkError, Upsert};
 
 use crate::command::{self, Guard, Statement};
 use crate::connect::Deployment;
 use crate::document::{id_of, with_id};
 use crate::entity::{MappingError, MongoEntity};
 use crate::merge::Merge;
-use crate::reply::Reply;
+use crate::moves::Known;
+use crate::reply::{Reply, taken};
 use crate::sink::MongoSink;
 use crate::{stale, transaction};
+
+/// How often documents whose unique value another one has are sent again on a standalone server, while some of them land.
+const PASSES: usize = 4;
 
 /// Writes a batch: map, write, report.
 pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) -> Result<Report, SinkError> {
@@ -32,6 +39,7 @@ pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) ->
     } else {
         plainly(sink, &mut work).await?
     };
+    work.known.explain(&mut work.rejected);
     if batch.whole {
         work.check_whole(E::NAME)?;
     }
@@ -45,8 +53,19 @@ pub(crate) struct Work<'a> {
     /// Partitions and generations, each once.
     pub(crate) fences: Vec<(u16, u64)>,
     pub(crate) max_statements: usize,
+    /// In the order in which they are written: the first `before` of them before the deletes in `freeing`, the last `late` of
+    /// them after all others.
     pub(crate) upserts: Vec<Statement<'a>>,
+    pub(crate) before: usize,
+    pub(crate) late: usize,
+    /// Deletes that free a unique value.
+    pub(crate) freeing: Vec<RawBson>,
     pub(crate) deletes: Vec<RawBson>,
+    /// Makes the documents of the upserts once more.
+    pub(crate) documents: Box<dyn Fn() -> HashMap<&'a Id, RawDocumentBuf> + Send + Sync + 'a>,
+    /// Documents are only ever added.
+    pub(crate) append: bool,
+    pub(crate) known: Known,
     pub(crate) rejected: Vec<(Id, SinkError)>,
     /// Name of the version in the documents.
     pub(crate) version: Option<&'static str>,
@@ -82,8 +101,20 @@ impl<'a> Work<'a> {
             scope: &batch.scope,
             fences,
             max_statements: deployment.max_statements,
+            before: upserts.len(),
             upserts,
+            late: 0,
+            freeing: Vec::new(),
             deletes,
+            documents: Box::new(|| {
+                let document = |upsert: &'a Upsert<E>| {
+                    let key = id_of::<E>(&upsert.value.key()).ok()?;
+                    Some((&upsert.id, with_id(&upsert.value, &key).ok()?))
+                };
+                batch.upserts.iter().filter_map(document).collect()
+            }),
+            append: E::APPEND,
+            known: Known::default(),
             rejected,
             version: E::VERSION,
             stale: Vec::new(),
@@ -110,17 +141,52 @@ impl<'a> Work<'a> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.upserts.is_empty() && self.deletes.is_empty()
+        self.upserts.is_empty() && self.deletes.is_empty() && self.freeing.is_empty()
     }
 
-    /// Takes refused upserts out (in order of their index). Returns where the one behind the last of them is now.
+    /// Where the upserts begin that are written after all others.
+    pub(crate) fn last(&self) -> usize {
+        self.upserts.len().saturating_sub(self.late)
+    }
+
+    /// Takes refused upserts out (in order of their index); those whose unique value another document has are written after all
+    /// others instead, once. Returns where the one behind the last of them is now.
     pub(crate) fn refuse(&mut self, refused: Vec<(usize, SinkError)>) -> usize {
         let behind = refused.last().map_or(0, |(last, _)| (last + 1).saturating_sub(refused.len()));
+        let last = self.last();
+        let mut postponed = Vec::new();
         for (index, error) in refused.into_iter().rev() {
             let statement = self.upserts.remove(index);
-            self.rejected.push((statement.id.clone(), error));
+            if index < self.before {
+                self.before -= 1;
+            }
+            if index >= last {
+                self.late -= 1;
+            }
+            if index < last && taken(&error).is_some() {
+                postponed.push(statement);
+            } else {
+                self.rejected.push((statement.id.clone(), error));
+            }
         }
+        self.late += postponed.len();
+        self.upserts.extend(postponed.into_iter().rev());
         behind
+    }
+
+    /// Puts everything that is left into this order. Whether it is another one.
+    pub(crate) fn arrange(&mut self, order: Order) -> bool {
+        let Order { before, freeing, after, circles, deletes } = order;
+        let first = before.len();
+        let upserts: Vec<usize> = before.into_iter().chain(after).chain(circles.into_iter().flatten()).collect();
+        let differs = !freeing.is_empty() || !upserts.iter().copied().eq(0..self.upserts.len());
+        let mut left: Vec<Option<Statement<'a>>> = self.upserts.drain(..).map(Some).collect();
+        self.upserts = upserts.into_iter().filter_map(|index| left.get_mut(index)?.take()).collect();
+        (self.before, self.late) = (first, 0);
+        let all: Vec<RawBson> = self.freeing.drain(..).chain(self.deletes.drain(..)).collect();
+        let pick = |places: Vec<usize>| places.into_iter().filter_map(|place| all.get(place).cloned()).collect();
+        (self.freeing, self.deletes) = (pick(freeing), pick(deletes));
+        differs
     }
 }
 
@@ -155,27 +221,44 @@ fn unmapped(error: MappingError) -> SinkError {
     SinkError::new(ErrorKind::Rejected, "the record has no document").with_source(error)
 }
 
-/// Unordered commands: every good document lands, every refused one is named.
+/// Unordered commands: every good document lands, every refused one is named. Those whose unique value another document has are
+/// sent again after all others, in an order in which it is free, while some of them land.
 async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError> {
     let concern = raw_write_concern(sink)?;
-    let mut sent = 0;
-    let mut refused = Vec::new();
-    let (mut first, mut changed) = (0, 0);
-    for command in command::updates(work.collection, &work.upserts, work.max_statements, Some(&concern)) {
-        let mut reply = sink.send(work.collection, command.raw).await?;
-        sent += 1;
-        if let Some(error) = reply.take_common(command.count) {
-            return Err(error);
-        }
-        changed += reply.changed;
-        refused.extend(reply.write_errors.into_iter().map(|(index, error)| (first + index, error)));
-        first += command.count;
-    }
+    let (mut sent, mut changed) = (0, 0);
+    let all: Vec<usize> = (0..work.upserts.len()).collect();
+    let (mut waiting, mut refused) = (Vec::new(), Vec::new());
+    let mut failed = send_plainly(sink, work, &all, &concern, (&mut sent, &mut changed)).await?;
     for command in command::deletes(work.collection, &work.deletes, Some(&concern)) {
         sent += 1;
         delete_failure(sink.send(work.collection, command).await?)?;
     }
-    work.refuse(refused);
+    for pass in 0..=PASSES {
+        let before = waiting.len();
+        waiting.clear();
+        let learned = work.known.learn(&failed);
+        for (index, error) in failed {
+            if taken(&error).is_some() { &mut waiting } else { &mut refused }.push((index, error));
+        }
+        let stuck = pass > 0 && waiting.len() >= before && !learned;
+        if waiting.is_empty() || stuck || pass == PASSES {
+            break;
+        }
+        let mut known = std::mem::take(&mut work.known);
+        let (mut order, asked) = known.ask(sink, work).await?;
+        (work.known, sent) = (known, sent + asked);
+        let left: HashSet<usize> = waiting.iter().map(|(index, _)| *index).collect();
+        order.keep(|index| left.contains(&index), |_| false);
+        let Order { before, after, circles, .. } = order;
+        let again: Vec<usize> = before.into_iter().chain(after).chain(circles.into_iter().flatten()).collect();
+        failed = send_plainly(sink, work, &again, &concern, (&mut sent, &mut changed)).await?;
+    }
+    refused.extend(waiting);
+    refused.sort_unstable_by_key(|(index, _)| *index);
+    for (index, error) in refused.into_iter().rev() {
+        let statement = work.upserts.remove(index);
+        work.rejected.push((statement.id.clone(), error));
+    }
     if stale::suspects(&work.upserts, changed) {
         let mut suspects = stale::Suspects::of(work);
         for find in std::mem::take(&mut suspects.finds) {
@@ -186,6 +269,36 @@ async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError
         }
     }
     Ok(sent)
+}
+
+/// Sends these upserts, in this order; returns what the server refused.
+async fn send_plainly(
+    sink: &MongoSink,
+    work: &Work<'_>,
+    places: &[usize],
+    concern: &RawDocumentBuf,
+    (sent, changed): (&mut u64, &mut usize),
+) -> Result<Vec<(usize, SinkError)>, SinkError> {
+    let some: Vec<Statement<'_>>;
+    let statements = if places.iter().copied().eq(0..work.upserts.len()) {
+        &work.upserts
+    } else {
+        some = places.iter().filter_map(|&place| work.upserts.get(place).cloned()).collect();
+        &some
+    };
+    let (mut refused, mut first) = (Vec::new(), 0);
+    for command in command::updates(work.collection, statements, work.max_statements, Some(concern)) {
+        let mut reply = sink.send(work.collection, command.raw).await?;
+        *sent += 1;
+        if let Some(error) = reply.take_common(command.count) {
+            return Err(error);
+        }
+        *changed += reply.changed;
+        let errors = reply.write_errors.into_iter();
+        refused.extend(errors.filter_map(|(index, error)| Some((*places.get(first + index)?, error))));
+        first += command.count;
+    }
+    Ok(refused)
 }
 
 /// What failed of a delete, which refuses no single key: the whole command.

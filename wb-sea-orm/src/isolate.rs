@@ -1,28 +1,23 @@
 //! Finding the rows that the database refuses, so that all others land in the same transaction.
 
-use std::collections::HashSet;
-
 use sea_orm::DbBackend;
 use wb_core::{Batch, ErrorKind, Id, SinkError};
 
 use crate::entity::SqlEntity;
-use crate::orphans::{self, Link, Orphans};
+use crate::orphans::Link;
 use crate::plan::{Plan, Row};
 use crate::rows::{Part, Rows};
-use crate::stale;
 use crate::tx::{Pool, Tx};
+use crate::unique::is_taken;
 use crate::write::{begin, refuses};
-
-/// How often rows that wait for others are tried again, while others land: the depth of a tree whose rows refer to
-/// each other in one batch. What is left comes back with a later batch.
-const PASSES: usize = 4;
+use crate::{passes, stale};
 
 /// Sets the savepoint to which a refused statement is rolled back, in place of the last one.
-const MARK: &str = "RELEASE SAVEPOINT wb_rows; SAVEPOINT wb_rows";
-const UNDO: &str = "ROLLBACK TO SAVEPOINT wb_rows";
+pub(crate) const MARK: &str = "RELEASE SAVEPOINT wb_rows; SAVEPOINT wb_rows";
+pub(crate) const UNDO: &str = "ROLLBACK TO SAVEPOINT wb_rows";
 
-#[derive(Clone, Copy)]
-enum Verb {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
     Upsert,
     Delete,
 }
@@ -40,27 +35,26 @@ pub(crate) struct Isolated {
 ///
 /// Rows are tried together and halved when they are refused: a few bad ones among n cost about log2(n) statements
 /// each, and a batch that is bad altogether less than 2n. `found` is what was wrong with all of them together: rows whose
-/// parents are missing are looked for in another way where it is known what they refer to, because they may be many.
+/// parents are missing, or whose unique value another row has, are looked for in other ways, because they may be many. In
+/// which order, and how often, is the matter of [`passes`].
 pub(crate) async fn isolate<E: SqlEntity>(
     pool: &Pool,
     plan: &Plan,
     batch: &Batch<E>,
-    rows: Rows<'_>,
-    found: ErrorKind,
+    mut rows: Rows<'_>,
+    found: &SinkError,
     statements: &mut u64,
 ) -> Result<Isolated, SinkError> {
     // Constraints that wait for the commit would refuse the batch as a whole.
     let first = if pool.backend() == DbBackend::Postgres { "SET CONSTRAINTS ALL IMMEDIATE; " } else { "" };
     let mut tx = begin(pool, batch, first).await?;
-    let mut search = Search { tx: &mut tx, plan, entity: E::NAME, statements };
-    let mut refused = rows.rejected;
+    let mut search = Search { tx: &mut tx, plan, entity: E::NAME, statements, waits: false, promising: false };
+    let mut refused = std::mem::take(&mut rows.rejected);
     let unsent = refused.len();
     let found = async {
         search.tx.run("savepoint", "SAVEPOINT wb_rows".to_owned()).await?;
         let sent = rows.upserts.rows.len() as u64;
-        refused.extend(search.upserts(&rows.upserts, found).await?);
-        let deletes = (0..rows.deletes.rows.len()).collect();
-        refused.extend(search.through(Verb::Delete, &rows.deletes, deletes).await?);
+        refused.extend(passes::write::<E>(&mut search, &rows, found).await?);
         // What was counted in all those tries says nothing.
         if !stale::suspects(plan, sent, 0) {
             return Ok(Vec::new());
@@ -85,44 +79,25 @@ pub(crate) async fn isolate<E: SqlEntity>(
     }
 }
 
-struct Search<'a> {
-    tx: &'a mut Tx,
-    plan: &'a Plan,
-    entity: &'static str,
-    statements: &'a mut u64,
+pub(crate) struct Search<'a> {
+    pub(crate) tx: &'a mut Tx,
+    pub(crate) plan: &'a Plan,
+    pub(crate) entity: &'static str,
+    pub(crate) statements: &'a mut u64,
+    /// A row of this pass may wait for another one.
+    pub(crate) waits: bool,
+    /// Something landed after such a row: it may have waited for that.
+    pub(crate) promising: bool,
+}
+
+/// Whether a row that is refused so may pass once other rows are written.
+pub(crate) fn waits(error: &SinkError) -> bool {
+    error.kind() == ErrorKind::Deferred || is_taken(error)
 }
 
 impl Search<'_> {
-    /// Writes what can be written, orphans apart; returns the rest.
-    async fn upserts(&mut self, part: &Part<'_>, found: ErrorKind) -> Result<Vec<(Id, SinkError)>, SinkError> {
-        let orphans = if found == ErrorKind::Deferred {
-            orphans::find(self.tx, self.plan.backend, &self.plan.links, &part.rows, self.statements).await?
-        } else {
-            Orphans::new()
-        };
-        let apart: HashSet<usize> = orphans.values().flatten().copied().collect();
-        let todo = (0..part.rows.len()).filter(|index| !apart.contains(index)).collect();
-        let mut refused = self.through(Verb::Upsert, part, todo).await?;
-        for (links, rows) in orphans {
-            // The database decides: perhaps it does not ask for these parents at all.
-            match self.attempt(Verb::Upsert, part, &rows).await {
-                Ok(()) => drop(self.tx.run("savepoint", MARK.to_owned()).await?),
-                Err(error) if !refuses(&error) => return Err(error),
-                Err(error) => {
-                    self.tx.run("savepoint", UNDO.to_owned()).await?;
-                    if error.kind() == ErrorKind::Deferred {
-                        refused.extend(rows.iter().filter_map(|&index| self.orphan(part, index, &links)));
-                    } else {
-                        refused.extend(self.through(Verb::Upsert, part, rows).await?);
-                    }
-                }
-            }
-        }
-        Ok(refused)
-    }
-
     /// The error of a row without these parents.
-    fn orphan(&self, part: &Part<'_>, index: usize, links: &[usize]) -> Option<(Id, SinkError)> {
+    pub(crate) fn orphan(&self, part: &Part<'_>, index: usize, links: &[usize]) -> Option<(Id, SinkError)> {
         let id = *part.ids.get(index)?;
         let missing: Vec<String> =
             links.iter().filter_map(|&link| self.plan.links.get(link)).map(Link::missing).collect();
@@ -130,40 +105,22 @@ impl Search<'_> {
         Some((id.clone(), SinkError::new(ErrorKind::Deferred, text)))
     }
 
-    /// Writes what can be written of these rows; returns the rest.
-    async fn through(
+    /// Tries these rows once, in this order, together where they pass together; returns those that are refused.
+    pub(crate) async fn pass(
         &mut self,
         verb: Verb,
         part: &Part<'_>,
-        mut todo: Vec<usize>,
-    ) -> Result<Vec<(Id, SinkError)>, SinkError> {
-        let mut refused = Vec::new();
-        for pass in 1..=PASSES {
-            let Passed { failed, promising } = self.pass(verb, part, &todo).await?;
-            todo.clear();
-            for (index, error) in failed {
-                if promising && pass < PASSES && error.kind() == ErrorKind::Deferred {
-                    todo.push(index);
-                } else if let Some(id) = part.ids.get(index) {
-                    refused.push(((*id).clone(), error));
-                }
-            }
-            if todo.is_empty() {
-                break;
-            }
-        }
-        Ok(refused)
-    }
-
-    /// Tries these rows once, together where they pass together.
-    async fn pass(&mut self, verb: Verb, part: &Part<'_>, todo: &[usize]) -> Result<Passed, SinkError> {
-        let mut passed = Passed { failed: Vec::new(), promising: false };
-        let mut waits = false;
+        todo: &[usize],
+    ) -> Result<Vec<(usize, SinkError)>, SinkError> {
+        let mut failed = Vec::new();
         let mut stack = vec![todo];
         while let Some(some) = stack.pop() {
+            if some.is_empty() {
+                continue;
+            }
             let Err(error) = self.attempt(verb, part, some).await else {
                 self.tx.run("savepoint", MARK.to_owned()).await?;
-                passed.promising |= waits && !some.is_empty();
+                self.promising |= self.waits;
                 continue;
             };
             if !refuses(&error) {
@@ -171,18 +128,18 @@ impl Search<'_> {
             }
             self.tx.run("savepoint", UNDO.to_owned()).await?;
             if let [index] = some {
-                waits |= error.kind() == ErrorKind::Deferred;
-                passed.failed.push((*index, error));
+                self.waits |= waits(&error);
+                failed.push((*index, error));
             } else {
                 // Powers of two, because the statements of MySQL and SQLite have such sizes.
                 let (first, second) = some.split_at(some.len().next_power_of_two() / 2);
                 stack.extend([second, first]);
             }
         }
-        Ok(passed)
+        Ok(failed)
     }
 
-    async fn attempt(&mut self, verb: Verb, part: &Part<'_>, some: &[usize]) -> Result<(), SinkError> {
+    pub(crate) async fn attempt(&mut self, verb: Verb, part: &Part<'_>, some: &[usize]) -> Result<(), SinkError> {
         let rows: Vec<Row> = some.iter().filter_map(|&index| part.rows.get(index).cloned()).collect();
         let mut rows = rows.into_iter();
         let verbs = if matches!(verb, Verb::Upsert) { "upsert" } else { "delete" };
@@ -203,12 +160,4 @@ impl Search<'_> {
         }
         Ok(())
     }
-}
-
-/// What became of one pass.
-struct Passed {
-    /// The rows that were refused, each by itself.
-    failed: Vec<(usize, SinkError)>,
-    /// Something landed after a row that waits for others: it may have waited for that.
-    promising: bool,
 }

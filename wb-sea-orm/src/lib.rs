@@ -48,6 +48,7 @@ pub mod mapping;
 pub mod model;
 mod options;
 mod orphans;
+mod passes;
 mod plan;
 mod read;
 mod rows;
@@ -60,6 +61,7 @@ mod tx;
 #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
 #[path = "tx/absent.rs"]
 mod tx;
+mod unique;
 mod write;
 
 #[doc(hidden)]

@@ -132,6 +132,11 @@ fn row<E: SqlEntity>(plan: &Plan, value: &E) -> Result<Result<Row, Refusal>, Sin
     }
 }
 
+/// The values of a row that the database has; `None` when it is nothing that would be written.
+pub(crate) fn values<E: SqlEntity>(plan: &Plan, value: &E) -> Result<Option<Row>, SinkError> {
+    row(plan, value).map(Result::ok)
+}
+
 /// The values of a key; `None` when the database cannot hold them.
 pub(crate) fn key<E: SqlEntity>(plan: &Plan, key: &E::Key) -> Result<Option<Row>, SinkError> {
     let values = E::bind_key(key);

@@ -18,7 +18,7 @@ use crate::loads::Loads;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
 use crate::tx::Pool;
-use crate::{doctor, fence, highest, insert_only, rows, write};
+use crate::{doctor, fence, highest, insert_only, rows, unique, write};
 
 /// How long the pool is waited for before it is asked beside it whether anybody is there.
 const SILENT: Duration = Duration::from_millis(500);
@@ -233,7 +233,7 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         let pool = self.pool()?;
         let plan = self.plan::<E>(&pool).await?;
         let _turn = self.turn(&pool).await;
-        write::batch(&pool, &plan, batch).await
+        unique::marked(write::batch(&pool, &plan, batch).await)
     }
 
     async fn highest_key(&self) -> Result<Option<i64>, SinkError> {

@@ -37,7 +37,7 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
         (Err(error), None) if refuses(&error) => {
             tracing::debug!(entity = E::NAME, records = batch.len(), error = %error.chain(), "isolating refused rows");
             let rows = Rows::of(plan, batch)?;
-            let isolated = isolate(pool, plan, batch, rows, error.kind(), &mut statements).await?;
+            let isolated = isolate(pool, plan, batch, rows, &error, &mut statements).await?;
             stale = isolated.stale;
             if batch.whole {
                 // Nothing is refused when the rows only had to wait for each other: then all of them are written.

@@ -183,6 +183,9 @@ impl Engine {
     /// flushed together, however many there are, and share their fate: also above `max_batch`. Dead letters of a
     /// transaction are replayed one by one.
     ///
+    /// A unique value may move from one record to another: the sink finds the order. Two that exchange theirs are refused, unless the
+    /// database checks the constraint at the end of its transaction.
+    ///
     /// To wait for the sink, ask [`Cache::receipt`] for one of the records.
     ///
     /// ```

@@ -11,12 +11,13 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::claim::{Claim, Claimed};
+use super::claim::{Claim, Claimed, Place};
 use super::decode::{Decoded, MISPLACED, decode};
 use super::flush::{Flushed, GivenUp};
 use super::order::Children;
 use super::parts::Parts;
 use super::rotate::Epoch;
+use super::taken::Taken;
 use super::together::{keep_together, tie};
 use crate::buffer::{Attempts, BufferError};
 use crate::entity::Entity;
@@ -157,6 +158,7 @@ impl<E: Entity> Lane<E> {
         let failed = Arc::new(AtomicBool::new(false));
         let over = failed.clone();
         let children = &Children::default();
+        let taken = &Taken::default();
         if self.kin.has_children() {
             self.holds.begin().await?;
         }
@@ -172,8 +174,9 @@ impl<E: Entity> Lane<E> {
         let settled = batches
             .map(|batch| async move {
                 let batch = batch?;
-                let places: Vec<_> = batch.iter().map(Claimed::place).collect();
-                let settled = AssertUnwindSafe(self.flush_batch(batch, children)).catch_unwind().await;
+                let mut places: Vec<_> = batch.iter().map(Claimed::place).collect();
+                let settled = AssertUnwindSafe(self.flush_batch(batch, children, taken)).catch_unwind().await;
+                places.retain(|place| !taken.has(place));
                 flying.landed(&places);
                 settled.unwrap_or(Err(Interrupted::Panicked))
             })
@@ -181,7 +184,9 @@ impl<E: Entity> Lane<E> {
         let mut settled = pin!(settled);
         let mut outcome = Ok(());
         let mut ended = Ended::default();
+        let mut batches = 0_usize;
         while let Some(settled) = settled.next().await {
+            batches += 1;
             // At the engine's end nothing more is written: no need to read it all.
             failed.fetch_or(settled.is_err() || self.passage.is_over(), Ordering::Relaxed);
             outcome = match settled {
@@ -195,6 +200,12 @@ impl<E: Entity> Lane<E> {
         outcome?;
         if self.passage.is_over() {
             return Ok(());
+        }
+        if !ended.is_given_up() {
+            ended.add(self.flush_taken(taken, batches, children).await?);
+            if self.passage.is_over() {
+                return Ok(());
+            }
         }
         let mut vanished = false;
         for epoch in epochs.iter().filter(|epoch| !ended.has(epoch)) {
@@ -213,22 +224,29 @@ impl<E: Entity> Lane<E> {
         Ok(())
     }
 
-    async fn flush_batch(&self, claimed: Vec<Claimed>, children: &Children) -> Result<Ended, Interrupted> {
+    async fn flush_batch(
+        &self,
+        claimed: Vec<Claimed>,
+        children: &Children,
+        taken: &Taken,
+    ) -> Result<Ended, Interrupted> {
         let (due, suspects, early) = self.due(claimed).await?;
-        let mut ended = self.flush_lot(due, early, Lot::Ordinary, children).await?;
+        let mut ended = self.flush_lot(due, early, Lot::Ordinary, children, taken).await?;
         // After the others are settled, because each of these may take as long as the sink waits for a lock.
         if !suspects.is_empty() && !ended.is_given_up() {
-            ended.add(self.flush_lot(suspects, Vec::new(), Lot::Suspects, children).await?);
+            ended.add(self.flush_lot(suspects, Vec::new(), Lot::Suspects, children, taken).await?);
         }
         Ok(ended)
     }
 
-    async fn flush_lot(
+    /// Flushes a batch and settles it, but for what `taken` keeps.
+    pub(super) async fn flush_lot(
         &self,
         due: Vec<Claimed>,
         mut early: Vec<(Claimed, Attempts)>,
         lot: Lot,
         children: &Children,
+        taken: &Taken,
     ) -> Result<Ended, Interrupted> {
         let (mut due, deletes_held) = self.after_children(due, children).await?;
         let mut held = self.hold_newer(&mut due);
@@ -258,6 +276,7 @@ impl<E: Entity> Lane<E> {
             let written = due.iter().map(|claimed| claimed.id.clone()).collect();
             self.settle(&due, Flushed::all(written), Vec::new(), Vec::new()).await?;
         }
+        let strange: HashSet<Place> = unreadable.iter().map(|unreadable| unreadable.claimed.place()).collect();
         let mut unreadable = unreadable;
         let mut first = Some(Flushed::all(skipped));
         let mut parts = Parts::new(batch, &ties, lot, self.passage.batch_limit(lot));
@@ -276,6 +295,7 @@ impl<E: Entity> Lane<E> {
                 self.counters.skipped.add(skipped.written.len() as u64);
                 flushed.add(skipped);
             }
+            taken.keep(due.iter().filter(|claimed| !strange.contains(&claimed.place())), &mut flushed, parts.divided);
             early.extend(self.put_aside(&due, std::mem::take(&mut flushed.aside)).await?);
             if lot == Lot::Suspects {
                 self.cleared(&due, &flushed);

@@ -26,6 +26,7 @@ mod put;
 mod rotate;
 mod settle;
 mod settle_unit;
+mod taken;
 mod together;
 mod transact;
 mod transform;

@@ -41,6 +41,8 @@ pub(super) struct Parts<'a, E: Entity> {
     pub(super) doubtful: bool,
     /// Some of it landed.
     pub(super) any: bool,
+    /// It was not tried as a whole alone.
+    pub(super) divided: bool,
 }
 
 impl<'a, E: Entity> Parts<'a, E> {
@@ -60,6 +62,7 @@ impl<'a, E: Entity> Parts<'a, E> {
             splitting: false,
             doubtful: false,
             any: false,
+            divided: false,
         }
     }
 
@@ -86,6 +89,7 @@ impl<'a, E: Entity> Parts<'a, E> {
         while batch.len() > rows {
             match cut(batch, rows, self.ties) {
                 Ok([first, rest]) => {
+                    self.divided = true;
                     self.queue.push_front(Part { batch: rest, again });
                     batch = first;
                 }
@@ -105,6 +109,7 @@ impl<'a, E: Entity> Parts<'a, E> {
     /// added in an order is tried in it.
     pub(super) fn split(&mut self, batch: Batch<E>, again: bool) -> Result<usize, Batch<E>> {
         let parts = halves(batch, self.ties)?;
+        self.divided = true;
         let records = parts.iter().map(Batch::len).sum();
         let parts = parts.map(|batch| Part { batch, again });
         if E::APPEND {

@@ -68,12 +68,13 @@ pub struct SinkError {
     kind: ErrorKind,
     context: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    taken: bool,
 }
 
 impl SinkError {
     /// An error without a source.
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
-        Self { kind, context: context.into(), source: None }
+        Self { kind, context: context.into(), source: None, taken: false }
     }
 
     /// The same error with the driver's error as source.
@@ -81,6 +82,19 @@ impl SinkError {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The same error, of a record whose unique value another record has: it may be free once that one is written. The
+    /// flusher tries such a record once more when all others of the flush are settled, before it counts as refused.
+    #[must_use]
+    pub fn taken(self) -> Self {
+        Self { taken: true, ..self }
+    }
+
+    /// Whether another record has a unique value of this one.
+    #[must_use]
+    pub const fn is_taken(&self) -> bool {
+        self.taken
     }
 
     /// What kind of failure it is.

@@ -29,6 +29,9 @@ use crate::key::Id;
 /// - An entity with a [`version`](Entity::version): an upsert leaves a row alone whose version is higher, and names the
 ///   record in [`Report::stale`]. The same version is replaced, and a row without a version is older than all. It ends a
 ///   batch that is all or nothing, see [`Batch::whole`].
+/// - The order of the two lists is not the order of the writes. A unique value that one record gives up and another one takes should
+///   move whatever that order is; a record that is refused for one is marked with [`SinkError::taken`], and tried once more when the
+///   others of the flush are settled.
 /// - A panic is reported and taken for an outage. A batch that makes [`write`](Sink::write) panic again and again is
 ///   halved until the record is found; the record is only blamed when others of its batch land.
 /// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do.
