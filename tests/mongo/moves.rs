@@ -133,7 +133,7 @@ async fn moves_land(database: Database) {
         write(&sink, &[], &Player::range(100..300)).await;
         write(&sink, &place(0), &[]).await;
         let report = write(&sink, &place(1), &[]).await;
-        println!("{seed:?}: {} commands", report.statements);
+        eprintln!("{seed:?}: {} commands", report.statements);
         assert!(report.statements <= 8, "{}", report.statements);
         let mut expected: Vec<_> = place(1).into_iter().map(|player| (player.id, player.email)).collect();
         expected.sort();
@@ -215,7 +215,7 @@ async fn p13_whole_batches_of_moves_are_all_or_nothing() {
 /// Whatever moves between documents lands, unless values go in a circle.
 async fn random_moves(database: Database) {
     let seed: u64 = std::env::var("WB_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random);
-    println!("WB_SEED={seed}");
+    eprintln!("WB_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let sink = unique(&database).await;
     let mut table = std::collections::BTreeMap::<i64, String>::new();

@@ -60,7 +60,7 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) ->
             break;
         }
         transaction.roll_back().await?;
-        if work.known.learn(&refused) {
+        if work.len() > 1 && work.known.learn(&refused) {
             let mut known = std::mem::take(&mut work.known);
             let (order, asked) = known.ask(sink, work).await?;
             (work.known, sent) = (known, sent + asked);

@@ -141,7 +141,11 @@ impl<'a> Work<'a> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.upserts.is_empty() && self.deletes.is_empty() && self.freeing.is_empty()
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.upserts.len() + self.deletes.len() + self.freeing.len()
     }
 
     /// Where the upserts begin that are written after all others.
@@ -153,7 +157,7 @@ impl<'a> Work<'a> {
     /// others instead, once. Returns where the one behind the last of them is now.
     pub(crate) fn refuse(&mut self, refused: Vec<(usize, SinkError)>) -> usize {
         let behind = refused.last().map_or(0, |(last, _)| (last + 1).saturating_sub(refused.len()));
-        let last = self.last();
+        let (last, alone) = (self.last(), self.len() == 1);
         let mut postponed = Vec::new();
         for (index, error) in refused.into_iter().rev() {
             let statement = self.upserts.remove(index);
@@ -163,7 +167,7 @@ impl<'a> Work<'a> {
             if index >= last {
                 self.late -= 1;
             }
-            if index < last && taken(&error).is_some() {
+            if index < last && !alone && taken(&error).is_some() {
                 postponed.push(statement);
             } else {
                 self.rejected.push((statement.id.clone(), error));
@@ -241,7 +245,7 @@ async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError
             if taken(&error).is_some() { &mut waiting } else { &mut refused }.push((index, error));
         }
         let stuck = pass > 0 && waiting.len() >= before && !learned;
-        if waiting.is_empty() || stuck || pass == PASSES {
+        if waiting.is_empty() || stuck || pass == PASSES || work.len() == 1 {
             break;
         }
         let mut known = std::mem::take(&mut work.known);

@@ -63,7 +63,7 @@ pub(crate) async fn write<E: SqlEntity>(
     if let Some(known) = &known {
         unique::explain(search.plan, E::NAME, known, rows, &mut refused);
     }
-    refused.sort_by_key(|(_, error)| waits(error) || error.kind() == ErrorKind::Deferred);
+    refused.sort_by_key(|(_, error)| is_taken(error));
     let named = refused.into_iter().filter_map(|(member, error)| {
         let id = match member {
             Member::Upsert(index) => rows.upserts.ids.get(index),

@@ -33,7 +33,7 @@ async fn a_chain_of_moves_lands_in_few_statements(database: Database) {
         };
         write(sink, &place(0), &[]).await;
         let report = write(sink, &place(1), &[]).await;
-        println!("{:?}, {seed:?}: {} statements", sink.db().get_database_backend(), report.statements);
+        eprintln!("{:?}, {seed:?}: {} statements", sink.db().get_database_backend(), report.statements);
         assert!(report.statements <= 12, "{}", report.statements);
         let mut expected: Vec<(i64, String)> = place(1).iter().map(|row| (row.id, row.name())).collect();
         expected.sort();
@@ -173,7 +173,7 @@ async fn a_delete_that_frees_a_value_comes_as_late_as_can_be(database: Database)
 /// Whatever moves between rows lands, unless values go in a circle.
 async fn random_moves_land(database: Database) {
     let seed: u64 = std::env::var("WB_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random);
-    println!("WB_SEED={seed}");
+    eprintln!("WB_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let few = SqlSink::with_options(database.sink.db().clone(), SqlOptions::new().max_rows(5));
     unique::<Any>(&few).await;
