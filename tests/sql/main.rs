@@ -22,6 +22,8 @@ mod errors;
 mod fences;
 mod hangs;
 mod isolation;
+mod key_properties;
+mod keys;
 mod late;
 mod loads;
 mod moves;

@@ -180,6 +180,7 @@ mod tests {
             nullable: true,
             insert_only: false,
             version: false,
+            kept: crate::kept::Kept::default(),
         }
     }
 

@@ -6,11 +6,13 @@ use wb_core::{ErrorKind, Finding, SinkError};
 use crate::entity::{Column, Table};
 use crate::fence;
 use crate::inspect::{fold, is_key, place, server};
+use crate::kept;
 use crate::live::{self, Live, LiveColumn};
 use crate::plan::is_integer;
 use crate::tx::Pool;
 
 mod family;
+mod keys;
 
 use family::Fit;
 
@@ -18,7 +20,13 @@ use family::Fit;
 pub(crate) async fn examine(pool: &Pool, entity: &'static str, table: &Table) -> Result<Vec<Finding>, SinkError> {
     let subject = format!("entity `{entity}`");
     let mut findings = match live::look(pool, table).await? {
-        Some(live) => compare(pool.backend(), &subject, table, &live),
+        Some(live) => {
+            let mut findings = compare(pool.backend(), &subject, table, &live);
+            let mut table = table.clone();
+            kept::look(pool, &mut table).await?;
+            findings.extend(keys::examine(&subject, &place(&table), &table));
+            findings
+        }
         None => vec![Finding::fatal("missing-table", &subject, format!("table `{}` does not exist", place(table)))],
     };
     if pool.backend() == DbBackend::MySql {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use wb_core::{Entity, Unstorable};
 
 use crate::check::check;
+use crate::kept::Kept;
 
 /// An entity with a table; derived where `#[wb(table = "...")]` is given or the struct is a SeaORM `Model`.
 pub trait SqlEntity: Entity {
@@ -126,6 +127,8 @@ pub struct Column {
     pub insert_only: bool,
     /// The version: a row is updated only by one whose version is not lower. A row without one (NULL) is older than all.
     pub version: bool,
+    /// What the table does to its values.
+    pub(crate) kept: Kept,
 }
 
 impl Column {
@@ -140,6 +143,7 @@ impl Column {
             nullable: T::is_option(),
             insert_only: false,
             version: false,
+            kept: Kept::default(),
         }
     }
 

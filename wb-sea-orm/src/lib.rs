@@ -6,10 +6,11 @@
 //! | `mapping`, `model` | a field as a column; a SeaORM `Model` as a table: what the derive's output calls |
 //! | `sink` | `SqlSink`: open, fence, write, load, examine |
 //! | `connect`, `options` | opening a database by its URL; what an operator tunes |
-//! | `inspect` | what the sink must know of a table before it writes |
+//! | `inspect`, `kept` | what the sink must know of a table before it writes; what it does to the values of its columns |
 //! | `rows`, `check` | a batch as rows; values that the database cannot hold |
 //! | `storable` | the same, asked of a value before it is stored in the buffer |
 //! | `write`, `isolate` | a batch as one transaction; finding the rows that are refused |
+//! | `collisions` | what is said of a record whose key the database takes for another one's |
 //! | `stale` | which rows of a batch the database has newer versions of |
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
@@ -30,6 +31,7 @@
 mod bind;
 mod check;
 mod classify;
+mod collisions;
 mod connect;
 mod dialect;
 mod doctor;
@@ -39,6 +41,7 @@ mod highest;
 mod insert_only;
 mod inspect;
 mod isolate;
+mod kept;
 mod live;
 mod load;
 mod loads;

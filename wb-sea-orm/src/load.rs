@@ -37,13 +37,13 @@ pub(crate) async fn load<E: SqlEntity>(
     let what = format!("load of entity `{}` from table `{}`", E::NAME, plan.table.name);
     while let Some(statement) = plan.select(&mut rows) {
         for row in loads.fetch(pool, limit, &what, statement?).await? {
-            let value = E::from_row(&row).map_err(|error| {
+            let unreadable = |error| {
                 let context = format!("a row of table `{}` is no value of entity `{}`", plan.table.name, E::NAME);
                 from_sea_orm(context, error)
-            })?;
-            // A collation that takes different texts for equal finds rows of other records.
-            if wanted.remove(&id(&value.key())?) {
-                values.push(value);
+            };
+            // A collation that takes different texts for equal finds rows of other records, which are nobody's matter here.
+            if wanted.remove(&id(&E::key_of_row(&row).map_err(unreadable)?)?) {
+                values.push(E::from_row(&row).map_err(unreadable)?);
             }
         }
     }

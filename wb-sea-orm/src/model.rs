@@ -7,6 +7,7 @@ use sea_orm::{
 };
 
 use crate::entity::{Column, Table};
+use crate::kept::Kept;
 use crate::mapping::Values;
 
 /// The `Column` of a `Model`.
@@ -29,6 +30,7 @@ pub fn table<M: ModelTrait>(insert_only: &[ColumnOf<M>], version: Option<ColumnO
             nullable: def.is_null(),
             insert_only: insert_only.iter().any(|only| only.as_str() == name),
             version: version.as_ref().is_some_and(|version| version.as_str() == name),
+            kept: Kept::default(),
         }
     });
     Table {

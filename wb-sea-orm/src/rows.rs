@@ -74,6 +74,13 @@ pub(crate) fn storable<E: SqlEntity>(plan: &Plan, value: &E, bytes: usize) -> Re
             "is zero, which its AUTO_INCREMENT replaces by another number",
         ));
     }
+    if plan.table.columns.iter().any(|column| column.key && !column.kept.changes.is_empty()) {
+        for (column, value) in plan.table.columns.iter().filter(|column| column.key).zip(E::bind_key(&value.key())) {
+            if let Some(why) = changed(column, &value) {
+                return Err(Unstorable::new(column.name.clone(), why));
+            }
+        }
+    }
     match plan.facts.max_packet {
         Some(packet) if bytes >= packet => {
             Err(Unstorable::new("(row)", format!("has {bytes} bytes, more than max_allowed_packet ({packet}) takes")))
@@ -110,6 +117,9 @@ fn row<E: SqlEntity>(plan: &Plan, value: &E) -> Result<Result<Row, Refusal>, Sin
     }
     let mut row = Row { values: Vec::with_capacity(values.len()), bytes: 0 };
     for (column, value) in columns.iter().zip(values) {
+        if let Some(why) = changed(column, &value) {
+            return Ok(Err(Refusal { text: format!("column `{}` {why}", column.name), source: None }));
+        }
         if column.key && fills_in(plan, column) && is_zero(&value) {
             let text = format!("column `{}` is zero, which its AUTO_INCREMENT replaces by another number", column.name);
             return Ok(Err(Refusal { text, source: None }));
@@ -146,6 +156,9 @@ pub(crate) fn key<E: SqlEntity>(plan: &Plan, key: &E::Key) -> Result<Option<Row>
     }
     let mut row = Row { values: Vec::with_capacity(width), bytes: 0 };
     for (column, value) in plan.table.columns.iter().filter(|c| c.key).zip(values) {
+        if changed(column, &value).is_some() {
+            return Ok(None);
+        }
         match check(plan.backend, column, value) {
             Ok(checked) => {
                 row.values.push(checked.value);
@@ -155,6 +168,11 @@ pub(crate) fn key<E: SqlEntity>(plan: &Plan, key: &E::Key) -> Result<Option<Row>
         }
     }
     Ok(Some(row))
+}
+
+/// Why a key's column would keep another key than this one.
+fn changed(column: &Column, value: &sea_orm::Value) -> Option<&'static str> {
+    if column.key { column.kept.keeps(value).err() } else { None }
 }
 
 fn uneven<E: SqlEntity>(plan: &Plan, values: usize, columns: usize) -> SinkError {

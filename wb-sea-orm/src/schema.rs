@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
 use wb_core::SinkError;
 
 use crate::classify::from_sea_orm;
-use crate::dialect::{keys, mysql, postgres, sqlite};
+use crate::dialect::{is_text, keys, mysql, postgres, sqlite};
 use crate::entity::{Column, SqlEntity, Table as Mapping};
 use crate::tx::backend;
 
@@ -81,7 +81,7 @@ fn statement(backend: DbBackend, mapping: &Mapping) -> TableCreateStatement {
         if !column.nullable {
             def.not_null();
         }
-        if column.key && backend == DbBackend::MySql && mysql::is_text(column) {
+        if column.key && backend == DbBackend::MySql && is_text(column) {
             def.extra("COLLATE utf8mb4_bin");
         }
         create.col(&mut def);

@@ -18,7 +18,7 @@ use crate::loads::Loads;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
 use crate::tx::Pool;
-use crate::{doctor, fence, highest, insert_only, rows, unique, write};
+use crate::{doctor, fence, highest, insert_only, kept, rows, unique, write};
 
 /// How long the pool is waited for before it is asked beside it whether anybody is there.
 const SILENT: Duration = Duration::from_millis(500);
@@ -176,6 +176,7 @@ impl SqlSink {
             table.columns.iter_mut().filter(|column| !column.key).for_each(|column| column.insert_only = true);
         }
         let facts = inspect(pool, E::NAME, &table).await?;
+        kept::look(pool, &mut table).await?;
         tracing::debug!(entity = E::NAME, table = %table.name, ?facts, "table inspected");
         let plan = Plan::new(pool.backend(), table, facts, &self.shared.options)?;
         let plan = Arc::new(plan.with_references(E::references()));

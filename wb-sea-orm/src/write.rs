@@ -3,6 +3,7 @@
 
 use wb_core::{Batch, ErrorKind, Id, Report, SinkError};
 
+use crate::collisions;
 use crate::entity::SqlEntity;
 use crate::fence;
 use crate::isolate::isolate;
@@ -32,7 +33,9 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
             }
             stale = found;
         }
-        (Err(error), Some(id)) if refuses(&error) && batch.whole => return Err(named::<E>(id, error)),
+        (Err(error), Some(id)) if refuses(&error) && batch.whole => {
+            return Err(named::<E>(id, collisions::explained(plan, error)));
+        }
         (Err(error), Some(id)) if refuses(&error) => rejected.push((id.clone(), error)),
         (Err(error), None) if refuses(&error) => {
             tracing::debug!(entity = E::NAME, records = batch.len(), error = %error.chain(), "isolating refused rows");
@@ -42,7 +45,7 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
             if batch.whole {
                 // Nothing is refused when the rows only had to wait for each other: then all of them are written.
                 if let Some(error) = cause(isolated.refused).or_else(|| stale::conflict::<E>(batch, &stale)) {
-                    return Err(error);
+                    return Err(collisions::explained(plan, error));
                 }
             } else {
                 rejected.extend(isolated.refused);
@@ -51,6 +54,7 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
         (Err(error), _) => return Err(error),
     }
     tracing::trace!(entity = E::NAME, records = batch.len(), statements, "batch written");
+    let rejected = rejected.into_iter().map(|(id, error)| (id, collisions::explained(plan, error))).collect();
     Ok(Report::written(statements).with_rejected(rejected).with_stale(stale))
 }
 

@@ -5,6 +5,8 @@ pub(crate) mod postgres;
 pub(crate) mod session;
 pub(crate) mod sqlite;
 
+use sea_orm::sea_query::ArrayType;
+
 use crate::entity::{Column, Table};
 
 /// A comma-separated list.
@@ -39,6 +41,16 @@ pub(crate) fn keys(table: &Table) -> impl Iterator<Item = &Column> {
     table.columns.iter().filter(|c| c.key)
 }
 
+/// The key columns that are texts, which the database may compare otherwise than by their bytes.
+pub(crate) fn text_keys(table: &Table) -> impl Iterator<Item = &Column> {
+    keys(table).filter(|c| is_text(c))
+}
+
+/// Whether the column's values are compared under a collation, which may take different texts for equal.
+pub(crate) fn is_text(column: &Column) -> bool {
+    matches!(column.array_type, ArrayType::String | ArrayType::Char | ArrayType::Enum(_))
+}
+
 /// The columns that an update sets.
 pub(crate) fn updated(table: &Table) -> impl Iterator<Item = &Column> {
     table.columns.iter().filter(|c| !c.key && !c.insert_only)
@@ -65,6 +77,7 @@ pub(crate) mod fixture {
     use sea_orm::sea_query::{ArrayType, ColumnType};
 
     use crate::entity::{Column, Table};
+    use crate::kept::Kept;
 
     pub(crate) fn column(name: &'static str, column_type: ColumnType, array_type: ArrayType) -> Column {
         Column {
@@ -75,6 +88,7 @@ pub(crate) mod fixture {
             nullable: false,
             insert_only: false,
             version: false,
+            kept: Kept::default(),
         }
     }
 

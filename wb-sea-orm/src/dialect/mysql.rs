@@ -5,9 +5,7 @@
 //! when they differ, a subquery of two rows where one is allowed fails the statement (error 1242) and nothing is
 //! written. This holds for unique keys that are added later, too.
 
-use sea_orm::sea_query::ArrayType;
-
-use super::{HIGHEST, VERSION, keys, list, marks, quoted, rows, table_name, updated};
+use super::{HIGHEST, VERSION, is_text, keys, list, marks, quoted, rows, table_name, text_keys, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -25,11 +23,6 @@ pub(crate) fn table(table: &Table) -> String {
     table_name(table, QUOTE)
 }
 
-/// Whether the column's values are compared under a collation, which may take different texts for equal.
-pub(crate) fn is_text(column: &Column) -> bool {
-    matches!(column.array_type, ArrayType::String | ArrayType::Char | ArrayType::Enum(_))
-}
-
 /// Upsert of `count` rows.
 pub(crate) fn upsert(entity: &Table, count: usize) -> String {
     let row = format!("({})", marks(entity.columns.len()));
@@ -44,7 +37,8 @@ pub(crate) fn upsert(entity: &Table, count: usize) -> String {
         .join(" AND ");
     let guard = keys(entity).next().map(|c| {
         let column = name(&c.name);
-        format!("{column} = IF({same}, {target}.{column}, (SELECT 1 UNION ALL SELECT 2))")
+        // The column stays as it is, and has no part in the check: MariaDB's own types (UUID, INET6) go with no number.
+        format!("{column} = IF(IF({same}, 1, (SELECT 1 UNION ALL SELECT 2)), {target}.{column}, {target}.{column})")
     });
     let (version, others): (Vec<&Column>, Vec<&Column>) = updated(entity).partition(|c| c.version);
     // Assignments see what those before them have set, so the version comes last. A row without one (NULL) is older
@@ -83,7 +77,8 @@ fn picked_by(columns: &[String], count: usize) -> String {
 }
 
 /// The condition that picks `count` keys to the byte. Where the keys are texts it has the placeholders of all keys
-/// twice: the first time for the index, whose collation may find more than what was asked for.
+/// twice: the first time for the index, whose collation may find more than what was asked for. The second time as bytes: there is
+/// no collation that both MySQL and MariaDB have under which spaces at the end count.
 fn picked_exactly(entity: &Table, count: usize) -> String {
     let loose = picked(entity, count);
     if !binds_keys_twice(entity) {
@@ -92,7 +87,7 @@ fn picked_exactly(entity: &Table, count: usize) -> String {
     let columns: Vec<String> = keys(entity)
         .map(|c| {
             let column = name(&c.name);
-            if is_text(c) { format!("CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin") } else { column }
+            if is_text(c) { format!("CAST(CONVERT({column} USING utf8mb4) AS BINARY)") } else { column }
         })
         .collect();
     format!("({loose}) AND ({})", picked_by(&columns, count))
@@ -100,7 +95,7 @@ fn picked_exactly(entity: &Table, count: usize) -> String {
 
 /// Whether a delete has the placeholders of its keys twice.
 pub(crate) fn binds_keys_twice(entity: &Table) -> bool {
-    keys(entity).any(is_text)
+    text_keys(entity).next().is_some()
 }
 
 /// Delete of `count` keys.
@@ -160,9 +155,9 @@ mod tests {
             upsert(&orders(), 2),
             "INSERT INTO `shop`.`Orders` (`tenantId`, `order`, `we\"ird```, `kind`, `made`) \
              VALUES (?, ?, ?, ?, ?), (?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE \
-             `tenantId` = IF(`shop`.`Orders`.`tenantId` = VALUES(`tenantId`) \
-             AND BINARY `shop`.`Orders`.`order` = BINARY VALUES(`order`), \
-             `shop`.`Orders`.`tenantId`, (SELECT 1 UNION ALL SELECT 2)), \
+             `tenantId` = IF(IF(`shop`.`Orders`.`tenantId` = VALUES(`tenantId`) \
+             AND BINARY `shop`.`Orders`.`order` = BINARY VALUES(`order`), 1, (SELECT 1 UNION ALL SELECT 2)), \
+             `shop`.`Orders`.`tenantId`, `shop`.`Orders`.`tenantId`), \
              `we\"ird``` = VALUES(`we\"ird```), `kind` = VALUES(`kind`)"
         );
     }
@@ -170,8 +165,8 @@ mod tests {
     #[test]
     fn a_table_of_keys_only_still_compares_them() {
         assert!(upsert(&follows(), 1).ends_with(
-            "ON DUPLICATE KEY UPDATE `id` = IF(`follows`.`id` = VALUES(`id`), `follows`.`id`, \
-             (SELECT 1 UNION ALL SELECT 2))"
+            "ON DUPLICATE KEY UPDATE `id` = IF(IF(`follows`.`id` = VALUES(`id`), 1, (SELECT 1 UNION ALL SELECT 2)), \
+             `follows`.`id`, `follows`.`id`)"
         ));
     }
 
@@ -180,7 +175,7 @@ mod tests {
         let text = upsert(&versioned(), 1);
         let newer = "`shop`.`Orders`.`we\"ird``` > VALUES(`we\"ird```)";
         let set = format!(
-            "(SELECT 1 UNION ALL SELECT 2)), `kind` = IF({newer}, `shop`.`Orders`.`kind`, VALUES(`kind`)), \
+            "(SELECT 1 UNION ALL SELECT 2)), `shop`.`Orders`.`tenantId`, `shop`.`Orders`.`tenantId`), `kind` = IF({newer}, `shop`.`Orders`.`kind`, VALUES(`kind`)), \
              `we\"ird``` = IF({newer}, `shop`.`Orders`.`we\"ird```, VALUES(`we\"ird```))"
         );
         assert!(text.ends_with(&set), "{text}");
@@ -206,7 +201,7 @@ mod tests {
         assert_eq!(
             delete(&orders(), 1),
             "DELETE FROM `shop`.`Orders` WHERE ((`tenantId` = ? AND `order` = ?)) AND \
-             ((`tenantId` = ? AND CONVERT(`order` USING utf8mb4) COLLATE utf8mb4_bin = ?))"
+             ((`tenantId` = ? AND CAST(CONVERT(`order` USING utf8mb4) AS BINARY) = ?))"
         );
     }
 }

@@ -3,7 +3,7 @@
 
 use sea_orm::sea_query::{ArrayType, ColumnType};
 
-use super::{HIGHEST, VERSION, keys, list, quoted, rows, table_name, updated};
+use super::{HIGHEST, VERSION, is_text, keys, list, quoted, rows, table_name, text_keys, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -76,15 +76,39 @@ const TARGET: &str = "t";
 
 fn on_conflict(entity: &Table) -> String {
     let target = list(keys(entity), |c| name(&c.name));
-    if updated(entity).next().is_none() {
-        return format!("ON CONFLICT ({target}) DO NOTHING");
-    }
-    let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
+    let mut set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
     // A row without a version (NULL) is older than every other.
-    let guard = entity
-        .version()
-        .map_or_else(String::new, |c| format!(" WHERE ({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
+    let mut passes = entity.version().map(|c| format!("({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
+    if set.is_empty() {
+        // Who only inserts needs no right to update, unless a key may meet another one's row.
+        let loose = text_keys(entity).any(|c| c.kept.compares.is_some());
+        let Some(left) = entity.columns.iter().min_by_key(|c| c.key).filter(|_| loose) else {
+            return format!("ON CONFLICT ({target}) DO NOTHING");
+        };
+        (set, passes) = (format!("{0} = {TARGET}.{0}", name(&left.name)), Some("FALSE".to_owned()));
+    }
+    let guard = match (same_texts(entity), passes) {
+        (None, None) => String::new(),
+        (None, Some(passes)) => format!(" WHERE {passes}"),
+        (Some(same), passes) => format!(
+            " WHERE CASE WHEN {same} THEN {} ELSE (SELECT TRUE UNION ALL SELECT TRUE) END",
+            passes.as_deref().unwrap_or("TRUE")
+        ),
+    };
     format!("ON CONFLICT ({target}) DO UPDATE SET {set}{guard}")
+}
+
+/// Whether the row that an upsert met has its own key, to the byte; `None` when the keys are no texts, which the index
+/// compares by what they are.
+fn same_texts(entity: &Table) -> Option<String> {
+    let same = text_keys(entity).map(|c| format!("{} = excluded.{}::text", bytes(c), name(&c.name)));
+    let same = same.collect::<Vec<_>>().join(" AND ");
+    (!same.is_empty()).then_some(same)
+}
+
+/// A text column of the table, for a comparison by bytes.
+fn bytes(column: &Column) -> String {
+    format!("{TARGET}.{}::text COLLATE \"C\"", name(&column.name))
 }
 
 /// Upsert of any number of rows: one array per column.
@@ -117,13 +141,21 @@ pub(crate) fn upsert_values(entity: &Table, count: usize) -> String {
     )
 }
 
-/// `t.a = k.c0 AND t.b = k.c1`.
+/// `t.a = k.c0 AND t.b = k.c1`, texts in the column's own type for its index, and once more by their bytes.
 fn matching(entity: &Table) -> String {
-    let pairs = keys(entity).enumerate();
-    pairs
-        .map(|(i, c)| format!("t.{} = k.c{i}{}", name(&c.name), cast(&c.column_type)))
-        .collect::<Vec<_>>()
-        .join(" AND ")
+    let pairs = keys(entity).enumerate().flat_map(|(i, c)| {
+        let found = format!("t.{} = k.c{i}{}", name(&c.name), own_type(c));
+        [Some(found), is_text(c).then(|| format!("{} = k.c{i}", bytes(c)))].into_iter().flatten()
+    });
+    pairs.collect::<Vec<_>>().join(" AND ")
+}
+
+/// The cast of a text to the type that the column has; without a length, which would cut it.
+fn own_type(column: &Column) -> String {
+    match &column.kept.cast {
+        Some(own) => format!("::{own}"),
+        None => cast(&column.column_type),
+    }
 }
 
 fn key_arrays(entity: &Table) -> String {
@@ -169,7 +201,7 @@ pub(crate) fn parents(parent: &Table, column: &Column) -> Option<String> {
         element(column)?,
         table(parent),
         name(&key.name),
-        cast(&column.column_type),
+        own_type(column),
     ))
 }
 
@@ -178,6 +210,8 @@ pub(crate) fn parents(parent: &Table, column: &Column) -> Option<String> {
 fn selected(column: &Column) -> String {
     let plain = name(&column.name);
     let cast = match (&column.column_type, &column.array_type) {
+        // A `char` comes without the spaces that fill it up.
+        _ if column.kept.cast.is_some() => "::text",
         (ColumnType::Enum { .. }, _) => "::text",
         (ColumnType::Array(items), _) if matches!(**items, ColumnType::Enum { .. }) => "::text[]",
         (ColumnType::Array(_), _) => "",
@@ -199,7 +233,7 @@ pub(crate) fn highest(entity: &Table, key: &Column) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{follows, orders, versioned};
+    use super::super::fixture::{column, follows, orders, versioned};
     use super::*;
 
     #[test]
@@ -210,26 +244,51 @@ mod tests {
              SELECT u.c0, u.c1, u.c2, u.c3::\"acct_kind\", u.c4 \
              FROM UNNEST($1::int8[], $2::text[], $3::int4[], $4::text[], $5::date[]) AS u(c0, c1, c2, c3, c4) \
              ON CONFLICT (\"tenantId\", \"order\") DO UPDATE SET \
-             \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\""
+             \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\" \
+             WHERE CASE WHEN t.\"order\"::text COLLATE \"C\" = excluded.\"order\"::text THEN TRUE \
+             ELSE (SELECT TRUE UNION ALL SELECT TRUE) END"
         );
     }
 
     #[test]
     fn a_table_of_keys_only_updates_nothing() {
         assert!(upsert_arrays(&follows()).ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+        let mut table = follows();
+        if let Some(key) = table.columns.first_mut() {
+            *key = column("id", ColumnType::Text, ArrayType::String);
+            (key.key, key.kept.compares) = (true, Some("type `citext`".to_owned()));
+        }
+        assert!(upsert_arrays(&table).ends_with(
+            "ON CONFLICT (\"id\") DO UPDATE SET \"id\" = t.\"id\" WHERE CASE WHEN t.\"id\"::text COLLATE \"C\" = \
+             excluded.\"id\"::text THEN FALSE ELSE (SELECT TRUE UNION ALL SELECT TRUE) END"
+        ));
+    }
+
+    #[test]
+    fn a_key_is_looked_up_in_the_type_that_its_column_has() {
+        let mut table = orders();
+        if let Some(key) = table.columns.get_mut(1) {
+            key.kept.cast = Some("pg_catalog.bpchar".to_owned());
+        }
+        let text = select(&table);
+        assert!(text.contains("t.\"order\"::text AS \"order\""), "{text}");
+        let found = "t.\"order\" = k.c1::pg_catalog.bpchar AND t.\"order\"::text COLLATE \"C\" = k.c1";
+        assert!(text.ends_with(found) && delete(&table).ends_with(found), "{text}");
     }
 
     #[test]
     fn a_row_with_a_version_is_not_replaced_by_an_older_one() {
         let guard = "DO UPDATE SET \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\" \
-                     WHERE (t.\"we\"\"ird`\" > excluded.\"we\"\"ird`\") IS NOT TRUE";
+                     WHERE CASE WHEN t.\"order\"::text COLLATE \"C\" = excluded.\"order\"::text \
+                     THEN (t.\"we\"\"ird`\" > excluded.\"we\"\"ird`\") IS NOT TRUE \
+                     ELSE (SELECT TRUE UNION ALL SELECT TRUE) END";
         assert!(upsert_arrays(&versioned()).ends_with(guard), "{}", upsert_arrays(&versioned()));
         assert!(upsert_values(&versioned(), 1).ends_with(guard));
         assert_eq!(
             versions(&versioned()),
             "SELECT t.\"tenantId\"::int8 AS \"tenantId\", t.\"order\", t.\"we\"\"ird`\"::int8 AS \"wb_version\" \
              FROM \"shop\".\"Orders\" AS t JOIN UNNEST($1::int8[], $2::text[]) AS k(c0, c1) \
-             ON t.\"tenantId\" = k.c0 AND t.\"order\" = k.c1"
+             ON t.\"tenantId\" = k.c0 AND t.\"order\" = k.c1 AND t.\"order\"::text COLLATE \"C\" = k.c1"
         );
     }
 
@@ -244,7 +303,7 @@ mod tests {
         assert_eq!(
             delete(&orders()),
             "DELETE FROM \"shop\".\"Orders\" AS t USING UNNEST($1::int8[], $2::text[]) AS k(c0, c1) \
-             WHERE t.\"tenantId\" = k.c0 AND t.\"order\" = k.c1"
+             WHERE t.\"tenantId\" = k.c0 AND t.\"order\" = k.c1 AND t.\"order\"::text COLLATE \"C\" = k.c1"
         );
         assert_eq!(
             select(&follows()),

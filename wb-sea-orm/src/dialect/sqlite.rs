@@ -1,6 +1,6 @@
 //! SQLite: lists of rows in a few fixed sizes.
 
-use super::{HIGHEST, VERSION, keys, list, marks, quoted, rows, table_name, updated};
+use super::{HIGHEST, VERSION, is_text, keys, list, marks, quoted, rows, table_name, text_keys, updated};
 use crate::entity::{Column, Table};
 
 /// `SQLITE_MAX_VARIABLE_NUMBER`.
@@ -21,29 +21,56 @@ pub(crate) fn table(table: &Table) -> String {
 /// Upsert of `count` rows.
 pub(crate) fn upsert(entity: &Table, count: usize) -> String {
     let row = format!("({})", marks(entity.columns.len()));
-    let set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
-    // A row without a version (NULL) is older than every other.
-    let guard = entity
-        .version()
-        .map_or_else(String::new, |c| format!(" WHERE (t.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
-    let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}{guard}") };
     format!(
-        "INSERT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO {action}",
+        "INSERT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO {}",
         table(entity),
         list(&entity.columns, |c| name(&c.name)),
         rows(count, |_| row.clone()),
         list(keys(entity), |c| name(&c.name)),
+        action(entity),
     )
 }
 
-/// The condition that picks `count` keys, with one placeholder per key column and key, key by key.
+/// What is done with a row that is there: the upsert's own, or another one whose key the column's collation takes for equal.
+fn action(entity: &Table) -> String {
+    let mut set = list(updated(entity), |c| format!("{0} = excluded.{0}", name(&c.name)));
+    // A row without a version (NULL) is older than every other.
+    let mut passes = entity.version().map(|c| format!("(t.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
+    let texts: Vec<String> = text_keys(entity).map(|c| name(&c.name)).collect();
+    if set.is_empty() {
+        let Some(key) = texts.first() else { return "NOTHING".to_owned() };
+        (set, passes) = (format!("{key} = t.{key}"), Some("0".to_owned()));
+    }
+    let Some(key) = texts.first() else {
+        return format!("UPDATE SET {set}{}", passes.map_or_else(String::new, |passes| format!(" WHERE {passes}")));
+    };
+    let same = texts.iter().map(|key| format!("t.{key} = excluded.{key} COLLATE BINARY"));
+    format!(
+        // More bytes than any value can have fail the statement (SQLITE_TOOBIG). Not a constant: those are made beforehand.
+        "UPDATE SET {set} WHERE CASE WHEN {} THEN {} ELSE zeroblob(4294967296 + length(t.{key})) END",
+        same.collect::<Vec<_>>().join(" AND "),
+        passes.as_deref().unwrap_or("1"),
+    )
+}
+
+/// The condition that picks `count` keys, with one numbered placeholder per key column and key, key by key. Texts once more
+/// by their bytes: the column's collation, by which its index finds them, may take others for equal.
 fn picked(entity: &Table, count: usize) -> String {
-    let columns: Vec<String> = keys(entity).map(|c| name(&c.name)).collect();
-    match columns.as_slice() {
-        [column] => format!("{column} IN ({})", marks(count)),
+    let plain = picked_by(&keys(entity).map(|c| name(&c.name)).collect::<Vec<_>>(), count);
+    if text_keys(entity).next().is_none() {
+        return plain;
+    }
+    let bytes = keys(entity).map(|c| format!("{}{}", name(&c.name), if is_text(c) { " COLLATE BINARY" } else { "" }));
+    format!("{plain} AND {}", picked_by(&bytes.collect::<Vec<_>>(), count))
+}
+
+fn picked_by(columns: &[String], count: usize) -> String {
+    let width = columns.len();
+    let row = |row: usize| list(1..=width, |column| format!("?{}", row * width + column));
+    match columns {
+        [column] => format!("{column} IN ({})", rows(count, row)),
         columns => {
-            let row = format!("({})", marks(columns.len()));
-            format!("({}) IN (VALUES {})", columns.join(", "), rows(count, |_| row.clone()))
+            format!("({}) IN (VALUES {})", columns.join(", "), rows(count, |number| format!("({})", row(number))))
         }
     }
 }
@@ -98,7 +125,9 @@ mod tests {
             upsert(&orders(), 1),
             "INSERT INTO \"shop\".\"Orders\" AS t (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
              VALUES (?, ?, ?, ?, ?) ON CONFLICT (\"tenantId\", \"order\") DO UPDATE SET \
-             \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\""
+             \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\" \
+             WHERE CASE WHEN t.\"order\" = excluded.\"order\" COLLATE BINARY THEN 1 \
+             ELSE zeroblob(4294967296 + length(t.\"order\")) END"
         );
         assert!(upsert(&follows(), 2).ends_with("VALUES (?), (?) ON CONFLICT (\"id\") DO NOTHING"));
     }
@@ -106,18 +135,56 @@ mod tests {
     #[test]
     fn a_row_with_a_version_is_not_replaced_by_an_older_one() {
         let text = upsert(&versioned(), 1);
-        let guard = "\"kind\" = excluded.\"kind\" WHERE (t.\"we\"\"ird`\" > excluded.\"we\"\"ird`\") IS NOT TRUE";
+        let guard = "\"kind\" = excluded.\"kind\" WHERE CASE WHEN t.\"order\" = excluded.\"order\" COLLATE BINARY \
+                     THEN (t.\"we\"\"ird`\" > excluded.\"we\"\"ird`\") IS NOT TRUE \
+                     ELSE zeroblob(4294967296 + length(t.\"order\")) END";
         assert!(text.ends_with(guard), "{text}");
         assert_eq!(
             versions(&versioned(), 1),
             "SELECT \"tenantId\", \"order\", CAST(\"we\"\"ird`\" AS INTEGER) AS \"wb_version\" \
-             FROM \"shop\".\"Orders\" WHERE (\"tenantId\", \"order\") IN (VALUES (?, ?))"
+             FROM \"shop\".\"Orders\" WHERE (\"tenantId\", \"order\") IN (VALUES (?1, ?2)) \
+             AND (\"tenantId\", \"order\" COLLATE BINARY) IN (VALUES (?1, ?2))"
         );
+    }
+
+    /// Asked of the library itself, for one key column and for two, whatever their collation.
+    #[test]
+    #[cfg(feature = "sqlite")]
+    fn keys_are_found_through_their_index() {
+        use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let composite = Table { schema: None, ..orders() };
+        let mut single = composite.clone();
+        if let Some(column) = single.columns.first_mut() {
+            column.key = false;
+        }
+        runtime.block_on(async {
+            for (table, primary) in [(composite, "\"tenantId\", \"order\""), (single, "\"order\"")] {
+                for collation in ["", "COLLATE NOCASE"] {
+                    let db = Database::connect("sqlite::memory:").await.unwrap();
+                    let create = format!(
+                        "CREATE TABLE \"Orders\" (\"tenantId\" bigint, \"order\" text {collation}, \"we\"\"ird`\" int, \
+                         kind text, made text, PRIMARY KEY ({primary}))"
+                    );
+                    db.execute_unprepared(&create).await.unwrap();
+                    for text in [select(&table, 4), delete(&table, 4), versions(&table, 4)] {
+                        let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {text}"));
+                        let rows = db.query_all_raw(explain).await.unwrap();
+                        let plan: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+                        assert!(plan.iter().any(|step| step.starts_with("SEARCH Orders")), "{text}\n{plan:?}");
+                    }
+                }
+            }
+        });
     }
 
     #[test]
     fn keys_are_picked_through_the_index() {
-        assert_eq!(delete(&follows(), 2), "DELETE FROM \"follows\" WHERE \"id\" IN (?, ?)");
-        assert!(delete(&orders(), 2).ends_with("WHERE (\"tenantId\", \"order\") IN (VALUES (?, ?), (?, ?))"));
+        assert_eq!(delete(&follows(), 2), "DELETE FROM \"follows\" WHERE \"id\" IN (?1, ?2)");
+        assert!(delete(&orders(), 2).ends_with(
+            "WHERE (\"tenantId\", \"order\") IN (VALUES (?1, ?2), (?3, ?4)) \
+             AND (\"tenantId\", \"order\" COLLATE BINARY) IN (VALUES (?1, ?2), (?3, ?4))"
+        ));
     }
 }
