@@ -15,6 +15,7 @@ mod databases;
 mod entities;
 
 mod batches;
+mod cascades;
 mod collisions;
 mod conformance;
 mod doctor;

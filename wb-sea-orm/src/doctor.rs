@@ -3,6 +3,7 @@
 use sea_orm::DbBackend;
 use wb_core::{ErrorKind, Finding, SinkError};
 
+use crate::cascades;
 use crate::entity::{Column, Table};
 use crate::fence;
 use crate::inspect::{fold, is_key, place, server};
@@ -25,6 +26,7 @@ pub(crate) async fn examine(pool: &Pool, entity: &'static str, table: &Table) ->
             let mut table = table.clone();
             kept::look(pool, &mut table).await?;
             findings.extend(keys::examine(&subject, &place(&table), &table));
+            findings.extend(cascades::examine(pool, &subject, &table).await?);
             findings
         }
         None => vec![Finding::fatal("missing-table", &subject, format!("table `{}` does not exist", place(table)))],

@@ -20,6 +20,7 @@
 //! | `loads` | how many loads at a time, and for how long: the flusher's connections are not theirs |
 //! | `highest` | the highest key, above which ids are made |
 //! | `doctor`, `live` | what is wrong between a mapping and the live table |
+//! | `cascades` | foreign keys by which the database changes rows behind the buffer |
 //! | `classify` | what an error means, by its code |
 //! | `schema` | tables for tests and examples |
 
@@ -29,6 +30,7 @@
 )]
 
 mod bind;
+mod cascades;
 mod check;
 mod classify;
 mod collisions;
