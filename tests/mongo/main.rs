@@ -14,6 +14,7 @@ mod documents;
 mod entities;
 mod examine;
 mod fences;
+mod keys;
 mod loads;
 mod merges;
 mod moves;

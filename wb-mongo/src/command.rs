@@ -32,7 +32,8 @@ pub(crate) struct Guard<'g> {
 }
 
 impl<'a> Statement<'a> {
-    /// Replaces the document of this key, or inserts it; or the same of an update with operators.
+    /// Replaces the document of this key, or inserts it; or the same of an update with operators. One of another spelling is not
+    /// replaced by a document, which has the key.
     pub(crate) fn upsert(id: &'a Id, key: &RawBson, document: &RawDocument) -> Self {
         Self::new(id, key, document)
     }
@@ -41,17 +42,23 @@ impl<'a> Statement<'a> {
     /// be written again.
     ///
     /// `new` is an expression of the new document. A pipeline, because with the version in the query a document that stays would look absent, and be inserted.
-    pub(crate) fn guarded(id: &'a Id, key: &RawBson, new: RawDocumentBuf, guard: Guard<'_>) -> Self {
+    /// `loose`: the document that is met may be of another spelling of the key; then the server refuses.
+    pub(crate) fn guarded(id: &'a Id, key: &RawBson, new: RawDocumentBuf, guard: Guard<'_>, loose: bool) -> Self {
         let stored = format!("${}", guard.field);
         // BSON orders numbers before texts: what is no number is no version, and does not stay.
         let stays = rawdoc! { "$and": [{ "$gt": [&*stored, guard.version] }, { "$lt": [&*stored, ""] }] };
-        let choice = rawdoc! { "$replaceWith": { "$cond": [stays, "$$ROOT", new] } };
+        let choice = rawdoc! { "$replaceWith": { "$cond": [stays, unchanged(key, loose), new] } };
         let guarded = Some((key.clone(), guard.version));
         Self { guarded, ..Self::new(id, key, RawArrayBuf::from_iter([choice])) }
     }
 
-    /// Inserts the document of this key, or leaves what is there as it is.
-    pub(crate) fn append(id: &'a Id, key: &RawBson, document: &RawDocument) -> Result<Self, bson::error::Error> {
+    /// Inserts the document of this key, or leaves what is there as it is; `loose` as for [`guarded`](Self::guarded).
+    pub(crate) fn append(
+        id: &'a Id,
+        key: &RawBson,
+        document: &RawDocument,
+        loose: bool,
+    ) -> Result<Self, bson::error::Error> {
         let (mut fields, mut plain) = (RawDocumentBuf::new(), true);
         for element in document {
             let (name, field) = element?;
@@ -61,12 +68,16 @@ impl<'a> Statement<'a> {
             }
         }
         if plain && !fields.is_empty() {
-            return Ok(Self::new(id, key, rawdoc! { "$setOnInsert": fields }));
+            let mut update = rawdoc! { "$setOnInsert": fields };
+            if loose {
+                update.append(cstr!("$set"), rawdoc! { "_id": key.clone() });
+            }
+            return Ok(Self::new(id, key, update));
         }
         // `$setOnInsert` takes such names for paths, and is not empty. A document that is being inserted has only its
         // `_id` yet.
         let fresh = rawdoc! { "$eq": ["$$ROOT", { "_id": { "$literal": key.clone() } }] };
-        let choice = rawdoc! { "$cond": [fresh, { "$literal": document.to_owned() }, "$$ROOT"] };
+        let choice = rawdoc! { "$cond": [fresh, { "$literal": document.to_owned() }, unchanged(key, loose)] };
         Ok(Self::new(id, key, RawArrayBuf::from_iter([rawdoc! { "$replaceWith": choice }])))
     }
 
@@ -78,6 +89,16 @@ impl<'a> Statement<'a> {
         raw.append(cstr!("u"), update);
         raw.append(cstr!("upsert"), true);
         Self { id, raw, guarded: None }
+    }
+}
+
+/// The expression of the stored document as it is. With its `_id` set to the key, where that may be another one's: the server
+/// takes it for a change of the `_id`, and refuses it.
+fn unchanged(key: &RawBson, loose: bool) -> RawBson {
+    if loose {
+        rawdoc! { "$mergeObjects": ["$$ROOT", { "_id": { "$literal": key.clone() } }] }.into()
+    } else {
+        RawBson::String("$$ROOT".to_owned())
     }
 }
 

@@ -226,8 +226,8 @@ fn kind(found: &Document, name: &str, entity: &str) -> Vec<Finding> {
     }
     if options.contains_key("collation") {
         let text = format!(
-            "collection `{name}` has a collation, which holds for `_id` too: text keys that it takes for equal are one \
-             document; use another collection, or keys that differ in more than case and accents"
+            "collection `{name}` has a collation, which holds for `_id` too: of two text keys that it takes for equal the second \
+             is refused and becomes a dead letter, and deletes look for their documents first; use a collection without one"
         );
         findings.push(Finding::warning("collation", entity, text));
     }
@@ -252,17 +252,17 @@ fn index(found: &Document, collection: &str, entity: &str) -> Option<Finding> {
     })
 }
 
-fn first_batch(reply: &Document) -> impl Iterator<Item = &Document> {
+pub(crate) fn first_batch(reply: &Document) -> impl Iterator<Item = &Document> {
     reply.get_document("cursor").ok().into_iter().flat_map(|cursor| documents(cursor, "firstBatch"))
 }
 
-enum Answer {
+pub(crate) enum Answer {
     Reply(Document),
     /// Not allowed, or not there.
     Refused,
 }
 
-async fn command(sink: &MongoSink, what: &str, command: Document) -> Result<Answer, SinkError> {
+pub(crate) async fn command(sink: &MongoSink, what: &str, command: Document) -> Result<Answer, SinkError> {
     let answer = sink.bounded(what, async {
         match sink.database().run_command(command).await {
             Err(error)

@@ -42,6 +42,7 @@ mod orphan;
 mod reply;
 mod sink;
 mod slots;
+mod spelling;
 mod stale;
 mod storable;
 mod transaction;

@@ -1,5 +1,6 @@
 //! Keys → values.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bson::raw::RawDocument;
@@ -23,11 +24,12 @@ pub(crate) async fn values<E: MongoEntity>(sink: &MongoSink, keys: &[E::Key]) ->
     for chunk in keys.chunks(KEYS) {
         // A key that has no `_id` is not there.
         let ids: Vec<Bson> = chunk.iter().filter_map(|key| E::id_of(key).ok()).collect();
+        let texts = ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect();
         if ids.is_empty() {
             continue;
         }
         let collection = sink.database().collection(E::COLLECTION);
-        let found = sink.load_within(&what, |left| find(collection, ids, left)).await?;
+        let found = sink.load_within(&what, |left| find(collection, ids, texts, left)).await?;
         for value in found {
             values.push(value?);
         }
@@ -39,6 +41,7 @@ pub(crate) async fn values<E: MongoEntity>(sink: &MongoSink, keys: &[E::Key]) ->
 async fn find<E: MongoEntity>(
     collection: Collection<bson::Document>,
     ids: Vec<Bson>,
+    texts: HashSet<String>,
     limit: Duration,
 ) -> mongodb::error::Result<Vec<Result<E, SinkError>>> {
     let mut found = Vec::with_capacity(ids.len());
@@ -48,7 +51,11 @@ async fn find<E: MongoEntity>(
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .await?;
     while cursor.advance().await? {
-        found.push(decode(cursor.current()));
+        let document = cursor.current();
+        // A collation finds documents of other records, too.
+        if document.get_str("_id").map_or(true, |id| texts.contains(id)) {
+            found.push(decode(document));
+        }
     }
     Ok(found)
 }

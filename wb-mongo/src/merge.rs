@@ -41,10 +41,15 @@ impl Merge {
         Ok(Self { set, unset, on_insert })
     }
 
-    /// The update.
-    pub(crate) fn update(&self, key: &RawBson) -> Result<RawDocumentBuf, MappingError> {
+    /// The update. `loose`: the document that it meets may be of another spelling of the key; then the server refuses to set
+    /// its `_id`.
+    pub(crate) fn update(&self, key: &RawBson, loose: bool) -> Result<RawDocumentBuf, MappingError> {
         let mut update = RawDocumentBuf::new();
-        if !self.set.is_empty() {
+        if loose {
+            let mut set = self.set.clone();
+            set.append(cstr!("_id"), key);
+            update.append(cstr!("$set"), set);
+        } else if !self.set.is_empty() {
             update.append(cstr!("$set"), &*self.set);
         }
         if !self.unset.is_empty() {
@@ -66,8 +71,12 @@ impl Merge {
         Ok(update)
     }
 
-    /// The document after the merge, as an expression over the one that is stored.
-    pub(crate) fn expression(&self, key: &RawBson) -> RawDocumentBuf {
+    /// The document after the merge, as an expression over the one that is stored; `loose` as for an update.
+    pub(crate) fn expression(&self, key: &RawBson, loose: bool) -> RawDocumentBuf {
+        let mut set = self.set.clone();
+        if loose {
+            set.append(cstr!("_id"), key);
+        }
         let gone: RawArrayBuf = self.unset.iter().copied().collect();
         let is_gone = rawdoc! { "$in": ["$$this.k", { "$literal": gone }] };
         let kept = rawdoc! {
@@ -79,7 +88,7 @@ impl Merge {
             "$cond": [is_new, { "$literal": self.on_insert.clone() }, { "$literal": {} }]
         };
         // As literals: nothing in the document is an expression.
-        rawdoc! { "$mergeObjects": [first, kept, { "$literal": self.set.clone() }] }
+        rawdoc! { "$mergeObjects": [first, kept, { "$literal": set }] }
     }
 }
 
@@ -125,7 +134,7 @@ mod tests {
         ];
         let document = rawdoc! { "_id": 1, "id": 1, "title": "t", "editor": null, "stars": null, "created": 5 };
         let merge = Merge::new(&document, FIELDS)?;
-        let update = bson::Document::try_from(merge.update(&RawBson::Int32(1))?)?;
+        let update = bson::Document::try_from(merge.update(&RawBson::Int32(1), false)?)?;
         let expected = doc! {
             "$set": { "id": 1, "title": "t", "stars": null },
             "$unset": { "editor": "", "tags": "" },
@@ -138,8 +147,11 @@ mod tests {
     #[test]
     fn an_update_of_nothing_replaces_nothing() -> Result<(), Box<dyn std::error::Error>> {
         let merge = Merge::new(&rawdoc! { "_id": "k" }, const { &[StoredField::new("_id")] })?;
-        let update = bson::Document::try_from(merge.update(&RawBson::String("k".to_owned()))?)?;
+        let update = bson::Document::try_from(merge.update(&RawBson::String("k".to_owned()), false)?)?;
         assert_eq!(update, doc! { "$setOnInsert": { "_id": "k" } });
+        // Where the document that is met may be another one's.
+        let update = bson::Document::try_from(merge.update(&RawBson::String("k".to_owned()), true)?)?;
+        assert_eq!(update, doc! { "$set": { "_id": "k" } });
         Ok(())
     }
 }

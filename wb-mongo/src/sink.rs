@@ -17,6 +17,7 @@ use crate::connect::{self, Deployment};
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
 use crate::slots::Slots;
+use crate::spelling::Exact;
 use crate::{examine, fence, insert_only, load, moves, storable, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
@@ -100,6 +101,7 @@ pub struct MongoSink {
     loads: Arc<Semaphore>,
     deployment: Arc<OnceCell<Deployment>>,
     slots: Arc<Slots>,
+    exact: Exact,
 }
 
 impl fmt::Debug for MongoSink {
@@ -142,6 +144,7 @@ impl MongoSink {
             loads: permits(connect::CONNECTIONS / 2),
             deployment: Arc::default(),
             slots: Arc::default(),
+            exact: Exact::default(),
         }
     }
 
@@ -223,6 +226,11 @@ impl MongoSink {
     /// The slots of the fences.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// The collections that compare texts by their bytes.
+    pub(crate) const fn exact(&self) -> &Exact {
+        &self.exact
     }
 
     /// What stands for the database in errors and findings.

@@ -58,7 +58,7 @@ impl<'a> Suspects<'a> {
 }
 
 /// The `find` of the versions of these keys, with the whole answer in one reply.
-fn finding(collection: &str, field: &str, keys: &[&RawBson]) -> RawDocumentBuf {
+pub(crate) fn finding(collection: &str, field: &str, keys: &[&RawBson]) -> RawDocumentBuf {
     let keys: RawArrayBuf = keys.iter().copied().collect();
     let mut raw = RawDocumentBuf::new();
     raw.append(cstr!("find"), collection);
@@ -79,6 +79,8 @@ pub(crate) fn text(key: &Bson) -> String {
     match key {
         Bson::Int32(number) => number.to_string(),
         Bson::Int64(number) => number.to_string(),
+        // Of a whole one the same text, without a point.
+        Bson::Double(number) => number.to_string(),
         Bson::Document(fields) => {
             let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name:?}:{}", text(value))).collect();
             format!("{{{}}}", fields.join(","))
@@ -111,6 +113,7 @@ mod tests {
         let part = |number: Bson| Bson::Document(doc! { "a": number, "b": "x" });
         assert_eq!(text(&Bson::Int32(7)), text(&Bson::Int64(7)));
         assert_eq!(text(&part(Bson::Int32(7))), text(&part(Bson::Int64(7))));
+        assert_eq!(text(&part(Bson::Int32(7))), text(&part(Bson::Double(7.0))));
         assert_ne!(text(&Bson::Int32(7)), text(&Bson::String("7".to_owned())));
         assert_ne!(text(&part(Bson::Int32(7))), text(&part(Bson::Int32(8))));
     }

@@ -15,7 +15,7 @@ use crate::reply::{Reply, integer};
 use crate::sink::MongoSink;
 use crate::slots::Slot;
 use crate::write::{Work, delete_failure};
-use crate::{command, fence, stale};
+use crate::{command, fence, spelling, stale};
 
 /// How often a commit is sent whose outcome is unknown. The driver sends each of them twice.
 const COMMITS: usize = 3;
@@ -180,11 +180,30 @@ impl<'a> Transaction<'a> {
         sent: &mut u64,
     ) -> Result<(), SinkError> {
         let deletes = if attempt.refused.is_empty() { deletes } else { &[] };
-        for command in command::deletes(work.collection, deletes, None) {
+        let own = self.own_deletes(work, deletes, sent).await?;
+        for command in command::deletes(work.collection, own.as_deref().unwrap_or(deletes), None) {
             *sent += 1;
             delete_failure(self.send(work.collection, command).await?)?;
         }
         Ok(())
+    }
+
+    /// Which of these keys to delete have documents of their own, where others may be found by them.
+    async fn own_deletes(
+        &mut self,
+        work: &Work<'_>,
+        deletes: &[RawBson],
+        sent: &mut u64,
+    ) -> Result<Option<Vec<RawBson>>, SinkError> {
+        if !work.loose || deletes.is_empty() {
+            return Ok(None);
+        }
+        let mut replies = Vec::new();
+        for find in spelling::finds(work.collection, deletes) {
+            replies.push(self.command("look for documents to delete", find).await?);
+            *sent += 1;
+        }
+        Ok(Some(spelling::own(deletes, &replies)))
     }
 
     /// The first thing in every transaction: checks and locks the generations of the batch's partitions, so that a

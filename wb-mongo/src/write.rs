@@ -15,7 +15,7 @@ use crate::merge::Merge;
 use crate::moves::Known;
 use crate::reply::{Reply, taken};
 use crate::sink::MongoSink;
-use crate::{stale, transaction};
+use crate::{spelling, stale, transaction};
 
 /// How often documents whose unique value another one has are sent again on a standalone server, while some of them land.
 const PASSES: usize = 4;
@@ -23,7 +23,8 @@ const PASSES: usize = 4;
 /// Writes a batch: map, write, report.
 pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) -> Result<Report, SinkError> {
     let deployment = sink.deployment().await?;
-    let mut work = Work::of(batch, deployment);
+    let loose = spelling::is_loose(sink, E::COLLECTION).await?;
+    let mut work = Work::of(batch, deployment, loose);
     if batch.whole {
         if !deployment.transactions {
             let text =
@@ -69,18 +70,20 @@ pub(crate) struct Work<'a> {
     pub(crate) rejected: Vec<(Id, SinkError)>,
     /// Name of the version in the documents.
     pub(crate) version: Option<&'static str>,
+    /// The collection may take different texts for equal.
+    pub(crate) loose: bool,
     /// What was left out, because the server has newer versions.
     pub(crate) stale: Vec<Id>,
 }
 
 impl<'a> Work<'a> {
     /// Maps every record; one that has no document is refused here.
-    fn of<E: MongoEntity>(batch: &'a Batch<E>, deployment: &Deployment) -> Self {
+    fn of<E: MongoEntity>(batch: &'a Batch<E>, deployment: &Deployment, loose: bool) -> Self {
         let mut rejected = Vec::new();
         let mut refuse = |id: &Id, error| rejected.push((id.clone(), error));
         let mut upserts = Vec::with_capacity(batch.upserts.len());
         for upsert in &batch.upserts {
-            match statement(&upsert.id, &upsert.value, deployment.max_document) {
+            match statement(&upsert.id, &upsert.value, deployment.max_document, loose) {
                 Ok(statement) => upserts.push(statement),
                 Err(error) => refuse(&upsert.id, error),
             }
@@ -117,6 +120,7 @@ impl<'a> Work<'a> {
             known: Known::default(),
             rejected,
             version: E::VERSION,
+            loose,
             stale: Vec::new(),
         }
     }
@@ -194,8 +198,14 @@ impl<'a> Work<'a> {
     }
 }
 
-fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, max_document: usize) -> Result<Statement<'a>, SinkError> {
+fn statement<'a, E: MongoEntity>(
+    id: &'a Id,
+    value: &E,
+    max_document: usize,
+    loose: bool,
+) -> Result<Statement<'a>, SinkError> {
     let key = id_of::<E>(&value.key()).map_err(unmapped)?;
+    let loose = loose && spelling::is_text(&key);
     let document = with_id(value, &key).map_err(unmapped)?;
     let length = document.as_bytes().len();
     if length > max_document {
@@ -203,15 +213,15 @@ fn statement<'a, E: MongoEntity>(id: &'a Id, value: &E, max_document: usize) -> 
         return Err(SinkError::new(ErrorKind::Rejected, text));
     }
     if E::APPEND {
-        return Statement::append(id, &key, &document).map_err(|error| unmapped(error.into()));
+        return Statement::append(id, &key, &document, loose).map_err(|error| unmapped(error.into()));
     }
     let merge = if E::MERGE { Some(Merge::of::<E>(&document).map_err(unmapped)?) } else { None };
     Ok(match (guard(value), merge) {
         (None, None) => Statement::upsert(id, &key, &document),
-        (None, Some(merge)) => Statement::upsert(id, &key, &merge.update(&key).map_err(unmapped)?),
+        (None, Some(merge)) => Statement::upsert(id, &key, &merge.update(&key, loose).map_err(unmapped)?),
         // As a literal: nothing in the document is an expression.
-        (Some(guard), None) => Statement::guarded(id, &key, rawdoc! { "$literal": document }, guard),
-        (Some(guard), Some(merge)) => Statement::guarded(id, &key, merge.expression(&key), guard),
+        (Some(guard), None) => Statement::guarded(id, &key, rawdoc! { "$literal": document }, guard, loose),
+        (Some(guard), Some(merge)) => Statement::guarded(id, &key, merge.expression(&key, loose), guard, loose),
     })
 }
 
@@ -233,6 +243,15 @@ async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError
     let all: Vec<usize> = (0..work.upserts.len()).collect();
     let (mut waiting, mut refused) = (Vec::new(), Vec::new());
     let mut failed = send_plainly(sink, work, &all, &concern, (&mut sent, &mut changed)).await?;
+    if work.loose && !work.deletes.is_empty() {
+        let mut replies = Vec::new();
+        for find in spelling::finds(work.collection, &work.deletes) {
+            let what = format!("read collection `{}`", work.collection);
+            replies.push(sink.bounded(&what, async { sink.database().run_raw_command(find).await }).await?);
+            sent += 1;
+        }
+        work.deletes = spelling::own(&work.deletes, &replies);
+    }
     for command in command::deletes(work.collection, &work.deletes, Some(&concern)) {
         sent += 1;
         delete_failure(sink.send(work.collection, command).await?)?;
