@@ -51,6 +51,9 @@ fn permits(loads: u32) -> Arc<Semaphore> {
 /// With `#[wb(version)]` on a field, every upsert is conditional: a document with a higher version stays as it is, and is
 /// named in [`Report::stale`]. The same version is replaced, and what is no number is no version. Deletes carry none.
 ///
+/// Keys are compared by their bytes, also in a collection with a collation that takes different texts for equal: an upsert of `bob`
+/// that meets the document of `Bob` is refused, a delete or a load of `bob` leaves it alone.
+///
 /// A sharded collection must be sharded by `_id`.
 ///
 /// A record that has no document (a `u64` above `i64::MAX`, a map whose keys are no text, one that is too long, a key that is an

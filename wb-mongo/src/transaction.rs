@@ -180,7 +180,7 @@ impl<'a> Transaction<'a> {
         sent: &mut u64,
     ) -> Result<(), SinkError> {
         let deletes = if attempt.refused.is_empty() { deletes } else { &[] };
-        let own = self.own_deletes(work, deletes, sent).await?;
+        let own = self.own(work, deletes, sent).await?;
         for command in command::deletes(work.collection, own.as_deref().unwrap_or(deletes), None) {
             *sent += 1;
             delete_failure(self.send(work.collection, command).await?)?;
@@ -188,8 +188,9 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Which of these keys to delete have documents of their own, where others may be found by them.
-    async fn own_deletes(
+    /// Those of these keys that have documents of their own, where others may be found by them: asked right before they are
+    /// deleted.
+    async fn own(
         &mut self,
         work: &Work<'_>,
         deletes: &[RawBson],

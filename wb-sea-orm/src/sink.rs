@@ -35,6 +35,10 @@ const SILENT: Duration = Duration::from_millis(500);
 /// - Rows that the database refuses are named in [`Report::rejected`]; all others land in the same transaction.
 /// - An upsert writes only the row of its own key: a value that collides with another row under a second unique key is
 ///   [`Rejected`](ErrorKind::Rejected), on MySQL too.
+/// - Keys are compared by their bytes, also where the column's collation or type takes different texts for equal: an upsert of
+///   `bob` that meets the row of `Bob` is [`Rejected`](ErrorKind::Rejected), a delete or a load of `bob` leaves it alone. A key that its
+///   column would change on its way in (spaces at the end in a `char(n)`, ...) is refused by [`check`](Sink::check), loads nothing, and
+///   deleting it does nothing.
 /// - A value that the database cannot hold (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
 ///   PostgreSQL, NaN on MySQL and SQLite, ...) is refused by [`check`](Sink::check), before it is stored in the buffer. One that
 ///   comes by another way is named in [`Report::rejected`]; the rest of its batch lands.
