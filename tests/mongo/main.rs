@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and says what it skips"
 )]
 
+mod ambiguous;
 mod conformance;
 mod documents;
 mod entities;

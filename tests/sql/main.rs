@@ -14,14 +14,17 @@ mod databases;
 #[macro_use]
 mod entities;
 
+mod ambiguous;
 mod batches;
 mod cascades;
 mod collisions;
 mod conformance;
 mod doctor;
 mod errors;
+mod failover;
 mod fences;
 mod hangs;
+mod house;
 mod isolation;
 mod key_properties;
 mod keys;
@@ -31,6 +34,7 @@ mod moves;
 mod orphans;
 mod postgres_types;
 mod refusals;
+mod schema_changes;
 mod silent;
 mod speed;
 mod unmapped;

@@ -82,8 +82,8 @@ pub enum Event {
         /// Its version, which is not in the sink.
         version: i64,
     },
-    /// The sink cannot work as it is (a table or a permission is missing): nothing is flushed until it is put right. Once a
-    /// pause.
+    /// The sink cannot work as it is (a table or a permission is missing), or it has twice refused all that it was given for what may
+    /// be the configuration's fault: nothing is flushed until it is put right, or until a record lands. Once a pause.
     #[non_exhaustive]
     Paused {
         /// The entity.

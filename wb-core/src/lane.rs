@@ -17,6 +17,7 @@ use crate::changes::Changes;
 use crate::desk::Desk;
 use crate::entity::Entity;
 use crate::error::CacheError;
+use crate::evidence::Evidence;
 use crate::gate::Gate;
 use crate::holds::Holds;
 use crate::hook::Hook;
@@ -88,6 +89,8 @@ pub(crate) struct Lane<E: Entity> {
     /// Whether the sink was looked at, and can be used.
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) passage: Passage,
+    /// Which writes landed, by which it is known whose fault a refusal is.
+    pub(crate) evidence: Evidence,
     pub(crate) postponed: Postponed,
     /// Entities that this one belongs to, and that belong to it.
     pub(crate) kin: Kin,

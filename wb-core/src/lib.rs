@@ -18,6 +18,7 @@ mod entity;
 mod error;
 mod event;
 mod events;
+mod evidence;
 mod failpoint;
 mod findings;
 mod flow;

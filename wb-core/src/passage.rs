@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::batch_limit::BatchLimit;
 use crate::circuit::{Circuit, Outage, Pass};
 use crate::pace::Pace;
-use crate::retry::{RetryPolicy, Tries, verdict};
+use crate::retry::{RetryPolicy, Tries, doubt, verdict};
 use crate::sink::ErrorKind;
 
 /// Longest wait for a sink that is away once the engine shuts down: its deadline is near, and the sink may be back.
@@ -154,6 +154,23 @@ impl Passage {
         }
     }
 
+    /// The sink refused all that it was given one by one, for what may be the configuration's fault.
+    pub(crate) fn doubted(&self, policy: &RetryPolicy, chance: f64) -> Failed {
+        self.fail(true, |failures| doubt(failures, policy, chance))
+    }
+
+    /// A failure of the sink, seen by who was the probe or not. `next` says of the failures in a row how long to wait, and whether
+    /// the entity is paused.
+    fn fail(&self, probe: bool, next: impl Fn(u32) -> (Duration, bool)) -> Failed {
+        let mut state = self.state();
+        let failures = state.circuit.counting(probe);
+        let (wait, pause) = next(failures);
+        let paused = state.circuit.failed(Instant::now(), probe, wait, pause);
+        drop(state);
+        self.changed.notify_waiters();
+        Failed { failures, wait, paused }
+    }
+
     /// Rows that the sink takes at once, as far as it has shown.
     pub(crate) fn batch_limit(&self, lot: Lot) -> BatchLimit {
         *self.state().limit(lot)
@@ -225,15 +242,15 @@ impl Admission<'_> {
 
     /// The sink is away, or cannot work as it is.
     pub(crate) fn failed(mut self, kind: ErrorKind, policy: &RetryPolicy, chance: f64) -> Failed {
-        let probe = std::mem::take(&mut self.probe);
-        let mut state = self.passage.state();
-        let failures = state.circuit.counting(probe);
-        let tries = Tries { failures, took: Duration::ZERO, part: false };
-        let (_, wait) = verdict(kind, tries, policy, chance);
-        let paused = state.circuit.failed(Instant::now(), probe, wait, kind == ErrorKind::Misconfigured);
-        drop(state);
-        self.passage.changed.notify_waiters();
-        Failed { failures, wait, paused }
+        self.passage.fail(std::mem::take(&mut self.probe), |failures| {
+            let tries = Tries { failures, took: Duration::ZERO, part: false };
+            (verdict(kind, tries, policy, chance).1, kind == ErrorKind::Misconfigured)
+        })
+    }
+
+    /// The sink refused all that it was given, for what may be the configuration's fault.
+    pub(crate) fn doubted(mut self, policy: &RetryPolicy, chance: f64) -> Failed {
+        self.passage.fail(std::mem::take(&mut self.probe), |failures| doubt(failures, policy, chance))
     }
 }
 

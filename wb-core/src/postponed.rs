@@ -33,6 +33,8 @@ struct Wait {
     attempts: Attempts,
     /// Times in a row that it failed by itself, for a reason that may pass.
     asides: u32,
+    /// Since when it is refused for what may be its own fault or the configuration's.
+    doubted: Option<Instant>,
 }
 
 /// What is known of a payload that is to be flushed.
@@ -87,19 +89,44 @@ impl Postponed {
         self.remember(id, record, attempts, |asides| (wait(asides), asides.saturating_add(1)));
     }
 
+    /// A write that was begun at `refused` said no to this payload, for what may be its own fault or the configuration's. The
+    /// first time counts, until it is settled.
+    pub(crate) fn doubt(&self, id: &Id, record: &Record, refused: Instant) {
+        let mut waits = self.waits();
+        let key = key(id, record);
+        if let Some(wait) = waits.by_payload.get_mut(&key) {
+            wait.doubted.get_or_insert(refused);
+        } else if waits.has_room(refused) {
+            let attempts = Attempts { digest: record.digest(), ..Attempts::default() };
+            let wait = Wait { since: refused, until: refused, attempts, asides: 0, doubted: Some(refused) };
+            waits.by_payload.insert(key, wait);
+        }
+    }
+
+    /// Since when this payload is refused for what may be its own fault or the configuration's.
+    pub(crate) fn doubted(&self, id: &Id, record: &Record) -> Option<Instant> {
+        let waits = self.waits();
+        if waits.by_payload.is_empty() {
+            return None;
+        }
+        waits.by_payload.get(&key(id, record)).and_then(|wait| wait.doubted)
+    }
+
     fn remember(&self, id: &Id, record: &Record, attempts: Attempts, wait: impl FnOnce(u32) -> (Duration, u32)) {
         let since = Instant::now();
         let mut waits = self.waits();
         let key = key(id, record);
-        let (wait, asides) = wait(waits.by_payload.get(&key).map_or(0, |wait| wait.asides));
+        let before = waits.by_payload.get(&key);
+        let doubted = before.and_then(|wait| wait.doubted);
+        let (wait, asides) = wait(before.map_or(0, |wait| wait.asides));
         let Some(until) = since.checked_add(wait) else { return };
         if waits.has_room(since) || waits.by_payload.contains_key(&key) {
-            waits.by_payload.insert(key, Wait { since, until, attempts, asides });
+            waits.by_payload.insert(key, Wait { since, until, attempts, asides, doubted });
         }
     }
 
     /// What is known of a payload. No wait is longer than `longest` for what was not refused. What was refused is forgotten
-    /// when its time has come.
+    /// when its time has come, unless it is doubted whose fault that is.
     pub(crate) fn known(&self, id: &Id, record: &Record, longest: Option<Duration>) -> Known {
         let mut waits = self.waits();
         if waits.by_payload.is_empty() {
@@ -114,7 +141,9 @@ impl Postponed {
         if wait.asides > 0 {
             return Known::Suspect;
         }
-        waits.by_payload.remove(&key);
+        if wait.doubted.is_none() {
+            waits.by_payload.remove(&key);
+        }
         Known::Nothing
     }
 
@@ -129,7 +158,10 @@ impl Postponed {
 
     /// This payload was settled.
     pub(crate) fn forget(&self, id: &Id, record: &Record) {
-        self.waits().by_payload.remove(&key(id, record));
+        let mut waits = self.waits();
+        if !waits.by_payload.is_empty() {
+            waits.by_payload.remove(&key(id, record));
+        }
     }
 }
 
@@ -151,6 +183,27 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(postponed.known(&id, &bad, None), Known::Nothing);
         assert!(postponed.waits().by_payload.is_empty(), "its time has come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_doubted_is_known_since_the_first_time_until_it_is_settled() {
+        let postponed = Postponed::default();
+        let (id, record) = (Id::of(&1_u64).expect("a key"), Record::from_bytes("refused"));
+        assert_eq!(postponed.doubted(&id, &record), None);
+        let first = Instant::now();
+        postponed.doubt(&id, &record, first);
+        assert_eq!(postponed.known(&id, &record, None), Known::Nothing, "it waits for nothing");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        postponed.doubt(&id, &record, Instant::now());
+        let attempts = Attempts { count: 1, digest: record.digest(), ..Attempts::default() };
+        postponed.add(&id, &record, Duration::from_secs(1), attempts);
+        assert_eq!(postponed.known(&id, &record, None), Known::Waits(attempts));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(postponed.known(&id, &record, None), Known::Nothing);
+        assert_eq!(postponed.doubted(&id, &record), Some(first), "whatever came in between");
+        assert_eq!(postponed.doubted(&id, &Record::from_bytes("newer")), None);
+        postponed.forget(&id, &record);
+        assert_eq!(postponed.doubted(&id, &record), None);
     }
 
     #[tokio::test(start_paused = true)]

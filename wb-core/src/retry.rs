@@ -62,7 +62,8 @@ impl RetryPolicy {
     }
 
     /// How often a record may be refused before it becomes a dead letter; at least 1. Between two tries it waits as the
-    /// policy says, and until the next flush. Outages do not count. Default: 5.
+    /// policy says, and until the next flush. Outages do not count, nor does what may be the configuration's fault while no other
+    /// record lands ([`SinkError::ambiguous`](crate::SinkError::ambiguous)). Default: 5.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
@@ -172,6 +173,13 @@ pub(crate) const fn probes_with_less(kind: ErrorKind, tries: Tries) -> bool {
     matches!(kind, ErrorKind::Unavailable)
         && tries.took.as_millis() >= LATE.as_millis()
         && (tries.part || tries.failures > 1)
+}
+
+/// How long the sink is left alone after it refused all that it was given, for what may be the records' fault or the
+/// configuration's, and whether the entity is paused then. One bad record must not keep others from showing that it is to blame, so
+/// the first waits are short; once others had their chance, a person is told.
+pub(crate) fn doubt(failures: u32, policy: &RetryPolicy, chance: f64) -> (Duration, bool) {
+    (policy.delay(failures.saturating_sub(1), chance), failures > 1)
 }
 
 /// Whether a load that failed says that others would fail alike: the sink did not answer, or met a limit of time. What else it
@@ -333,6 +341,17 @@ mod tests {
         ] {
             let tries = Tries { failures, took, part: false };
             assert_eq!(probes_with_less(kind, tries), expected, "{kind}: {tries:?}");
+        }
+    }
+
+    #[test]
+    fn a_doubt_waits_longer_each_time_and_pauses_the_second_time() {
+        let policy = RetryPolicy::new();
+        for (failures, expected) in
+            [(1, (100, false)), (2, (200, true)), (3, (400, true)), (10, (30_000, true)), (u32::MAX, (30_000, true))]
+        {
+            let (millis, paused) = expected;
+            assert_eq!(doubt(failures, &policy, 0.5), (Duration::from_millis(millis), paused), "failure {failures}");
         }
     }
 

@@ -43,14 +43,37 @@ pub(crate) const fn of_code(code: i32) -> Option<ErrorKind> {
     })
 }
 
-/// What the code of one document's write error means.
+/// Whether a code does not tell if it is a document's fault or the configuration's: IllegalOperation, ShardKeyNotFound,
+/// InvalidOptions, DocumentValidationFailure, and what is not known here.
+const fn is_ambiguous(code: i32) -> bool {
+    matches!(code, 20 | 61 | 72 | 121) || of_code(code).is_none()
+}
+
+/// The error of one document that was not written.
 ///
 /// A duplicate key on `_id` is two upserts that raced: the second finds the document when it is tried again. A code
-/// that is not known here belongs to this document all the same, so it is the document that is set aside.
-pub(crate) fn of_write_error(code: i32, on_id: bool) -> ErrorKind {
+/// that is not known here belongs to this document, if others land.
+pub(crate) fn write_error(code: i32, on_id: bool, context: String) -> SinkError {
     match code {
-        11000 | 11001 | 12582 if on_id => ErrorKind::Transient,
-        _ => of_code(code).unwrap_or(ErrorKind::Rejected),
+        11000 | 11001 | 12582 if on_id => SinkError::new(ErrorKind::Transient, context),
+        _ if is_ambiguous(code) => SinkError::new(ErrorKind::Rejected, context).ambiguous(),
+        _ => SinkError::new(of_code(code).unwrap_or(ErrorKind::Rejected), context),
+    }
+}
+
+/// The error of a command that writes documents: what may be one's fault is refused, so that it is looked for.
+pub(crate) fn of_documents(error: SinkError) -> SinkError {
+    let code = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<DriverErrorKind>()).and_then(
+        |kind| match kind {
+            DriverErrorKind::Command(command) => Some(command.code),
+            _ => None,
+        },
+    );
+    match (error.kind(), code) {
+        (ErrorKind::Misconfigured | ErrorKind::Rejected, Some(code)) if is_ambiguous(code) => {
+            error.with_kind(ErrorKind::Rejected).ambiguous()
+        }
+        _ => error,
     }
 }
 
@@ -89,7 +112,7 @@ fn of_labelled(kind: &DriverErrorKind, unknown_commit: bool, transient: bool) ->
     match kind {
         DriverErrorKind::Command(command) => of_command(command.code, transient),
         DriverErrorKind::Write(WriteFailure::WriteConcernError(concern)) => of_write_concern_error(concern.code),
-        DriverErrorKind::Write(WriteFailure::WriteError(write)) => of_write_error(write.code, false),
+        DriverErrorKind::Write(WriteFailure::WriteError(write)) => of_code(write.code).unwrap_or(ErrorKind::Rejected),
         DriverErrorKind::Bson(_) => ErrorKind::Rejected,
         DriverErrorKind::Authentication { .. }
         | DriverErrorKind::IncompatibleServer { .. }
@@ -152,7 +175,10 @@ mod tests {
         for (kind, codes) in table {
             for code in codes {
                 assert_eq!(of_code(*code), Some(kind), "code {code}");
-                assert_eq!(of_write_error(*code, false), kind, "write error {code}");
+                let error = write_error(*code, false, String::new());
+                let expected = if is_ambiguous(*code) { ErrorKind::Rejected } else { kind };
+                assert_eq!(error.kind(), expected, "write error {code}");
+                assert_eq!(error.is_ambiguous(), is_ambiguous(*code), "write error {code}");
                 assert_eq!(of_command(*code, false), kind, "command {code}");
                 assert_eq!(of_labelled(&command(*code), false, false), kind, "driver's error {code}");
             }
@@ -185,14 +211,26 @@ mod tests {
     #[test]
     fn a_duplicate_of_the_id_is_a_race_and_of_another_index_a_refusal() {
         for code in [11000, 11001, 12582] {
-            assert_eq!(of_write_error(code, true), ErrorKind::Transient);
-            assert_eq!(of_write_error(code, false), ErrorKind::Rejected);
+            assert_eq!(write_error(code, true, String::new()).kind(), ErrorKind::Transient);
+            let refused = write_error(code, false, String::new());
+            assert_eq!((refused.kind(), refused.is_ambiguous()), (ErrorKind::Rejected, false));
         }
     }
 
     #[test]
-    fn an_unknown_code_sets_aside_a_document_but_never_a_batch() {
-        assert_eq!(of_write_error(999_999, false), ErrorKind::Rejected);
+    fn an_unknown_code_is_a_documents_fault_or_the_configurations() {
+        for code in [999_999, 121, 20, 61, 72] {
+            let error = write_error(code, false, String::new());
+            assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Rejected, true), "{code}");
+            let failed = SinkError::new(of_labelled(&command(code), false, false), "write").with_source(command(code));
+            let error = of_documents(failed);
+            assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Rejected, true), "{code}");
+        }
+        for code in [13, 189, 112] {
+            let kind = of_labelled(&command(code), false, false);
+            let error = of_documents(SinkError::new(kind, "write").with_source(command(code)));
+            assert_eq!((error.kind(), error.is_ambiguous()), (kind, false), "{code}");
+        }
         assert_eq!(of_command(999_999, false), ErrorKind::Misconfigured);
         assert_eq!(of_command(999_999, true), ErrorKind::Transient);
         assert_eq!(of_write_concern_error(999_999), ErrorKind::Unavailable);

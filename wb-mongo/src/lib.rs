@@ -14,6 +14,7 @@
 //! | `command` | documents → `update` and `delete` commands within the server's limits |
 //! | `reply` | what such a command answered, write errors included |
 //! | `classify` | codes, labels and driver errors → what the flusher does |
+//! | `definition` | how a collection validates: whose fault its refusals are |
 //! | `write` | one batch: what is written, what is refused; plain commands on a standalone server |
 //! | `transaction` | one batch as one transaction |
 //! | `fence`, `slots` | generations that keep stale owners out, and which of their documents a batch uses |
@@ -26,6 +27,7 @@
 mod classify;
 mod command;
 mod connect;
+mod definition;
 mod document;
 mod entity;
 mod examine;

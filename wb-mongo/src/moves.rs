@@ -147,7 +147,7 @@ impl Known {
                 Member::Delete(_) => continue,
             };
             let source = std::mem::replace(error, SinkError::new(ErrorKind::Rejected, String::new()));
-            *error = SinkError::new(source.kind(), reason).with_source(source);
+            *error = source.within(reason);
         }
     }
 }

@@ -85,8 +85,12 @@ fn write_error(error: &Document, collection: &str) -> SinkError {
     if let Some(index) = index.filter(|_| !on_id) {
         source.taken = index.keys().cloned().collect();
     }
-    SinkError::new(classify::of_write_error(source.code, on_id), format!("write to collection `{collection}`"))
-        .with_source(source)
+    classify::write_error(source.code, on_id, format!("write to collection `{collection}`")).with_source(source)
+}
+
+/// The server's code of one document's failure.
+pub(crate) fn code(error: &SinkError) -> Option<i32> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref::<ServerError>()).map(|error| error.code)
 }
 
 fn server_error(error: &Document) -> ServerError {

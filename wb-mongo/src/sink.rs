@@ -12,13 +12,14 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
-use crate::classify::sink_error;
+use crate::classify::{self, sink_error};
 use crate::connect::{self, Deployment};
+use crate::definition::Definitions;
 use crate::entity::MongoEntity;
 use crate::reply::Reply;
 use crate::slots::Slots;
 use crate::spelling::Exact;
-use crate::{examine, fence, insert_only, load, moves, storable, write};
+use crate::{definition, examine, fence, insert_only, load, moves, storable, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,7 +47,9 @@ fn permits(loads: u32) -> Arc<Semaphore> {
 ///
 /// On a replica set or behind a mongos a batch is one transaction. When the server refuses a document for its data
 /// (validator, unique index, size), the transaction is rolled back and run again without that document, so that the
-/// others land together and [`Report::rejected`] names the refused ones.
+/// others land together and [`Report::rejected`] names the refused ones. A validator's refusal is
+/// [`ambiguous`](SinkError::ambiguous) until documents have landed since the validator was first seen as it is now; so are codes that
+/// are not known.
 ///
 /// With `#[wb(version)]` on a field, every upsert is conditional: a document with a higher version stays as it is, and is
 /// named in [`Report::stale`]. The same version is replaced, and what is no number is no version. Deletes carry none.
@@ -105,6 +108,7 @@ pub struct MongoSink {
     deployment: Arc<OnceCell<Deployment>>,
     slots: Arc<Slots>,
     exact: Exact,
+    definitions: Arc<Definitions>,
 }
 
 impl fmt::Debug for MongoSink {
@@ -148,6 +152,7 @@ impl MongoSink {
             deployment: Arc::default(),
             slots: Arc::default(),
             exact: Exact::default(),
+            definitions: Arc::default(),
         }
     }
 
@@ -236,6 +241,11 @@ impl MongoSink {
         &self.exact
     }
 
+    /// How the collections validate.
+    pub(crate) fn definitions(&self) -> &Definitions {
+        &self.definitions
+    }
+
     /// What stands for the database in errors and findings.
     pub(crate) fn label(&self) -> &str {
         &self.label
@@ -276,7 +286,8 @@ impl MongoSink {
     /// Sends a write command outside of any transaction and reads the failures in its reply.
     pub(crate) async fn send(&self, collection: &str, command: RawDocumentBuf) -> Result<Reply, SinkError> {
         let what = format!("write to collection `{collection}`");
-        let reply = self.bounded(&what, async { self.database.run_raw_command(command).await }).await?;
+        let reply = self.bounded(&what, async { self.database.run_raw_command(command).await }).await;
+        let reply = reply.map_err(classify::of_documents)?;
         Ok(Reply::read(&reply, collection))
     }
 }
@@ -284,7 +295,10 @@ impl MongoSink {
 #[async_trait]
 impl<E: MongoEntity> Sink<E> for MongoSink {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
-        connect::open(self).await
+        connect::open(self).await?;
+        // What lands from here on shows that the validator can be met.
+        definition::look(self, E::COLLECTION).await;
+        Ok(())
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result<(), SinkError> {

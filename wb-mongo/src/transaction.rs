@@ -15,7 +15,7 @@ use crate::reply::{Reply, integer};
 use crate::sink::MongoSink;
 use crate::slots::Slot;
 use crate::write::{Work, delete_failure};
-use crate::{command, fence, spelling, stale};
+use crate::{classify, command, fence, spelling, stale};
 
 /// How often a commit is sent whose outcome is unknown. The driver sends each of them twice.
 const COMMITS: usize = 3;
@@ -260,7 +260,8 @@ impl<'a> Transaction<'a> {
     }
 
     async fn send(&mut self, collection: &str, command: RawDocumentBuf) -> Result<Reply, SinkError> {
-        let reply = self.command(&format!("write to collection `{collection}`"), command).await?;
+        let reply = self.command(&format!("write to collection `{collection}`"), command).await;
+        let reply = reply.map_err(classify::of_documents)?;
         Ok(Reply::read(&reply, collection))
     }
 

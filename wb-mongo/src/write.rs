@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bson::raw::{RawBson, RawDocumentBuf};
 use bson::rawdoc;
+use tokio::time::Instant;
 use wb_core::moves::Order;
 use wb_core::{Batch, ErrorKind, Id, Report, Scope, SinkError, Upsert};
 
@@ -15,7 +16,7 @@ use crate::merge::Merge;
 use crate::moves::Known;
 use crate::reply::{Reply, taken};
 use crate::sink::MongoSink;
-use crate::{spelling, stale, transaction};
+use crate::{definition, spelling, stale, transaction};
 
 /// How often documents whose unique value another one has are sent again on a standalone server, while some of them land.
 const PASSES: usize = 4;
@@ -25,6 +26,7 @@ pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) ->
     let deployment = sink.deployment().await?;
     let loose = spelling::is_loose(sink, E::COLLECTION).await?;
     let mut work = Work::of(batch, deployment, loose);
+    let begun = Instant::now();
     if batch.whole {
         if !deployment.transactions {
             let text =
@@ -40,6 +42,12 @@ pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) ->
     } else {
         plainly(sink, &mut work).await?
     };
+    let landed = !work.upserts.is_empty() && (!batch.whole || work.rejected.is_empty());
+    if landed {
+        sink.definitions().landed(E::COLLECTION, begun);
+    } else {
+        definition::judge(sink, E::COLLECTION, &mut work.rejected).await;
+    }
     work.known.explain(&mut work.rejected);
     if batch.whole {
         work.check_whole(E::NAME)?;
@@ -132,7 +140,7 @@ impl<'a> Work<'a> {
         }
         let (id, error) = self.rejected.swap_remove(0);
         let text = format!("record `{id}` of entity `{entity}` is refused, and its batch with it");
-        Err(SinkError::new(error.kind(), text).with_source(error))
+        Err(error.within(text))
     }
 
     /// Takes the documents that the server has newer versions of for refused, as the first of them ends a batch that is all or

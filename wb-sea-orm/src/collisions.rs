@@ -31,7 +31,7 @@ pub(crate) fn explained(plan: &Plan, error: SinkError) -> SinkError {
             "table `{table}` has a row of another spelling of the key: keys that {loose} does not tell apart are one row"
         ),
     };
-    SinkError::new(ErrorKind::Rejected, text).with_source(error)
+    error.within(text)
 }
 
 /// PostgreSQL: `cardinality_violation`. MySQL: `ER_SUBQUERY_NO_1_ROW`. SQLite: `SQLITE_TOOBIG`.

@@ -1,7 +1,7 @@
 //! What is wrong, or worth knowing, between an entity's mapping and the live table.
 
 use sea_orm::DbBackend;
-use wb_core::{ErrorKind, Finding, SinkError};
+use wb_core::{ErrorKind, Finding, Severity, SinkError};
 
 use crate::cascades;
 use crate::entity::{Column, Table};
@@ -56,6 +56,16 @@ pub(crate) async fn examine(pool: &Pool, entity: &'static str, table: &Table) ->
         Err(error) => return Err(error),
     }
     Ok(findings)
+}
+
+/// Why the table takes no row of this entity, whatever its values, if so.
+pub(crate) async fn refuses_all(pool: &Pool, entity: &'static str, table: &Table) -> Result<Option<String>, SinkError> {
+    let Some(live) = live::look(pool, table).await? else { return Ok(None) };
+    let found = compare(pool.backend(), &format!("entity `{entity}`"), table, &live).into_iter().find(|finding| {
+        let fails = ["missing-column", "not-null-unmapped", "incompatible-type", "generated-column"];
+        finding.severity == Severity::Fatal && fails.contains(&finding.code)
+    });
+    Ok(found.map(|finding| format!("entity `{entity}`: {}", finding.text)))
 }
 
 /// Everything that the columns tell, not only the first.

@@ -4,6 +4,7 @@ use sea_orm::DbBackend;
 use wb_core::{Batch, ErrorKind, Id, SinkError};
 
 use crate::entity::SqlEntity;
+use crate::nowhere;
 use crate::orphans::Link;
 use crate::plan::{Plan, Row};
 use crate::rows::{Part, Rows};
@@ -128,6 +129,12 @@ impl Search<'_> {
             }
             self.tx.run("savepoint", UNDO.to_owned()).await?;
             if let [index] = some {
+                if matches!(verb, Verb::Delete)
+                    && let Some(key) = part.rows.get(*index)
+                    && nowhere::is(self.tx, self.plan, key, &error).await?
+                {
+                    continue;
+                }
                 self.waits |= waits(&error);
                 failed.push((*index, error));
             } else {

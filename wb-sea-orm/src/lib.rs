@@ -11,6 +11,9 @@
 //! | `storable` | the same, asked of a value before it is stored in the buffer |
 //! | `write`, `isolate` | a batch as one transaction; finding the rows that are refused |
 //! | `collisions` | what is said of a record whose key the database takes for another one's |
+//! | `definition` | how a table is defined: whose fault a refusal of every row is |
+//! | `unfit` | what is wrong with the table when every row is refused |
+//! | `nowhere` | keys that the database cannot compare with its own |
 //! | `stale` | which rows of a batch the database has newer versions of |
 //! | `plan`, `dialect` | texts and sizes of statements; pure |
 //! | `bind`, `tx` | arguments and transactions of the drivers |
@@ -35,6 +38,7 @@ mod check;
 mod classify;
 mod collisions;
 mod connect;
+mod definition;
 mod dialect;
 mod doctor;
 mod entity;
@@ -51,6 +55,7 @@ mod loads;
 pub mod mapping;
 #[doc(hidden)]
 pub mod model;
+mod nowhere;
 mod options;
 mod orphans;
 mod passes;
@@ -66,6 +71,7 @@ mod tx;
 #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]
 #[path = "tx/absent.rs"]
 mod tx;
+mod unfit;
 mod unique;
 mod write;
 

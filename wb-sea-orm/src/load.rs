@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use sea_orm::QueryResult;
 use wb_core::{ErrorKind, Id, SinkError};
 
-use crate::classify::from_sea_orm;
+use crate::classify::{self, Class, from_sea_orm};
 use crate::entity::SqlEntity;
 use crate::loads::Loads;
-use crate::plan::Plan;
+use crate::plan::{Plan, Row};
 use crate::rows;
 use crate::tx::Pool;
 
@@ -33,10 +34,19 @@ pub(crate) async fn load<E: SqlEntity>(
         }
     }
     let mut values = Vec::with_capacity(rows.len());
-    let mut rows = rows.into_iter();
     let what = format!("load of entity `{}` from table `{}`", E::NAME, plan.table.name);
-    while let Some(statement) = plan.select(&mut rows) {
-        for row in loads.fetch(pool, limit, &what, statement?).await? {
+    let mut parts = vec![rows];
+    while let Some(part) = parts.pop() {
+        let found = match fetch((pool, loads), plan, &what, part.clone(), limit).await {
+            Ok(found) => found,
+            // Of one key of them the database cannot say whether it has it: others it has.
+            Err(error) if classify::is_incomparable(&error) => {
+                parts.extend(halves(part));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for row in found {
             let unreadable = |error| {
                 let context = format!("a row of table `{}` is no value of entity `{}`", plan.table.name, E::NAME);
                 from_sea_orm(context, error)
@@ -48,4 +58,44 @@ pub(crate) async fn load<E: SqlEntity>(
         }
     }
     Ok(values)
+}
+
+/// How often the same keys are asked for when a connection has a plan of an old schema. The first time closes those that nobody
+/// uses; one that another load has used meanwhile may come after it.
+const TRIES: usize = 3;
+
+async fn fetch(
+    (pool, loads): (&Pool, &Loads),
+    plan: &Plan,
+    what: &str,
+    keys: Vec<Row>,
+    limit: Duration,
+) -> Result<Vec<QueryResult>, SinkError> {
+    let mut found = Vec::new();
+    let mut keys = keys.into_iter();
+    while !keys.as_slice().is_empty() {
+        let mut tries = 1;
+        let rows = loop {
+            let mut some = keys.clone();
+            let Some(statement) = plan.select(&mut some) else { return Ok(found) };
+            match loads.fetch(pool, limit, what, statement?).await {
+                Err(error) if classify::class(&error) == Some(Class::Outdated) && tries < TRIES => tries += 1,
+                rows => {
+                    keys = some;
+                    break rows?;
+                }
+            }
+        };
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// Two parts of these keys; none of a single one, which no row has.
+fn halves(mut keys: Vec<Row>) -> Vec<Vec<Row>> {
+    if keys.len() < 2 {
+        return Vec::new();
+    }
+    let rest = keys.split_off(keys.len().next_power_of_two() / 2);
+    vec![rest, keys]
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use wb_core::{ErrorKind, SinkError};
 
 use crate::bind::Statement;
+use crate::classify;
 use crate::tx::Pool;
 
 /// For how long after a load that was given up loads run in transactions, whose time the server itself limits.
@@ -78,7 +79,7 @@ impl Loads {
         };
         // What a server ends by itself leaves nothing behind there.
         watch.ended = !matches!(&rows, Err(error) if error.kind() == ErrorKind::Unavailable);
-        rows
+        rows.map_err(classify::of_load)
     }
 
     fn is_careful(&self) -> bool {

@@ -7,7 +7,7 @@ use sea_orm::{DbBackend, Value};
 use wb_core::SinkError;
 
 use crate::bind::{Args, Statement};
-use crate::classify::from_sea_orm;
+use crate::classify::{self, from_sea_orm};
 use crate::dialect::{mysql, postgres, sqlite};
 use crate::entity::{Column, Reference, Table};
 use crate::plan::Row;
@@ -62,7 +62,12 @@ pub(crate) async fn find(
             (*value != value.as_null()).then(|| (row, value.clone()))
         });
         let asked: Vec<(usize, Value)> = values.collect();
-        for row in ask(tx, backend, link, asked, statements).await? {
+        let found = match ask(tx, backend, link, asked, statements).await {
+            // One value cannot be compared with the parents' keys: the rows are tried one by one.
+            Err(error) if classify::is_incomparable(&error) => continue,
+            found => found?,
+        };
+        for row in found {
             missing.entry(row).or_default().push(number);
         }
     }

@@ -9,8 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
+use crate::definition::Definitions;
 use crate::entity::SqlEntity;
 use crate::inspect::inspect;
 use crate::load::load;
@@ -18,7 +20,7 @@ use crate::loads::Loads;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
 use crate::tx::Pool;
-use crate::{doctor, fence, highest, insert_only, kept, rows, unique, write};
+use crate::{definition, doctor, fence, highest, insert_only, kept, rows, unfit, unique, write};
 
 /// How long the pool is waited for before it is asked beside it whether anybody is there.
 const SILENT: Duration = Duration::from_millis(500);
@@ -32,7 +34,14 @@ const SILENT: Duration = Duration::from_millis(500);
 ///   at [`open`](Sink::open). The sink never changes it. ([`create_table`](crate::create_table) helps in tests.)
 /// - The one table that it creates is `wb_fence` (see [`fence_table_sql`](crate::fence_table_sql)): the newest owner of
 ///   each partition. Every batch checks and locks its rows there, so that a worker that lost a partition writes nothing.
-/// - Rows that the database refuses are named in [`Report::rejected`]; all others land in the same transaction.
+/// - Rows that the database refuses are named in [`Report::rejected`]; all others land in the same transaction. What may be a row's
+///   fault or the configuration's (a right, an error inside a trigger, a code that is not known, whatever refuses every row since the
+///   table's definition changed) is [`ambiguous`](SinkError::ambiguous): it counts against a row only when others land.
+/// - When no upsert of a batch lands, the table is looked at again; what is wrong with it (a column that is missing, or that is not
+///   mapped and takes no row) is [`Misconfigured`](ErrorKind::Misconfigured).
+/// - A row whose part of a partitioned table is not there is [`Deferred`](ErrorKind::Deferred), and ambiguous.
+/// - A connection on which the server says that it is read-only, shuts down, or has a statement of an old schema is closed, and so are
+///   those that nobody uses then.
 /// - An upsert writes only the row of its own key: a value that collides with another row under a second unique key is
 ///   [`Rejected`](ErrorKind::Rejected), on MySQL too.
 /// - Keys are compared by their bytes, also where the column's collation or type takes different texts for equal: an upsert of
@@ -76,6 +85,7 @@ struct Shared {
     /// `None`: a connection that was never opened, or of a driver that is not compiled in.
     backend: Option<DbBackend>,
     plans: RwLock<HashMap<TypeId, Arc<Plan>>>,
+    definitions: Definitions,
     /// Of the pool, once it was used.
     loads: OnceLock<Arc<Loads>>,
     /// SQLite has one writer: the others wait here instead of polling its lock.
@@ -119,8 +129,8 @@ impl SqlSink {
 
     pub(crate) fn labelled(db: DatabaseConnection, options: SqlOptions, label: Option<String>) -> Self {
         let backend = Pool::of(&db, options.limits()).ok().map(|pool| pool.backend());
-        let (plans, loads) = Default::default();
-        let shared = Shared { options, label, backend, plans, loads, writer: Semaphore::new(1) };
+        let (plans, definitions, loads) = Default::default();
+        let shared = Shared { options, label, backend, plans, definitions, loads, writer: Semaphore::new(1) };
         Self { db, shared: Arc::new(shared) }
     }
 
@@ -181,6 +191,7 @@ impl SqlSink {
         }
         let facts = inspect(pool, E::NAME, &table).await?;
         kept::look(pool, &mut table).await?;
+        self.shared.definitions.checked(TypeId::of::<E>(), definition::look(pool, &table).await?);
         tracing::debug!(entity = E::NAME, table = %table.name, ?facts, "table inspected");
         let plan = Plan::new(pool.backend(), table, facts, &self.shared.options)?;
         let plan = Arc::new(plan.with_references(E::references()));
@@ -238,7 +249,9 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         let pool = self.pool()?;
         let plan = self.plan::<E>(&pool).await?;
         let _turn = self.turn(&pool).await;
-        unique::marked(write::batch(&pool, &plan, batch).await)
+        let begun = Instant::now();
+        let written = unique::marked(write::batch(&pool, &plan, batch).await);
+        unfit::judged((&pool, &plan, &self.shared.definitions), batch, begun, written).await
     }
 
     async fn highest_key(&self) -> Result<Option<i64>, SinkError> {

@@ -3,6 +3,7 @@
 
 use wb_core::{Batch, ErrorKind, Id, Report, SinkError};
 
+use crate::classify;
 use crate::collisions;
 use crate::entity::SqlEntity;
 use crate::fence;
@@ -26,7 +27,10 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
     let only = rows.only();
     let mut statements = 0;
     let mut stale = Vec::new();
-    match (straight(pool, plan, batch, rows, &rejected, &mut statements).await, only) {
+    let written = straight(pool, plan, batch, rows, &rejected, &mut statements).await;
+    // Of a key that cannot be compared it is to be found out whether it can have a row.
+    let only = only.filter(|_| !matches!(&written, Err(error) if classify::is_incomparable(error)));
+    match (written, only) {
         (Ok(found), _) => {
             if let Some(error) = stale::conflict::<E>(batch, &found) {
                 return Err(error);
@@ -60,7 +64,7 @@ pub(crate) async fn batch<E: SqlEntity>(pool: &Pool, plan: &Plan, batch: &Batch<
 
 /// The refusal of the only row of a batch, with its name.
 fn named<E: SqlEntity>(id: &Id, error: SinkError) -> SinkError {
-    SinkError::new(error.kind(), format!("record `{id}` of entity `{}` is refused", E::NAME)).with_source(error)
+    error.within(format!("record `{id}` of entity `{}` is refused", E::NAME))
 }
 
 /// Why a batch is refused as a whole: what is wrong in itself goes before what waits for others, perhaps for that.

@@ -20,6 +20,7 @@ use crate::doctor::{self, Finding};
 use crate::entity::Entity;
 use crate::error::{ConfigError, StartError};
 use crate::event::Listeners;
+use crate::evidence::Evidence;
 use crate::gate::Gate;
 use crate::holds::Holds;
 use crate::hook::Hooks;
@@ -206,6 +207,7 @@ impl<T: Entity> Looked<T> {
         let lane = Lane {
             loading: Arc::new(LoadPassage::new(scope.clone(), readiness.clone(), limit, retry)),
             passage: Passage::new(options.rate_limit, options.max_batch),
+            evidence: Evidence::default(),
             postponed: Postponed::default(),
             shapes,
             hook: context.hooks.of(),

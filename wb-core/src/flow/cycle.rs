@@ -280,6 +280,7 @@ impl<E: Entity> Lane<E> {
         let mut unreadable = unreadable;
         let mut first = Some(Flushed::all(skipped));
         let mut parts = Parts::new(batch, &ties, lot, self.passage.batch_limit(lot));
+        parts.doubted = self.known_doubts(due.iter());
         let mut ended = Ended::default();
         loop {
             let mut flushed = match self.flush(&mut parts, &epochs).await {
@@ -295,9 +296,10 @@ impl<E: Entity> Lane<E> {
                 self.counters.skipped.add(skipped.written.len() as u64);
                 flushed.add(skipped);
             }
+            self.remember_doubts(due.iter(), std::mem::take(&mut flushed.doubted));
             taken.keep(due.iter().filter(|claimed| !strange.contains(&claimed.place())), &mut flushed, parts.divided);
             early.extend(self.put_aside(&due, std::mem::take(&mut flushed.aside)).await?);
-            if lot == Lot::Suspects {
+            if lot == Lot::Suspects || !parts.doubted.is_empty() {
                 self.cleared(&due, &flushed);
             }
             let settled = self.settle(&due, flushed, std::mem::take(&mut unreadable), std::mem::take(&mut early));
@@ -305,7 +307,7 @@ impl<E: Entity> Lane<E> {
         }
     }
 
-    /// What was written is suspected no more.
+    /// What was written is suspected no more, nor doubted.
     fn cleared(&self, due: &[Claimed], flushed: &Flushed) {
         let written: HashSet<&Id> = flushed.written.iter().chain(&flushed.stale).collect();
         for claimed in due.iter().filter(|claimed| written.contains(&claimed.id)) {

@@ -106,6 +106,8 @@ impl<E: Entity> Lane<E> {
         let left_behind =
             |claimed: &&Claimed| retry::is_left_behind(self.postponed.asides(&claimed.id, &claimed.record));
         batch.obstacles = entries.filter(left_behind).map(|claimed| claimed.id.clone()).collect();
+        let all_entries = || parts.iter().flat_map(|part| &part.entries).map(|entry| &entry.claimed);
+        batch.doubted = self.known_doubts(all_entries());
         loop {
             match self.flush(&mut batch, &epochs).await {
                 Ok(Some(more)) => flushed.add(more),
@@ -113,12 +115,24 @@ impl<E: Entity> Lane<E> {
                 Err(GivenUp) => return Ok(Ended::given_up()),
             }
         }
+        self.remember_doubts(all_entries(), std::mem::take(&mut flushed.doubted));
         let mut ended = Ended::default();
-        let mut aside: HashMap<Id, Why> = flushed.aside.into_iter().map(|Aside { id, why }| (id, why)).collect();
+        let doubted = flushed.aside.iter().any(|aside| aside.why == Why::Doubted);
+        let aside = flushed.aside.into_iter().map(|Aside { id, why }| {
+            let why = match why {
+                // Its order is kept until it has been in the way for long.
+                Why::Doubted if batch.obstacles.contains(&id) => Why::Alone,
+                Why::Doubted => Why::Unsure,
+                why => why,
+            };
+            (id, why)
+        });
+        let mut aside: HashMap<Id, Why> = aside.collect();
         if aside.values().any(|why| *why != Why::Alone) {
             self.stay(&mut parts, &aside);
             ended.add(Ended::given_up());
-            if !batch.any {
+            // Of a doubt it is the circuit that waits.
+            if !batch.any && !doubted {
                 self.passage.pause(retry::untried(&self.options.retry, rand::random())).await;
             }
         }
@@ -145,7 +159,7 @@ impl<E: Entity> Lane<E> {
     fn stay(&self, parts: &mut Vec<Part>, aside: &HashMap<Id, Why>) {
         for Claimed { id, record, .. } in parts.iter().flat_map(|part| &part.entries).map(|entry| &entry.claimed) {
             if aside.get(id) == Some(&Why::Unsure) {
-                self.postpone(id, record, Attempts { digest: record.digest(), ..Attempts::default() }, true);
+                self.postpone(id, record, Attempts { digest: record.digest(), ..Attempts::default() }, Why::Alone);
             }
         }
         parts.iter_mut().for_each(|part| part.end_before(|id| aside.get(id).is_some_and(|why| *why != Why::Alone)));
@@ -189,7 +203,7 @@ impl<E: Entity> Lane<E> {
                     Settled::Again(id.clone(), attempts)
                 } else if reason.is_none() && aside.contains_key(id) {
                     let attempts = Attempts { digest: record.digest(), first_ms: now_ms(), ..Attempts::default() };
-                    self.postpone(id, record, attempts, true);
+                    self.postpone(id, record, attempts, Why::Alone);
                     Settled::Again(id.clone(), attempts)
                 } else if reason.is_none() && all.contains(id) {
                     // The sink has refused another entry of this id, and was not given this one.

@@ -20,6 +20,7 @@ use crate::retry::{Tries, Verdict, isolates, probes_with_less, verdict};
 use crate::sabotage::Mechanism;
 use crate::sink::{Batch, ErrorKind, Report, SinkError};
 
+use super::blame::{Doubts, Open};
 use super::parts::{Part, Parts, divides};
 use super::rotate::Epoch;
 use super::units::ids;
@@ -39,6 +40,8 @@ pub(super) struct Flushed {
     pub(super) refused: Vec<(Id, SinkError)>,
     /// Not written, for a reason that may pass.
     pub(super) aside: Vec<Aside>,
+    /// Refused for what may be their own fault or the configuration's: since when.
+    pub(super) doubted: Vec<(Id, Instant)>,
 }
 
 /// A record that is left for later, so that others go on.
@@ -57,14 +60,17 @@ pub(super) enum Why {
     Unsure,
     /// It was not tried alone.
     Untried,
+    /// It was refused, and nobody knows whether that is its own fault or the configuration's.
+    Doubted,
 }
 
 /// A partition of the batch is not this worker's any more, or the worker ends: nothing more may be done with it.
 pub(super) struct GivenUp;
 
 enum Settled {
-    Written(Report),
-    Refused(SinkError),
+    Written(Report, Doubts),
+    /// Refused; when the first write of it was begun that was.
+    Refused(SinkError, Instant),
     /// The sink panics whenever it is given this.
     Panics,
     /// The sink does not take this in its time, or somebody is in its way: smaller parts may pass.
@@ -87,6 +93,16 @@ impl Flushed {
         self.stale.extend(more.stale);
         self.refused.extend(more.refused);
         self.aside.extend(more.aside);
+        self.doubted.extend(more.doubted);
+    }
+
+    /// What may be the configuration's fault is not counted against records.
+    fn leave_open(&mut self, Doubts { since, open, .. }: Doubts) {
+        self.doubted.extend(since);
+        if !open.is_empty() {
+            let left = self.refused.extract_if(.., |(id, _)| open.contains(id));
+            self.aside.extend(left.map(|(id, _)| Aside { id, why: Why::Doubted }));
+        }
     }
 }
 
@@ -94,7 +110,7 @@ impl<E: Entity> Lane<E> {
     /// Writes a batch. While parts of it are looked for that can land, this returns with each: what has landed is to be
     /// settled, since the next try may take long. `None`: nothing is left.
     pub(super) async fn flush(&self, parts: &mut Parts<'_, E>, epochs: &[Epoch]) -> Result<Option<Flushed>, GivenUp> {
-        if parts.is_empty() && parts.panicked.is_empty() {
+        if parts.is_empty() && parts.panicked.is_empty() && parts.open.is_empty() {
             return Ok(None);
         }
         let mut flushed = Flushed::default();
@@ -104,7 +120,7 @@ impl<E: Entity> Lane<E> {
             }
             let rows = part.batch.len();
             match self.settle_part_of_batch(&part, parts, epochs).await? {
-                Settled::Written(report) => {
+                Settled::Written(report, doubts) => {
                     if let Some((_, error)) =
                         report.rejected.iter().find(|(_, error)| error.kind() == ErrorKind::Fenced)
                     {
@@ -115,13 +131,16 @@ impl<E: Entity> Lane<E> {
                     }
                     self.passage.landed(parts.lot, rows);
                     flushed.written_but(&part.batch, report);
+                    flushed.leave_open(doubts);
                     parts.any |= !flushed.written.is_empty() || !flushed.stale.is_empty();
                     // What comes after them landed: it is them.
                     flushed.aside.extend(parts.blamed(Why::Alone));
                 }
-                Settled::Refused(error) => {
+                Settled::Refused(error, since) => {
                     parts.search.landed(rows);
                     match parts.split(part.batch, part.again) {
+                        // Whose fault it is shows when the others were tried.
+                        Err(batch) if error.is_ambiguous() => parts.open.extend(Open::of(&batch, error, since)),
                         // The first record stands for all of its unit.
                         Err(batch) => flushed.refused.extend(ids(&batch).next().cloned().map(|id| (id, error))),
                         Ok(records) => events::isolating(&self.scope, records, &error),
@@ -143,6 +162,7 @@ impl<E: Entity> Lane<E> {
         let kind = if parts.any { ErrorKind::Rejected } else { ErrorKind::Unavailable };
         let error = || SinkError::new(kind, "the sink panics when it is given this record");
         flushed.aside.extend(parts.blamed(Why::Unsure));
+        self.blame(std::mem::take(&mut parts.open), &mut flushed);
         flushed.refused.extend(std::mem::take(&mut parts.panicked).into_iter().map(|id| (id, error())));
         Ok(Some(flushed))
     }
@@ -192,7 +212,7 @@ impl<E: Entity> Lane<E> {
         epochs: &[Epoch],
     ) -> Result<Settled, GivenUp> {
         let batch = &part.batch;
-        let Parts { ties, splitting, doubtful, .. } = parts;
+        let Parts { ties, splitting, doubtful, refused, doubted, .. } = parts;
         let fenced = !self.options.sabotage.lacks(Mechanism::Fence);
         let (mut failures, mut panics) = (0_u32, 0_u32);
         loop {
@@ -219,10 +239,16 @@ impl<E: Entity> Lane<E> {
             let error = match result {
                 Ok(Ok(report)) => {
                     failpoint::pass("after_commit");
-                    self.answered(admission);
+                    let doubts = self.weigh(batch, &report, begun, doubted);
+                    if doubts.open.is_empty() {
+                        self.answered(admission);
+                    } else {
+                        let failed = admission.doubted(&self.options.retry, rand::random());
+                        self.tell_doubt(failed, doubts.open.len(), &doubts.said);
+                    }
                     self.loading.write_landed();
                     self.count(batch, &report, begun);
-                    return Ok(Settled::Written(report));
+                    return Ok(Settled::Written(report, doubts));
                 }
                 Ok(Err(error)) => error,
                 Err(_) => {
@@ -245,8 +271,15 @@ impl<E: Entity> Lane<E> {
             let tries = Tries { failures, took, part: part.again };
             match verdict(error.kind(), tries, &self.options.retry, rand::random()) {
                 (Verdict::Isolate, _) => {
-                    self.answered(admission);
-                    return Ok(Settled::Refused(error));
+                    let first = *refused.get_or_insert(begun);
+                    // What may be the configuration's fault does not say that the sink is well, nor that it is not.
+                    if error.is_ambiguous() {
+                        drop(admission);
+                    } else {
+                        self.answered(admission);
+                    }
+                    let since = ids(batch).filter_map(|id| doubted.get(id)).min().copied();
+                    return Ok(Settled::Refused(error, since.unwrap_or(first)));
                 }
                 (Verdict::GiveUp, _) => {
                     self.answered(admission);

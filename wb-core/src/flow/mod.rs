@@ -7,6 +7,7 @@
 //! ```
 
 mod agree;
+mod blame;
 mod change;
 mod claim;
 mod cycle;

@@ -1,7 +1,10 @@
 //! The parts of a batch that is not written as a whole: which one is next, and what of it is tried again.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
+use tokio::time::Instant;
+
+use super::blame::Open;
 use super::flush::{Aside, Why};
 use super::units::Ties;
 use crate::batch_limit::BatchLimit;
@@ -39,6 +42,12 @@ pub(super) struct Parts<'a, E: Entity> {
     pub(super) splitting: bool,
     /// A try failed, and may still be under way in the sink.
     pub(super) doubtful: bool,
+    /// Records and units that were refused by themselves, for what may be their own fault or the configuration's.
+    pub(super) open: Vec<Open>,
+    /// When the first write of these was begun that the sink refused.
+    pub(super) refused: Option<Instant>,
+    /// Since when records are refused for what may be their own fault or the configuration's.
+    pub(super) doubted: HashMap<Id, Instant>,
     /// Some of it landed.
     pub(super) any: bool,
     /// It was not tried as a whole alone.
@@ -61,6 +70,9 @@ impl<'a, E: Entity> Parts<'a, E> {
             obstacles: HashSet::new(),
             splitting: false,
             doubtful: false,
+            open: Vec::new(),
+            refused: None,
+            doubted: HashMap::new(),
             any: false,
             divided: false,
         }

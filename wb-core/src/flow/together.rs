@@ -1,6 +1,7 @@
 //! What a cycle does for records that belong together: it reads their marks, and keeps them in one batch.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 
@@ -85,35 +86,41 @@ impl<E: Entity> Lane<E> {
         if aside.is_empty() {
             return Ok(Vec::new());
         }
-        let aside: HashMap<Id, bool> = aside.into_iter().map(|Aside { id, why }| (id, why == Why::Alone)).collect();
-        let mut units: HashMap<Number, bool> = HashMap::new();
+        let aside: HashMap<Id, Why> = aside.into_iter().map(|Aside { id, why }| (id, why)).collect();
+        let mut units: HashMap<Number, Why> = HashMap::new();
         for claimed in due {
-            if let (Some(unit), Some(&alone)) = (claimed.unit, aside.get(&claimed.id)) {
-                *units.entry(unit).or_default() |= alone;
+            if let (Some(unit), Some(&why)) = (claimed.unit, aside.get(&claimed.id)) {
+                let whole = units.entry(unit).or_insert(why);
+                if matches!(why, Why::Alone | Why::Doubted) {
+                    *whole = why;
+                }
             }
         }
         let of = |claimed: &Claimed| match claimed.unit {
             Some(unit) => units.get(&unit).copied(),
             None => aside.get(&claimed.id).copied(),
         };
-        let (claimed, alone): (Vec<_>, Vec<_>) =
+        let (claimed, whys): (Vec<_>, Vec<_>) =
             due.iter().filter_map(|claimed| Some((claimed.clone(), of(claimed)?))).unzip();
-        let alone: HashMap<Place, bool> = claimed.iter().map(Claimed::place).zip(alone).collect();
+        let whys: HashMap<Place, Why> = claimed.iter().map(Claimed::place).zip(whys).collect();
         let counted = self.counted(claimed, now_ms()).await?;
         for (claimed, attempts) in &counted {
-            let alone = alone.get(&claimed.place()).copied().unwrap_or_default();
-            self.postpone(&claimed.id, &claimed.record, *attempts, alone);
+            let why = whys.get(&claimed.place()).copied().unwrap_or(Why::Untried);
+            self.postpone(&claimed.id, &claimed.record, *attempts, why);
         }
         Ok(counted)
     }
 
-    /// This record was not written for a reason that may pass; it waits, and longer each time when it was tried `alone`.
-    pub(super) fn postpone(&self, id: &Id, record: &Record, attempts: Attempts, alone: bool) {
+    /// This record was not written for a reason that may pass; it waits, and longer each time when it was tried alone.
+    pub(super) fn postpone(&self, id: &Id, record: &Record, attempts: Attempts, why: Why) {
         let (policy, chance) = (&self.options.retry, rand::random());
-        if alone {
-            self.postponed.set_aside(id, record, attempts, |asides| retry::aside(asides, policy, chance));
-        } else {
-            self.postponed.wait(id, record, retry::untried(policy, chance), attempts);
+        match why {
+            Why::Alone => {
+                self.postponed.set_aside(id, record, attempts, |asides| retry::aside(asides, policy, chance));
+            }
+            Why::Unsure | Why::Untried => self.postponed.wait(id, record, retry::untried(policy, chance), attempts),
+            // It is the circuit that waits. Others go first.
+            Why::Doubted => self.postponed.set_aside(id, record, attempts, |_| Duration::ZERO),
         }
     }
 }

@@ -13,7 +13,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The same batch may succeed at once (deadlock, serialization failure, lock timeout).
     Transient,
-    /// The data is refused (constraint, type, length, validator): the record is found, the others go on.
+    /// The data is refused (constraint, type, length, validator): the record is found, the others go on. Where it may be the
+    /// configuration as well, the error says so: see [`SinkError::ambiguous`].
     Rejected,
     /// A foreign key's parent is not there yet: the record goes back and is tried again later.
     Deferred,
@@ -66,6 +67,7 @@ impl Unstorable {
 #[derive(Debug)]
 pub struct SinkError {
     kind: ErrorKind,
+    ambiguous: bool,
     context: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
     taken: bool,
@@ -74,7 +76,35 @@ pub struct SinkError {
 impl SinkError {
     /// An error without a source.
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
-        Self { kind, context: context.into(), source: None, taken: false }
+        Self { kind, ambiguous: false, context: context.into(), source: None, taken: false }
+    }
+
+    /// The same error, of which the database's code does not tell whether it is the record's fault or the configuration's: a
+    /// right that is missing for a row or for the table, a validator, a code that nobody knows. Its [`kind`](Self::kind) is what
+    /// it means if it is the record's.
+    ///
+    /// Such a refusal counts against the record only when other records of the entity land while this one does not. Until then
+    /// nothing is counted, so that nothing becomes a dead letter while somebody can still put the configuration right: the
+    /// record goes back, and the entity pauses, with one batch at a time that tries.
+    ///
+    /// ```
+    /// use wb_core::{ErrorKind, SinkError};
+    ///
+    /// let error = SinkError::new(ErrorKind::Rejected, "permission denied for table posts").ambiguous();
+    /// assert!(error.is_ambiguous());
+    /// ```
+    #[must_use]
+    pub const fn ambiguous(mut self) -> Self {
+        self.ambiguous = true;
+        self
+    }
+
+    /// The same error as another kind, for who knows more than the code tells. It is not ambiguous any more.
+    #[must_use]
+    pub const fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self.ambiguous = false;
+        self
     }
 
     /// The same error with the driver's error as source.
@@ -97,10 +127,23 @@ impl SinkError {
         self.taken
     }
 
+    /// The same error seen from further away: of the same kind, as ambiguous, as taken, with this one as its source.
+    #[must_use]
+    pub fn within(self, context: impl Into<String>) -> Self {
+        let Self { kind, ambiguous, taken, .. } = self;
+        Self { kind, ambiguous, context: context.into(), source: Some(self.into()), taken }
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Whether it may be the configuration's fault and not the record's; see [`ambiguous`](Self::ambiguous).
+    #[must_use]
+    pub const fn is_ambiguous(&self) -> bool {
+        self.ambiguous
     }
 
     /// This error and its sources in one line, as dead letters keep it.

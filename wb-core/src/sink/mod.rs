@@ -34,7 +34,8 @@ use crate::key::Id;
 ///   others of the flush are settled.
 /// - A panic is reported and taken for an outage. A batch that makes [`write`](Sink::write) panic again and again is
 ///   halved until the record is found; the record is only blamed when others of its batch land.
-/// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do.
+/// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do. A refusal that may be the
+///   record's fault or the configuration's is [`ambiguous`](SinkError::ambiguous), in a report as well as for a batch.
 /// - Calls may run concurrently, with disjoint keys.
 #[async_trait]
 pub trait Sink<E: Entity>: Send + Sync + 'static {

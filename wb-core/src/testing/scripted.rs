@@ -85,6 +85,8 @@ struct Failure {
 struct Refusal {
     kind: ErrorKind,
     named: bool,
+    /// It may be the configuration's fault.
+    ambiguous: bool,
     hits: Hits,
 }
 

@@ -17,13 +17,23 @@ impl<DB: sqlx::Database> Held<DB> {
         Ok(Self { connection: Some(pool.acquire().await?) })
     }
 
+    /// Closes the connections of a pool that nobody uses now.
+    pub(crate) fn close_idle(pool: &sqlx::Pool<DB>) {
+        for _ in 0..pool.num_idle() {
+            let Some(connection) = pool.try_acquire() else { return };
+            drop(Self { connection: Some(connection) });
+        }
+    }
+
     pub(crate) fn get(&mut self) -> Result<&mut DB::Connection, sqlx::Error> {
         self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Back to the pool: nothing is open on it and no answer is to come.
-    pub(crate) fn give_back(mut self) {
-        self.connection.take();
+    /// Back to the pool: nothing is open on it and no answer is to come. One whose session has `ended` is closed.
+    pub(crate) fn give_back_unless(mut self, ended: bool) {
+        if !ended {
+            self.connection.take();
+        }
     }
 }
 

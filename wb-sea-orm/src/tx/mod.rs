@@ -13,7 +13,7 @@ use wb_core::{ErrorKind, SinkError};
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::bind::Statement;
-use crate::classify::from_sqlx;
+use crate::classify::{self, Class, from_sqlx};
 use crate::dialect::session::{self, Limits};
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -44,6 +44,10 @@ pub(crate) struct Tx {
     limit: Duration,
     /// A step was given up in the middle: nothing more can be said on this connection.
     broken: bool,
+    /// The pool that the connection is of.
+    pool: Pool,
+    /// The server said that the session is of no use any more.
+    ended: bool,
 }
 
 enum Session {
@@ -173,7 +177,8 @@ impl Pool {
                 Driver::Sqlite(pool) => pool.begin_with("BEGIN IMMEDIATE").await.map(Session::Sqlite),
             }
         });
-        let mut tx = Tx { session: session.await?, limit: self.limits.statement, broken: false };
+        let session = session.await?;
+        let mut tx = Tx { session, limit: self.limits.statement, broken: false, pool: self.clone(), ended: false };
         match tx.run(what, session::begin(self.backend(), self.limits, then)).await {
             Ok(rows) => Ok((tx, rows)),
             Err(error) => {
@@ -193,14 +198,14 @@ impl Pool {
                     let mut held = Held::of(pool).await?;
                     let query = sqlx::query_with(AssertSqlSafe(statement.text), args);
                     let rows = query.fetch_all(held.get()?).await;
-                    given_back(held, rows)
+                    self.given_back(held, rows)
                 }
                 #[cfg(feature = "mysql")]
                 Driver::MySql(pool) => {
                     let mut held = Held::of(pool).await?;
                     let query = sqlx::query_with(AssertSqlSafe(statement.text), values(statement.args));
                     let rows = query.fetch_all(held.get()?).await;
-                    given_back(held, rows)
+                    self.given_back(held, rows)
                 }
                 #[cfg(feature = "sqlite")]
                 Driver::Sqlite(pool) => {
@@ -220,13 +225,13 @@ impl Pool {
                 Driver::Postgres(pool) => {
                     let mut held = Held::of(pool).await?;
                     let rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(held.get()?).await;
-                    given_back(held, rows).map(drop)
+                    self.given_back(held, rows).map(drop)
                 }
                 #[cfg(feature = "mysql")]
                 Driver::MySql(pool) => {
                     let mut held = Held::of(pool).await?;
                     let rows = sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(held.get()?).await;
-                    given_back(held, rows).map(drop)
+                    self.given_back(held, rows).map(drop)
                 }
                 #[cfg(feature = "sqlite")]
                 Driver::Sqlite(pool) => sqlx::raw_sql(AssertSqlSafe(text)).execute(pool).await.map(drop),
@@ -236,10 +241,64 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// The answer, whatever it is, was read to its end: the connection is given back, unless it failed itself or the server
+    /// said that it is of no use any more.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    fn given_back<DB: sqlx::Database, R: Into<QueryResult>>(
+        &self,
+        held: Held<DB>,
+        rows: Result<Vec<R>, sqlx::Error>,
+    ) -> Result<Vec<QueryResult>, sqlx::Error> {
+        match &rows {
+            Ok(_) => held.give_back_unless(false),
+            Err(sqlx::Error::Database(error)) => {
+                let ended = classify::database(error.as_ref()).ends_sessions();
+                held.give_back_unless(ended);
+                if ended {
+                    self.begin_anew();
+                }
+            }
+            Err(_) => {}
+        }
+        rows.map(results)
+    }
+
+    /// Closes the connections that nobody uses now: they were opened when the one was that is of no use any more, to a server that
+    /// was the primary then, or with statements of an old schema. One by one each of them would cost a batch its try.
+    fn begin_anew(&self) {
+        match &self.driver {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(pool) => Held::close_idle(pool),
+            #[cfg(feature = "mysql")]
+            Driver::MySql(pool) => Held::close_idle(pool),
+            // A file has no role, and its statements are prepared anew by the driver.
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(_) => {}
+        }
+    }
+}
+
 impl Tx {
-    /// Runs a statement; `what` says what for, in errors. Returns how many rows the database counts.
+    /// Runs a statement that writes rows; `what` says what for, in errors. Returns how many rows the database counts.
     pub(crate) async fn execute(&mut self, what: &str, statement: Statement) -> Result<u64, SinkError> {
-        let Self { session, limit, broken } = self;
+        let done = self.execute_once(what, statement).await;
+        self.heard(done).map_err(classify::of_rows)
+    }
+
+    /// Notices when the server says that the session is of no use any more.
+    fn heard<T>(&mut self, done: Result<T, SinkError>) -> Result<T, SinkError> {
+        if let Err(error) = &done
+            && classify::class(error).is_some_and(Class::ends_sessions)
+        {
+            self.ended = true;
+            self.pool.begin_anew();
+        }
+        done
+    }
+
+    async fn execute_once(&mut self, what: &str, statement: Statement) -> Result<u64, SinkError> {
+        let Self { session, limit, broken, .. } = self;
         bounded(what, *limit, broken, async {
             match session {
                 #[cfg(feature = "postgres")]
@@ -265,8 +324,8 @@ impl Tx {
 
     /// The rows of a query.
     pub(crate) async fn fetch(&mut self, what: &str, statement: Statement) -> Result<Vec<QueryResult>, SinkError> {
-        let Self { session, limit, broken } = self;
-        bounded(what, *limit, broken, async {
+        let Self { session, limit, broken, .. } = self;
+        let rows = bounded(what, *limit, broken, async {
             match session {
                 #[cfg(feature = "postgres")]
                 Session::Postgres(held) => {
@@ -285,14 +344,15 @@ impl Tx {
                     query.fetch_all(&mut **tx).await.map(results)
                 }
             }
-        })
-        .await
+        });
+        let rows = rows.await;
+        self.heard(rows)
     }
 
     /// Runs statements that have no arguments, in one round trip. Returns their rows.
     pub(crate) async fn run(&mut self, what: &str, text: String) -> Result<Vec<QueryResult>, SinkError> {
-        let Self { session, limit, broken } = self;
-        bounded(what, *limit, broken, async {
+        let Self { session, limit, broken, .. } = self;
+        let rows = bounded(what, *limit, broken, async {
             match session {
                 #[cfg(feature = "postgres")]
                 Session::Postgres(held) => sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(held.get()?).await.map(results),
@@ -301,12 +361,14 @@ impl Tx {
                 #[cfg(feature = "sqlite")]
                 Session::Sqlite(tx) => sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut **tx).await.map(results),
             }
-        })
-        .await
+        });
+        let rows = rows.await;
+        self.heard(rows)
     }
 
+    /// Commits. What the database has left to check until now may be a row's fault.
     pub(crate) async fn commit(self) -> Result<(), SinkError> {
-        self.end("COMMIT").await
+        self.end("COMMIT").await.map_err(classify::of_rows)
     }
 
     /// Rolls back. When that fails the connection is gone, and the server rolls back itself.
@@ -333,9 +395,9 @@ impl Tx {
         }
         match self.session {
             #[cfg(feature = "postgres")]
-            Session::Postgres(held) => held.give_back(),
+            Session::Postgres(held) => held.give_back_unless(self.ended),
             #[cfg(feature = "mysql")]
-            Session::MySql(held) => held.give_back(),
+            Session::MySql(held) => held.give_back_unless(self.ended),
             #[cfg(feature = "sqlite")]
             Session::Sqlite(tx) => {
                 let commits = verb == "COMMIT";
@@ -370,18 +432,6 @@ async fn bounded<T>(
 
 fn results<R: Into<QueryResult>>(rows: Vec<R>) -> Vec<QueryResult> {
     rows.into_iter().map(Into::into).collect()
-}
-
-/// The answer, whatever it is, was read to its end; only a connection that failed itself is not given back.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-fn given_back<DB: sqlx::Database, R: Into<QueryResult>>(
-    held: Held<DB>,
-    rows: Result<Vec<R>, sqlx::Error>,
-) -> Result<Vec<QueryResult>, sqlx::Error> {
-    if matches!(rows, Ok(_) | Err(sqlx::Error::Database(_))) {
-        held.give_back();
-    }
-    rows.map(results)
 }
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]

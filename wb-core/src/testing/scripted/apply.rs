@@ -36,10 +36,16 @@ impl<E> State<E> {
         let mut refused = Vec::new();
         for id in records.keys() {
             match self.refusals.iter().find(|refusal| (refusal.hits)(id)) {
-                Some(Refusal { kind, named: false, .. }) => return (Outcome::Failed(*kind), Vec::new()),
-                Some(Refusal { kind, .. }) => {
+                Some(Refusal { kind, named: false, ambiguous: false, .. }) => {
+                    return (Outcome::Failed(*kind), Vec::new());
+                }
+                Some(Refusal { kind, named: false, .. }) => {
+                    let error = SinkError::new(*kind, "scripted refusal of a batch").ambiguous();
+                    return (Outcome::Failed(*kind), vec![(id.clone(), error)]);
+                }
+                Some(Refusal { kind, ambiguous, .. }) => {
                     let error = SinkError::new(*kind, format!("scripted refusal of record `{id}`"));
-                    refused.push((id.clone(), error));
+                    refused.push((id.clone(), if *ambiguous { error.ambiguous() } else { error }));
                 }
                 None => {}
             }

@@ -38,13 +38,26 @@ impl<E> ScriptedSink<E> {
 
     /// The same with another kind, for example [`ErrorKind::Deferred`].
     pub fn refuse_as(&self, kind: ErrorKind, hits: impl Fn(&Id) -> bool + Send + 'static) {
-        self.state().refusals.push(Refusal { kind, named: true, hits: Box::new(hits) });
+        self.state().refusals.push(Refusal { kind, named: true, ambiguous: false, hits: Box::new(hits) });
+    }
+
+    /// The same as [`ErrorKind::Rejected`], for what may be the record's fault or the configuration's
+    /// ([`SinkError::ambiguous`](crate::SinkError::ambiguous)).
+    pub fn refuse_ambiguously(&self, hits: impl Fn(&Id) -> bool + Send + 'static) {
+        let kind = ErrorKind::Rejected;
+        self.state().refusals.push(Refusal { kind, named: true, ambiguous: true, hits: Box::new(hits) });
+    }
+
+    /// The same of a sink that cannot name the record: the batch fails whole.
+    pub fn refuse_whole_ambiguously(&self, hits: impl Fn(&Id) -> bool + Send + 'static) {
+        let kind = ErrorKind::Rejected;
+        self.state().refusals.push(Refusal { kind, named: false, ambiguous: true, hits: Box::new(hits) });
     }
 
     /// A batch with a record that is hit fails whole with this kind and applies nothing, as a database does that
     /// cannot name the record.
     pub fn refuse_whole(&self, kind: ErrorKind, hits: impl Fn(&Id) -> bool + Send + 'static) {
-        self.state().refusals.push(Refusal { kind, named: false, hits: Box::new(hits) });
+        self.state().refusals.push(Refusal { kind, named: false, ambiguous: false, hits: Box::new(hits) });
     }
 
     /// Rows of which `check` says what is wrong cannot be held at all: [`check`](crate::Sink::check) refuses them.
