@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::decode::decode_payload;
 use crate::buffer::{BufferError, BufferErrorKind};
-use crate::codec::{Format, with_nulls};
+use crate::codec::{CodecError, Format, with_nulls};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::Id;
@@ -106,7 +106,13 @@ impl<E: Entity> Lane<E> {
     /// The write that makes `value` the state of its key; everything that can be wrong with it is found here.
     pub(crate) fn upsert(&self, value: &E) -> Result<Write, CacheError> {
         let id = Id::of(&value.key())?;
-        let payload = explicit::<E>(value.encode().map_err(|source| codec(&id, source))?);
+        let payload = value.encode().map_err(|source| codec(&id, source))?;
+        let cut = self.sink.cuts(value).then(|| self.cut(&payload)).transpose().map_err(|source| codec(&id, source))?;
+        let (value, payload) = match &cut {
+            Some((value, payload)) => (value, payload.clone()),
+            None => (value, payload),
+        };
+        let payload = explicit::<E>(payload);
         if E::FORMAT == Format::Json && holds_null(&payload) {
             // JSON has no NaN or infinity: serde writes them as null, which only an optional field reads back.
             E::decode(&payload).map_err(|source| codec(&id, source))?;
@@ -129,6 +135,14 @@ impl<E: Entity> Lane<E> {
         }
         let partition = self.partition(&id, || value.place())?;
         Ok(Write { partition, id, record: Record::from_bytes(payload) })
+    }
+
+    /// The value of this payload without what the sink does not keep of it.
+    fn cut(&self, payload: &[u8]) -> Result<(E, Vec<u8>), CodecError> {
+        let mut value = E::decode(payload)?;
+        self.sink.cut(&mut value);
+        let payload = value.encode()?;
+        Ok((value, payload))
     }
 
     pub(crate) fn tombstone(&self, key: &E::Key) -> Result<Write, CacheError> {
@@ -165,6 +179,6 @@ fn holds_null(json: &[u8]) -> bool {
 }
 
 /// The error for a record that has no readable form.
-pub(super) fn codec(id: &Id, source: crate::codec::CodecError) -> CacheError {
+pub(super) fn codec(id: &Id, source: CodecError) -> CacheError {
     CacheError::Codec { id: id.to_string(), source: std::sync::Arc::new(source) }
 }

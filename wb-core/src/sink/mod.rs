@@ -57,6 +57,21 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether a row has something that this sink keeps less of, and that may be cut without harm: a time with a finer fraction of a
+    /// second than its column has. Asked of every row before it is stored in the buffer; then [`cut`](Sink::cut) is called of a
+    /// copy, and what is left is stored, so that a read of the buffer and a load of the row are one value.
+    ///
+    /// Like [`check`](Sink::check) it asks no server, may be called before [`open`](Sink::open), and is quick.
+    fn cuts(&self, row: &E) -> bool {
+        let _ = row;
+        false
+    }
+
+    /// Cuts off what [`cuts`](Sink::cuts) finds. Never rounds: a time does not become a later one.
+    fn cut(&self, row: &mut E) {
+        let _ = row;
+    }
+
     /// Whether this sink can hold a row at all, as far as the row alone tells: asked of every row before it is stored in the
     /// buffer, in its writer's task and in whatever process. What is wrong for good is told to who writes it, and not found by
     /// a flush when nobody waits any more. Not asked where the entity has a [`before_flush`](crate::EngineBuilder::before_flush)
@@ -144,6 +159,14 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
 
     async fn prepare(&self, scope: &Scope) -> Result<(), SinkError> {
         (**self).prepare(scope).await
+    }
+
+    fn cuts(&self, row: &E) -> bool {
+        (**self).cuts(row)
+    }
+
+    fn cut(&self, row: &mut E) {
+        (**self).cut(row);
     }
 
     fn check(&self, row: &E) -> Result<(), Unstorable> {
