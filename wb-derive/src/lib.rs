@@ -88,7 +88,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// **Columns.** A field's type is any that could be a field of a SeaORM `Model`, `DeriveValueType` newtypes and
 /// `DeriveActiveEnum` enums included. Column type and nullability are the type's own: `Option<T>` is nullable under
-/// whatever alias. A `json` field that serde writes as null is NULL, and its column is nullable if serde reads
+/// whatever alias. A value that the column of the live table would change is refused by the write; a time is cut to the fraction of
+/// a second that the column keeps, in the buffer as in the row. A `json` field that serde writes as null is NULL, and its column is nullable if serde reads
 /// the type from null.
 ///
 /// **Version.** At most one field, an integer of up to 64 bits or a newtype of yours that implements `VersionField` and is
@@ -242,7 +243,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// Choose the native form for range queries, for TTL indexes, and to share the collection with other languages; keep
 /// serde's where your own code reads with the driver's typed API. A BSON date counts milliseconds; what is finer is cut
-/// off. On the struct, `native_bson` means every field with such a type, but for those that serde writes in a way of
+/// off when it is written, in the buffer as in the document. On the struct, `native_bson` means every field with such a type, but for those that serde writes in a way of
 /// their own (`with`, `flatten`, `skip`) and those of a type parameter.
 ///
 /// # Generic structs

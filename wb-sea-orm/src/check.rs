@@ -2,10 +2,12 @@
 //! batch lands. Without this, SeaORM's binding panics, or another value than the record's is stored.
 
 use sea_orm::sea_query::OptionEnum;
-use sea_orm::sea_query::prelude::chrono::{self, Datelike};
 use sea_orm::{DbBackend, Value};
 
 use crate::entity::Column;
+use crate::fits::{Reason, fits};
+use crate::limit::Limit;
+use crate::moment::{as_bound, cut};
 
 /// A value as it will be bound, and its size in bytes, roughly.
 pub(crate) struct Checked {
@@ -13,11 +15,33 @@ pub(crate) struct Checked {
     pub(crate) bytes: usize,
 }
 
-/// The value as it can be bound, or why `backend` cannot hold it.
-pub(crate) fn check(backend: DbBackend, column: &Column, value: Value) -> Result<Checked, &'static str> {
+/// The value as it can be bound, or why `backend` cannot hold it in this column. A fraction of a second that is finer than the
+/// column's is cut off: what comes by [`Sink::cut`](wb_core::Sink::cut) has none any more, and what comes another way was
+/// acknowledged already.
+pub(crate) fn check(backend: DbBackend, column: &Column, limit: &Limit, value: Value) -> Result<Checked, Reason> {
     let value = flatten_json_array(column, value);
-    let bytes = inspect(backend, &value)?;
-    Ok(Checked { value, bytes })
+    let value = match limit.fraction().filter(|_| !column.key).and_then(|digits| cut(&value, digits)) {
+        Some(cut) => cut,
+        None => value,
+    };
+    let bytes = inspect(backend, limit, &value)?;
+    Ok(Checked { value: as_bound(backend, without_char(backend, value)), bytes })
+}
+
+/// SeaORM binds one-byte integers as PostgreSQL's type `"char"`, which no column of integers takes.
+fn without_char(backend: DbBackend, value: Value) -> Value {
+    if backend != DbBackend::Postgres {
+        return value;
+    }
+    match value {
+        Value::TinyInt(number) => Value::SmallInt(number.map(i16::from)),
+        #[cfg(feature = "postgres")]
+        Value::Array(sea_orm::sea_query::ArrayType::TinyInt, items) => Value::Array(
+            sea_orm::sea_query::ArrayType::SmallInt,
+            items.map(|items| Box::new(items.into_iter().map(|item| without_char(backend, item)).collect())),
+        ),
+        value => value,
+    }
 }
 
 /// SeaORM stores a `Vec` of JSON values in a JSON column as one JSON array.
@@ -44,7 +68,14 @@ fn flatten_json_array(_: &Column, value: Value) -> Value {
     value
 }
 
-pub(crate) fn inspect(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
+/// Bytes of a value, roughly, or why `backend` cannot hold it in a column that keeps so much.
+pub(crate) fn inspect(backend: DbBackend, limit: &Limit, value: &Value) -> Result<usize, Reason> {
+    let bytes = held(backend, value)?;
+    fits(backend, limit, value)?;
+    Ok(bytes)
+}
+
+fn held(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
     Ok(match value {
         Value::Bool(_) | Value::TinyInt(_) | Value::TinyUnsigned(_) => 1,
         Value::SmallInt(_) | Value::SmallUnsigned(_) => 2,
@@ -65,14 +96,14 @@ pub(crate) fn inspect(backend: DbBackend, value: &Value) -> Result<usize, &'stat
         Value::Bytes(bytes) => bytes.as_ref().map_or(1, Vec::len),
         Value::Json(Some(json)) => self::json(backend, json)?,
         Value::Json(None) => 1,
-        Value::ChronoDate(date) => year(backend, date.map(|d| d.year()))?,
-        Value::ChronoDateTime(time) => year(backend, time.map(|t| t.year()))?,
-        Value::ChronoDateTimeUtc(time) => year(backend, time.map(|t| t.year()))?,
-        Value::ChronoDateTimeLocal(time) => year(backend, time.map(|t| t.year()))?,
-        Value::ChronoDateTimeWithTimeZone(time) => year(backend, time.map(|t| t.with_timezone(&chrono::Utc).year()))?,
-        Value::TimeDate(date) => year(backend, date.map(|d| d.year()))?,
-        Value::TimeDateTime(time) => year(backend, time.map(|t| t.year()))?,
-        Value::TimeDateTimeWithTimeZone(time) => year(backend, time.map(|t| t.year()))?,
+        Value::ChronoDate(_)
+        | Value::ChronoDateTime(_)
+        | Value::ChronoDateTimeUtc(_)
+        | Value::ChronoDateTimeLocal(_)
+        | Value::ChronoDateTimeWithTimeZone(_)
+        | Value::TimeDate(_)
+        | Value::TimeDateTime(_)
+        | Value::TimeDateTimeWithTimeZone(_) => 12,
         Value::ChronoTime(_) | Value::TimeTime(_) => 8,
         Value::Uuid(_) | Value::Decimal(_) => 16,
         #[cfg(feature = "postgres")]
@@ -84,7 +115,7 @@ pub(crate) fn inspect(backend: DbBackend, value: &Value) -> Result<usize, &'stat
                 if *item == item.as_null() {
                     return Err("is an array with a NULL element, which SeaORM does not bind");
                 }
-                bytes += inspect(backend, item)? + 4;
+                bytes += held(backend, item)? + 4;
             }
             bytes
         }
@@ -123,18 +154,6 @@ pub(crate) fn json(backend: DbBackend, json: &serde_json::Value) -> Result<usize
     Ok(json_bytes(json))
 }
 
-fn year(backend: DbBackend, year: Option<i32>) -> Result<usize, &'static str> {
-    match (backend, year) {
-        (DbBackend::MySql, Some(year)) if !(0..=9_999).contains(&year) => {
-            Err("is a date outside of the years 0 to 9999 of MySQL")
-        }
-        (DbBackend::Postgres, Some(year)) if !(-4_712..=294_275).contains(&year) => {
-            Err("is a date outside of the years of PostgreSQL (4713 BC to 294276 AD)")
-        }
-        _ => Ok(12),
-    }
-}
-
 fn json_has_nul(json: &serde_json::Value) -> bool {
     match json {
         serde_json::Value::String(text) => text.as_bytes().contains(&0),
@@ -169,6 +188,7 @@ fn foreign(backend: DbBackend, value: &Value) -> Result<usize, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sea_orm::sea_query::prelude::chrono;
     use sea_orm::sea_query::{ArrayType, ColumnType};
 
     fn column(column_type: ColumnType) -> Column {
@@ -181,11 +201,12 @@ mod tests {
             insert_only: false,
             version: false,
             kept: crate::kept::Kept::default(),
+            casts: None,
         }
     }
 
     fn holds(backend: DbBackend, value: impl Into<Value>) -> bool {
-        check(backend, &column(ColumnType::Text), value.into()).is_ok()
+        check(backend, &column(ColumnType::Text), Limit::unseen(backend), value.into()).is_ok()
     }
 
     #[test]
@@ -237,7 +258,8 @@ mod tests {
     #[cfg(feature = "postgres")]
     fn a_list_of_json_in_a_json_column_is_one_array() {
         let list = vec![serde_json::json!(1), serde_json::json!({"a": 2})];
-        let checked = check(DbBackend::Postgres, &column(ColumnType::Json), list.clone().into()).unwrap();
+        let json = column(ColumnType::Json);
+        let checked = check(DbBackend::Postgres, &json, &Limit::Unknown, list.clone().into()).unwrap();
         assert_eq!(checked.value, Value::from(serde_json::Value::Array(list)));
     }
 }

@@ -1,5 +1,7 @@
 //! What is wrong, or worth knowing, between an entity's mapping and the live table.
 
+use std::collections::BTreeMap;
+
 use sea_orm::DbBackend;
 use wb_core::{ErrorKind, Finding, Severity, SinkError};
 
@@ -8,6 +10,7 @@ use crate::entity::{Column, Table};
 use crate::fence;
 use crate::inspect::{fold, is_key, place, server};
 use crate::kept;
+use crate::limit::MICROSECONDS;
 use crate::live::{self, Live, LiveColumn};
 use crate::plan::is_integer;
 use crate::tx::Pool;
@@ -86,6 +89,7 @@ fn compare(backend: DbBackend, subject: &str, table: &Table, live: &Live) -> Vec
             Some(found) => findings.extend(compare_column(backend, subject, &place, mapped, found)),
         }
     }
+    findings.extend(fractions(backend, subject, table, live));
     let unmapped = live.columns.iter().filter(|found| !table.columns.iter().any(|mapped| same(mapped, found)));
     for found in unmapped.filter(|found| !found.nullable && !found.fills && !found.generated) {
         let column = &found.name;
@@ -149,7 +153,7 @@ fn compare_column(
         }
         Fit::Narrow(limits) => {
             let text = format!(
-                "{column} is of type `{}`, narrower than the mapping: a value {limits} will be refused",
+                "{column} is of type `{}`, narrower than the mapping: a value {limits} is refused when it is written",
                 found.kind
             );
             Some(Finding::warning("narrow-type", subject, text))
@@ -158,16 +162,64 @@ fn compare_column(
             let text = format!("{column} is NOT NULL, but the mapping has an `Option`: `None` will be refused");
             Some(Finding::warning("not-null-mapped", subject, text))
         }
-        Fit::Fits => None,
+        // Of keys it is said elsewhere.
+        Fit::Fits if mapped.key => None,
+        Fit::Fits => family::narrow(mapped, &found.limit).map(|what| {
+            let text = format!(
+                "{column} is of type `{}`, narrower than the mapping: a value {what} is refused when it is written",
+                found.kind
+            );
+            Finding::warning("narrow-type", subject, text)
+        }),
     }
+}
+
+/// Times of which less is kept than their types have.
+fn fractions(backend: DbBackend, subject: &str, table: &Table, live: &Live) -> Vec<Finding> {
+    let mut cut: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for mapped in &table.columns {
+        let found = live.columns.iter().find(|found| fold(backend, &mapped.name) == fold(backend, &found.name));
+        if let Some(digits) = found.and_then(|found| family::fraction(mapped, &found.limit)) {
+            cut.entry(digits).or_default().push(format!("`{}`", mapped.name));
+        }
+    }
+    let finding = |(digits, columns): (u32, Vec<String>)| {
+        let (columns, place) = (columns.join(", "), place(table));
+        let what = "of a second: what is finer is cut off when it is written, in the buffer as in the row";
+        // No column of these databases keeps more.
+        if digits == MICROSECONDS {
+            let text = format!("{columns} of table `{place}` keep microseconds {what}");
+            return Finding::note("time-precision", subject, text);
+        }
+        let text = format!(
+            "{columns} of table `{place}` keep {digits} digits {what}; six are the most that a column can have"
+        );
+        Finding::warning("time-precision", subject, text)
+    };
+    cut.into_iter().map(finding).collect()
 }
 
 /// What only MySQL and MariaDB can have wrong.
 async fn mysql(pool: &Pool, subject: &str, table: &Table) -> Result<Vec<Finding>, SinkError> {
     let mut findings = Vec::new();
-    if !server(pool).await?.strict {
-        let text = "sql_mode is not strict: values that do not fit are cut without an error; add STRICT_ALL_TABLES";
-        findings.push(Finding::warning("sql-mode", subject, text));
+    if !server(pool).await?.utc
+        && let Some(live) = live::look(pool, table).await?
+    {
+        let moved = table.columns.iter().filter(|mapped| family::is_moment(mapped)).filter(|mapped| {
+            let same =
+                |found: &&LiveColumn| fold(DbBackend::MySql, &found.name) == fold(DbBackend::MySql, &mapped.name);
+            live.columns.iter().find(same).is_some_and(|found| found.kind == "timestamp")
+        });
+        findings.extend(moved.map(|mapped| {
+            let text = format!(
+                "column `{}` of table `{}` is a TIMESTAMP, and the session's `time_zone` is not UTC, in which moments are \
+                 sent: each would be stored as another one; leave the connection's time zone at `+00:00`, or make the \
+                 column a DATETIME(6)",
+                mapped.name,
+                place(table)
+            );
+            Finding::fatal("time-zone", subject, text)
+        }));
     }
     let query = "SELECT CAST(table_name AS CHAR) AS t, CAST(engine AS CHAR) AS e FROM information_schema.tables \
                  WHERE (table_schema = COALESCE(?, DATABASE()) AND table_name = ?) \

@@ -7,8 +7,10 @@ use sea_orm::{DbBackend, DbErr, QueryResult, Value};
 use serde::de::DeserializeOwned;
 use wb_core::{Entity, Unstorable};
 
+use crate::casts::Casts;
 use crate::check::check;
 use crate::kept::Kept;
+use crate::limit::Limit;
 
 /// An entity with a table; derived where `#[wb(table = "...")]` is given or the struct is a SeaORM `Model`.
 pub trait SqlEntity: Entity {
@@ -29,19 +31,32 @@ pub trait SqlEntity: Entity {
     /// When a value has no SQL form (for example a `#[wb(json)]` field that does not serialize).
     fn bind(&self) -> Result<Vec<Value>, SqlMappingError>;
 
-    /// Bytes of this value, roughly, when `backend` can hold it; [`SqlSink`](crate::SqlSink) asks before each write. The derive
-    /// looks at the fields where they are; this one binds them.
+    /// Bytes of this value, roughly, when its columns can hold it as it is; [`SqlSink`](crate::SqlSink) asks before each write. The
+    /// derive looks at the fields where they are; this one binds them.
     ///
     /// # Errors
-    /// [`Unstorable`] for a value that `backend` can never hold in its column.
-    fn storable(&self, backend: DbBackend) -> Result<usize, Unstorable> {
+    /// [`Unstorable`] for a value that its column can never hold.
+    fn storable(&self, columns: Columns<'_>) -> Result<usize, Unstorable> {
         let values = self.bind().map_err(|error| mapping_failed(&error))?;
         let mut bytes = 0;
-        for (column, value) in Self::table().columns.iter().zip(values) {
+        for (index, (column, value)) in Self::table().columns.iter().zip(values).enumerate() {
             let unstorable = |reason| Unstorable::new(column.name.clone(), reason);
-            bytes += check(backend, column, value).map_err(unstorable)?.bytes;
+            let limit = columns.limit(index, &column.name);
+            bytes += check(columns.backend, column, limit, value).map_err(unstorable)?.bytes;
         }
         Ok(bytes)
+    }
+
+    /// Whether a time of this value has a finer fraction of a second than its column keeps, so that [`cut`](SqlEntity::cut)
+    /// would change it. An entity of your own that says neither has such times cut when they are flushed, and not before.
+    fn cuts(&self, columns: Columns<'_>) -> bool {
+        let _ = columns;
+        false
+    }
+
+    /// Cuts off what [`cuts`](SqlEntity::cuts) finds: never rounds, so that a time never becomes a later one.
+    fn cut(&mut self, columns: Columns<'_>) {
+        let _ = columns;
     }
 
     /// One value per key column, in the order of the key columns in [`table`](SqlEntity::table).
@@ -58,6 +73,29 @@ pub trait SqlEntity: Entity {
     /// # Errors
     /// When a column is missing or of another type.
     fn from_row(row: &QueryResult) -> Result<Self, DbErr>;
+}
+
+/// What is known of the columns that a value goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    pub(crate) backend: DbBackend,
+    /// One for each column of the table, in the same order; none where the table was not looked at yet.
+    pub(crate) limits: &'a [(Cow<'static, str>, Limit)],
+}
+
+impl<'a> Columns<'a> {
+    /// The kind of database.
+    #[must_use]
+    pub const fn backend(&self) -> DbBackend {
+        self.backend
+    }
+
+    /// What the column keeps that is mapped at this place, or has this name.
+    pub(crate) fn limit(&self, index: usize, name: &str) -> &'a Limit {
+        let here = self.limits.get(index).filter(|(known, _)| known == name);
+        let found = here.or_else(|| self.limits.iter().find(|(known, _)| known == name));
+        found.map_or_else(|| Limit::unseen(self.backend), |(_, limit)| limit)
+    }
 }
 
 fn mapping_failed(error: &SqlMappingError) -> Unstorable {
@@ -129,6 +167,8 @@ pub struct Column {
     pub version: bool,
     /// What the table does to its values.
     pub(crate) kept: Kept,
+    /// What SeaORM's `save_as` and `select_as` make of a value on its way.
+    pub(crate) casts: Option<Box<Casts>>,
 }
 
 impl Column {
@@ -144,6 +184,7 @@ impl Column {
             insert_only: false,
             version: false,
             kept: Kept::default(),
+            casts: None,
         }
     }
 

@@ -1,12 +1,14 @@
 //! What the sink must know of a table before it writes to it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use sea_orm::DbBackend;
 use wb_core::{ErrorKind, SinkError};
 
 use crate::dialect::keys;
-use crate::entity::Table;
+use crate::entity::{Columns, Table};
+use crate::limit::Limit;
 use crate::live::{self, Live};
 use crate::tx::Pool;
 
@@ -17,6 +19,15 @@ pub(crate) struct Facts {
     pub(crate) max_packet: Option<usize>,
     /// The key column that the server fills in when it is zero (MySQL).
     pub(crate) auto_increment: Option<String>,
+    /// What each mapped column keeps, in the order of the mapping.
+    pub(crate) limits: Vec<(Cow<'static, str>, Limit)>,
+}
+
+impl Facts {
+    /// What is known of the columns.
+    pub(crate) fn columns(&self, backend: DbBackend) -> Columns<'_> {
+        Columns { backend, limits: &self.limits }
+    }
 }
 
 /// Looks at the table: it must exist, and its key must be unique in the database too, or each write would add a row.
@@ -33,18 +44,29 @@ pub(crate) async fn inspect(pool: &Pool, entity: &'static str, table: &Table) ->
              by the table's primary key"
         )));
     }
-    let mut facts = Facts { auto_increment: numbering(backend, table, &live), ..Facts::default() };
+    let mut facts = Facts {
+        auto_increment: numbering(backend, table, &live),
+        limits: limits(backend, table, &live),
+        ..Facts::default()
+    };
     if backend == DbBackend::MySql {
-        let server = server(pool).await?;
-        facts.max_packet = server.max_packet;
-        if !server.strict {
-            tracing::warn!(
-                table = %table.name,
-                "sql_mode is not strict: values that do not fit are cut without an error; add STRICT_ALL_TABLES"
-            );
-        }
+        facts.max_packet = server(pool).await?.max_packet;
     }
     Ok(facts)
+}
+
+/// What each mapped column keeps.
+fn limits(backend: DbBackend, table: &Table, live: &Live) -> Vec<(Cow<'static, str>, Limit)> {
+    let limit = |name: &str| {
+        let found = live.columns.iter().find(|found| fold(backend, &found.name) == fold(backend, name));
+        found.map_or_else(|| Limit::unseen(backend).clone(), |found| found.limit.clone())
+    };
+    let limits = table.columns.iter().map(|column| match column.casts {
+        // What comes out of a cast of the program's own is its own to know.
+        Some(_) => (column.name.clone(), Limit::unseen(backend).clone()),
+        None => (column.name.clone(), limit(&column.name)),
+    });
+    limits.collect()
 }
 
 /// The table's name with its schema, for people.
@@ -71,15 +93,17 @@ fn numbering(backend: DbBackend, table: &Table, live: &Live) -> Option<String> {
 /// What MySQL's settings say.
 pub(crate) struct Server {
     pub(crate) max_packet: Option<usize>,
-    /// Values that do not fit are errors.
-    pub(crate) strict: bool,
+    /// The session's times are those of UTC.
+    pub(crate) utc: bool,
 }
 
 pub(crate) async fn server(pool: &Pool) -> Result<Server, SinkError> {
-    let text = "SELECT CAST(@@max_allowed_packet AS CHAR) AS p, CAST(@@sql_mode AS CHAR) AS m";
+    let text = "SELECT CAST(@@max_allowed_packet AS CHAR) AS p, \
+                CAST(IF(@@session.time_zone = 'SYSTEM', @@system_time_zone, @@session.time_zone) AS CHAR) AS z";
     let found = live::ask(pool, text, Vec::new(), |row| {
-        Ok((row.try_get_by::<String, _>("p")?, row.try_get_by::<String, _>("m")?))
+        Ok((row.try_get_by::<String, _>("p")?, row.try_get_by::<String, _>("z")?))
     });
-    let (packet, mode) = found.await?.into_iter().next().unwrap_or_default();
-    Ok(Server { max_packet: packet.parse().ok(), strict: mode.contains("STRICT_") })
+    let (packet, zone) = found.await?.into_iter().next().unwrap_or_default();
+    let utc = ["+00:00", "utc", "etc/utc", "gmt"].iter().any(|name| zone.eq_ignore_ascii_case(name));
+    Ok(Server { max_packet: packet.parse().ok(), utc })
 }

@@ -158,6 +158,10 @@ pub(crate) async fn look(pool: &Pool, table: &mut Table) -> Result<(), SinkError
     };
     for column in &mut table.columns {
         let mut kept = found.remove(&fold(backend, &column.name)).unwrap_or_default();
+        if column.casts.is_some() {
+            // What comes out of a cast of the program's own is its own to know.
+            kept = Kept::default();
+        }
         if !is_text(column) {
             (kept.cast, kept.compares) = (None, None);
         }

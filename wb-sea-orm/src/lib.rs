@@ -8,7 +8,10 @@
 //! | `connect`, `options` | opening a database by its URL; what an operator tunes |
 //! | `inspect`, `kept` | what the sink must know of a table before it writes; what it does to the values of its columns |
 //! | `rows`, `check` | a batch as rows; values that the database cannot hold |
+//! | `limit`, `fits` | what a column keeps of a value; whether it keeps it as it is |
+//! | `moment` | dates and times: cut to what a column keeps, and as MySQL takes them |
 //! | `storable` | the same, asked of a value before it is stored in the buffer |
+//! | `casts` | SeaORM's `save_as` and `select_as` |
 //! | `write`, `isolate` | a batch as one transaction; finding the rows that are refused |
 //! | `collisions` | what is said of a record whose key the database takes for another one's |
 //! | `definition` | how a table is defined: whose fault a refusal of every row is |
@@ -34,6 +37,7 @@
 
 mod bind;
 mod cascades;
+mod casts;
 mod check;
 mod classify;
 mod collisions;
@@ -43,11 +47,13 @@ mod dialect;
 mod doctor;
 mod entity;
 mod fence;
+mod fits;
 mod highest;
 mod insert_only;
 mod inspect;
 mod isolate;
 mod kept;
+mod limit;
 mod live;
 mod load;
 mod loads;
@@ -55,6 +61,7 @@ mod loads;
 pub mod mapping;
 #[doc(hidden)]
 pub mod model;
+mod moment;
 mod nowhere;
 mod options;
 mod orphans;
@@ -78,7 +85,7 @@ mod write;
 #[doc(hidden)]
 pub use sea_orm;
 
-pub use entity::{Column, Reference, SqlEntity, SqlMappingError, Table};
+pub use entity::{Column, Columns, Reference, SqlEntity, SqlMappingError, Table};
 pub use fence::fence_table_sql;
 pub use options::SqlOptions;
 #[doc(hidden)]

@@ -10,6 +10,7 @@ use crate::bind::{Args, Statement};
 use crate::classify::from_sea_orm;
 use crate::dialect::postgres;
 use crate::entity::Table;
+use crate::limit::Limit;
 use crate::tx::Pool;
 
 /// A table that exists.
@@ -28,6 +29,8 @@ pub(crate) struct LiveColumn {
     pub(crate) name: String,
     /// The type's name, in lower case, without its length; of a domain, the type below; `enum` for an enumeration.
     pub(crate) kind: String,
+    /// What it keeps of a value.
+    pub(crate) limit: Limit,
     pub(crate) nullable: bool,
     /// The database knows a value when none is given.
     pub(crate) fills: bool,
@@ -80,6 +83,7 @@ async fn on_postgres(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkErr
     let name = || vec![Value::from(postgres::table(table))];
     let query = "SELECT a.attname::text AS c, NOT a.attnotnull AS n, \
                  (CASE b.typtype WHEN 'e' THEN 'enum' ELSE b.typname END)::text AS t, \
+                 (CASE WHEN t.typbasetype = 0 THEN a.atttypmod ELSE t.typtypmod END)::int4 AS l, \
                  (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS f, \
                  (a.attgenerated <> '' OR a.attidentity = 'a') AS g, \
                  (a.attidentity <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid), '') LIKE 'nextval(%') AS m \
@@ -87,9 +91,11 @@ async fn on_postgres(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkErr
                  JOIN pg_type b ON b.oid = COALESCE(NULLIF(t.typbasetype, 0), t.oid) \
                  WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     let columns = ask(pool, query, name(), |row| {
+        let kind = text(row, "t")?.to_lowercase();
         Ok(LiveColumn {
             name: text(row, "c")?,
-            kind: text(row, "t")?.to_lowercase(),
+            limit: Limit::on_postgres(&kind, row.try_get_by("l")?),
+            kind,
             nullable: row.try_get_by("n")?,
             fills: row.try_get_by("f")?,
             generated: row.try_get_by("g")?,
@@ -120,7 +126,8 @@ async fn on_postgres(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkErr
 async fn on_mysql(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
     let name = || [Value::from(table.schema.as_deref()), Value::from(&*table.name)];
     let query = "SELECT CAST(column_name AS CHAR) AS c, CAST(column_type AS CHAR) AS t, CAST(extra AS CHAR) AS e, \
-                 CAST(is_nullable AS CHAR) AS n, column_default IS NOT NULL AS f FROM information_schema.columns \
+                 CAST(is_nullable AS CHAR) AS n, column_default IS NOT NULL AS f, CAST(character_set_name AS CHAR) AS s, \
+                 CAST(VERSION() AS CHAR) AS v FROM information_schema.columns \
                  WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? ORDER BY ordinal_position";
     let columns = ask(pool, query, name().into(), |row| {
         let extra = text(row, "e")?.to_lowercase();
@@ -128,8 +135,10 @@ async fn on_mysql(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError>
         let unsigned = if kind.contains("unsigned") { " unsigned" } else { "" };
         let numbers = extra.contains("auto_increment");
         let base = kind.split(['(', ' ']).next().unwrap_or_default();
+        let charset: Option<String> = row.try_get_by("s")?;
         Ok(LiveColumn {
             name: text(row, "c")?,
+            limit: Limit::on_mysql(&kind, charset.as_deref(), last_second(&text(row, "v")?)),
             kind: format!("{base}{unsigned}"),
             nullable: text(row, "n")?.eq_ignore_ascii_case("yes"),
             fills: row.try_get_by::<i64, _>("f")? != 0 || numbers,
@@ -157,6 +166,15 @@ async fn on_mysql(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError>
     Ok(Some(Live { columns, unique, prepared }))
 }
 
+/// The last second that a `TIMESTAMP` has: MariaDB 11.5 made the number unsigned.
+fn last_second(version: &str) -> i64 {
+    let mut numbers =
+        version.split(|char: char| !char.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let longer = version.contains("MariaDB") && (major, minor) >= (11, 5);
+    if longer { u32::MAX.into() } else { i32::MAX.into() }
+}
+
 /// Whether a `CREATE TABLE` has the keyword.
 fn autoincrements(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case("autoincrement"))
@@ -175,6 +193,7 @@ async fn on_sqlite(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError
             nullable: number("n")? == 0,
             // A key of one integer is the row's own number, which the database finds when none is given.
             fills: number("f")? != 0 || (key > 0 && kind == "integer"),
+            limit: Limit::on_sqlite(&kind),
             kind,
             // 1 is a hidden column of a virtual table.
             generated: number("h")? > 1,

@@ -3,12 +3,12 @@
 use std::marker::PhantomData;
 
 use sea_orm::sea_query::ValueType;
-use sea_orm::{DbBackend, DbErr, QueryResult, TryGetable, Value};
+use sea_orm::{DbErr, QueryResult, TryGetable, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wb_core::Unstorable;
 
-use crate::entity::{Column, Reference, SqlEntity, SqlMappingError};
+use crate::entity::{Column, Columns, Reference, SqlEntity, SqlMappingError};
 use crate::read::read;
 use crate::storable;
 
@@ -81,11 +81,17 @@ pub trait SqlField: Sized {
     /// What SeaORM would bind.
     fn to_value(&self) -> Value;
 
-    /// Bytes of the value, roughly, when `backend` can hold it in this column.
+    /// Bytes of the value, roughly, when this column, the table's at this place, can hold it.
     ///
     /// # Errors
     /// [`Unstorable`] when it never can.
-    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable;
+    fn storable(&self, column: &'static str, index: usize, columns: Columns<'_>) -> Storable;
+
+    /// Whether the column keeps less of a second than the value has.
+    fn cuts(&self, column: &'static str, index: usize, columns: Columns<'_>) -> bool;
+
+    /// Cuts that off.
+    fn cut(&mut self, column: &'static str, index: usize, columns: Columns<'_>);
 
     /// The field of a row.
     ///
@@ -104,8 +110,19 @@ impl<T: Clone + Into<Value> + ValueType + TryGetable + 'static> SqlField for T {
         self.clone().into()
     }
 
-    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable {
-        storable::field(self, backend).map_err(|reason| Unstorable::new(column, reason))
+    fn storable(&self, column: &'static str, index: usize, columns: Columns<'_>) -> Storable {
+        let held = storable::field(self, columns.backend, columns.limit(index, column));
+        held.map_err(|reason| Unstorable::new(column, reason))
+    }
+
+    fn cuts(&self, column: &'static str, index: usize, columns: Columns<'_>) -> bool {
+        storable::without_rest(self, columns.limit(index, column)).is_some()
+    }
+
+    fn cut(&mut self, column: &'static str, index: usize, columns: Columns<'_>) {
+        if let Some(value) = storable::without_rest(self, columns.limit(index, column)) {
+            *self = value;
+        }
     }
 
     fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {
@@ -130,11 +147,11 @@ pub trait JsonField: Sized {
     /// [`SqlMappingError::Json`] when serde fails.
     fn to_value(&self, column: &'static str) -> Result<Value, SqlMappingError>;
 
-    /// Bytes of the value, roughly, when `backend` can hold it in this column.
+    /// Bytes of the value, roughly, when this column, the table's at this place, can hold it.
     ///
     /// # Errors
     /// [`Unstorable`] when it never can, or when serde fails.
-    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable;
+    fn storable(&self, column: &'static str, index: usize, columns: Columns<'_>) -> Storable;
 
     /// The field of a row.
     ///
@@ -157,8 +174,9 @@ impl<T: Serialize + DeserializeOwned> JsonField for T {
         }
     }
 
-    fn storable(&self, column: &'static str, backend: DbBackend) -> Storable {
-        storable::json(self, backend).map_err(|reason| Unstorable::new(column, reason))
+    fn storable(&self, column: &'static str, index: usize, columns: Columns<'_>) -> Storable {
+        let held = storable::json(self, columns.backend, columns.limit(index, column));
+        held.map_err(|reason| Unstorable::new(column, reason))
     }
 
     fn from_row(row: &QueryResult, name: &str) -> Result<Self, DbErr> {

@@ -6,6 +6,7 @@ use sea_orm::{
     ColumnTrait, EntityName, EntityTrait, IdenStatic, Iterable, ModelTrait, PrimaryKeyToColumn, PrimaryKeyTrait,
 };
 
+use crate::casts::Casts;
 use crate::entity::{Column, Table};
 use crate::kept::Kept;
 use crate::mapping::Values;
@@ -31,6 +32,7 @@ pub fn table<M: ModelTrait>(insert_only: &[ColumnOf<M>], version: Option<ColumnO
             insert_only: insert_only.iter().any(|only| only.as_str() == name),
             version: version.as_ref().is_some_and(|version| version.as_str() == name),
             kept: Kept::default(),
+            casts: Casts::of(&column),
         }
     });
     Table {

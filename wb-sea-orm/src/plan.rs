@@ -8,7 +8,7 @@ use wb_core::{ErrorKind, SinkError};
 
 use crate::bind::{Args, Statement};
 use crate::dialect::{keys, mysql, postgres, sqlite};
-use crate::entity::{Column, Reference, Table};
+use crate::entity::{Column, Columns, Reference, Table};
 use crate::inspect::Facts;
 use crate::options::SqlOptions;
 use crate::orphans::Link;
@@ -119,6 +119,11 @@ impl Plan {
         let links = Vec::new();
         let max_rows = options.max_rows;
         Ok(Self { backend, table, facts, links, max_rows, max_bytes, upsert, delete, select, versions })
+    }
+
+    /// What is known of the columns.
+    pub(crate) fn columns(&self) -> Columns<'_> {
+        self.facts.columns(self.backend)
     }
 
     /// The same, for an entity that refers to others.

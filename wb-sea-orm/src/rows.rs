@@ -116,7 +116,7 @@ fn row<E: SqlEntity>(plan: &Plan, value: &E) -> Result<Result<Row, Refusal>, Sin
         return Err(uneven::<E>(plan, values.len(), columns.len()));
     }
     let mut row = Row { values: Vec::with_capacity(values.len()), bytes: 0 };
-    for (column, value) in columns.iter().zip(values) {
+    for (index, (column, value)) in columns.iter().zip(values).enumerate() {
         if let Some(why) = changed(column, &value) {
             return Ok(Err(Refusal { text: format!("column `{}` {why}", column.name), source: None }));
         }
@@ -124,7 +124,7 @@ fn row<E: SqlEntity>(plan: &Plan, value: &E) -> Result<Result<Row, Refusal>, Sin
             let text = format!("column `{}` is zero, which its AUTO_INCREMENT replaces by another number", column.name);
             return Ok(Err(Refusal { text, source: None }));
         }
-        match check(plan.backend, column, value) {
+        match check(plan.backend, column, plan.columns().limit(index, &column.name), value) {
             Ok(checked) => {
                 row.values.push(checked.value);
                 row.bytes += checked.bytes;
@@ -155,11 +155,12 @@ pub(crate) fn key<E: SqlEntity>(plan: &Plan, key: &E::Key) -> Result<Option<Row>
         return Err(uneven::<E>(plan, values.len(), width));
     }
     let mut row = Row { values: Vec::with_capacity(width), bytes: 0 };
-    for (column, value) in plan.table.columns.iter().filter(|c| c.key).zip(values) {
+    let keys = plan.table.columns.iter().enumerate().filter(|(_, column)| column.key);
+    for ((index, column), value) in keys.zip(values) {
         if changed(column, &value).is_some() {
             return Ok(None);
         }
-        match check(plan.backend, column, value) {
+        match check(plan.backend, column, plan.columns().limit(index, &column.name), value) {
             Ok(checked) => {
                 row.values.push(checked.value);
                 row.bytes += checked.bytes;

@@ -12,7 +12,8 @@ use crate::tx::backend;
 /// Creates the table of an entity unless it exists, and on PostgreSQL the types of its enums.
 ///
 /// The columns are as SeaORM's schema builder makes them, except that on MySQL times keep their microseconds and text
-/// keys compare by byte.
+/// keys compare by byte, and that a `Decimal` whose digits nobody says keeps all of them: `DECIMAL(57, 28)` on MySQL, text on
+/// SQLite (which SeaORM itself does not read; `column_type = "Decimal(Some((20, 4)))"` makes it a `REAL`).
 ///
 /// # Errors
 /// As for [`write`](wb_core::Sink::write).
@@ -106,6 +107,10 @@ fn column_type(backend: DbBackend, column: &Column) -> ColumnType {
             custom("datetime(6)".into())
         }
         (DbBackend::MySql, ColumnType::Time) => custom("time(6)".into()),
+        // Without a scale MySQL keeps none; with these digits it keeps whatever a `Decimal` has.
+        (DbBackend::MySql, ColumnType::Decimal(None)) => ColumnType::Decimal(Some((57, 28))),
+        // Where nothing is said about its digits, all of them are kept: a floating-point number keeps fifteen.
+        (DbBackend::Sqlite, ColumnType::Decimal(None)) => custom("decimal_text".into()),
         // A key needs a length, and four bytes a character must fit into the index.
         (DbBackend::MySql, ColumnType::Text | ColumnType::String(StringLen::None)) if column.key => {
             ColumnType::String(StringLen::N(191))

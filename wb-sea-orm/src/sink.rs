@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
 use crate::definition::Definitions;
-use crate::entity::SqlEntity;
+use crate::entity::{Columns, SqlEntity};
 use crate::inspect::inspect;
 use crate::load::load;
 use crate::loads::Loads;
@@ -48,9 +48,13 @@ const SILENT: Duration = Duration::from_millis(500);
 ///   `bob` that meets the row of `Bob` is [`Rejected`](ErrorKind::Rejected), a delete or a load of `bob` leaves it alone. A key that its
 ///   column would change on its way in (spaces at the end in a `char(n)`, ...) is refused by [`check`](Sink::check), loads nothing, and
 ///   deleting it does nothing.
-/// - A value that the database cannot hold (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
-///   PostgreSQL, NaN on MySQL and SQLite, ...) is refused by [`check`](Sink::check), before it is stored in the buffer. One that
-///   comes by another way is named in [`Report::rejected`]; the rest of its batch lands.
+/// - A value that its column does not keep as it is (`u64` above `i64::MAX` on PostgreSQL and SQLite, a NUL character on
+///   PostgreSQL, NaN on MySQL and SQLite, a decimal number of more digits, a text that is too long, ...) is refused by
+///   [`check`](Sink::check), before it is stored in the buffer. One that comes by another way is named in [`Report::rejected`];
+///   the rest of its batch lands.
+/// - Times are cut to the fraction of a second that their columns keep when they are written, in the buffer as in the row
+///   ([`cut`](Sink::cut)).
+/// - On MySQL the transactions of the sink have a strict `sql_mode`, whatever the session's.
 /// - With `#[wb(version)]` on a field, a row with a higher version is left alone and named in [`Report::stale`]. The same
 ///   version is replaced, and a row without one (NULL) is older than all. Deletes carry none. On MySQL this costs one more
 ///   query a batch.
@@ -182,6 +186,14 @@ impl SqlSink {
         plans.get(&TypeId::of::<E>()).cloned()
     }
 
+    /// Asks about the columns: what the table tells of them is known once it was looked at. `None`: of no database that is known.
+    fn told<E: SqlEntity, T>(&self, ask: impl FnOnce(Columns<'_>, Option<&Plan>) -> T) -> Option<T> {
+        let backend = self.shared.backend?;
+        let plan = self.known::<E>();
+        let columns = plan.as_ref().map_or(Columns { backend, limits: &[] }, |plan| plan.columns());
+        Some(ask(columns, plan.as_deref()))
+    }
+
     /// Looks at an entity's table and plans for it.
     async fn study<E: SqlEntity>(&self, pool: &Pool) -> Result<Arc<Plan>, SinkError> {
         let mut table = E::table();
@@ -229,11 +241,20 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         self.in_time(fence::prepare(&self.pool()?)).await
     }
 
+    fn cuts(&self, row: &E) -> bool {
+        self.told::<E, _>(|columns, _| row.cuts(columns)).unwrap_or_default()
+    }
+
+    fn cut(&self, row: &mut E) {
+        self.told::<E, _>(|columns, _| row.cut(columns));
+    }
+
     fn check(&self, row: &E) -> Result<(), Unstorable> {
-        let Some(backend) = self.shared.backend else { return Ok(()) };
-        let bytes = row.storable(backend)?;
-        // What the table tells is known once it was looked at.
-        self.known::<E>().map_or(Ok(()), |plan| rows::storable(&plan, row, bytes))
+        let told = self.told::<E, _>(|columns, plan| {
+            let bytes = row.storable(columns)?;
+            plan.map_or(Ok(()), |plan| rows::storable(plan, row, bytes))
+        });
+        told.unwrap_or(Ok(()))
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

@@ -146,6 +146,20 @@ fn references<'a>(
     })
 }
 
+/// The bodies of `cuts` and `cut`, of each field with the place and the name of its column.
+fn cuts<'a>(
+    fields: impl Iterator<Item = (&'a syn::Ident, &'a Type, usize, TokenStream)>,
+    sql: &TokenStream,
+) -> (TokenStream, TokenStream) {
+    let (mut cuts, mut cut) = (Vec::new(), TokenStream::new());
+    for (field, ty, index, name) in fields {
+        let cast = cast(ty, &quote!(#sql::mapping::SqlField));
+        cuts.push(quote!(#cast::cuts(&self.#field, #name, #index, columns)));
+        cut.extend(quote!(#cast::cut(&mut self.#field, #name, #index, columns);));
+    }
+    (if cuts.is_empty() { quote!(false) } else { quote!(#(#cuts)||*) }, cut)
+}
+
 /// `<Ty as path>`, placed where the type is written, so that a missing implementation is shown there.
 fn cast(ty: &Type, path: &TokenStream) -> TokenStream {
     quote_spanned!(ty.span()=> <#ty as #path>)

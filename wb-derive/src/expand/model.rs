@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Ident;
 
-use super::{bounds, cast, key_parts, references, tuple};
+use super::{bounds, cast, cuts, key_parts, references, tuple};
 use crate::ast::Field;
 use crate::plan::Plan;
 
@@ -34,11 +34,26 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
     });
-    let storable = input.fields.iter().filter(|field| !field.sea.ignore).map(|field| {
-        let (cast, variant, field) =
-            (cast(field.ty, &quote!(#sql::mapping::SqlField)), column_variant(field), field.ident);
-        let name = quote!(#sql::model::name::<Self>(#sql::model::ColumnOf::<Self>::#variant));
-        quote!(#cast::storable(&self.#field, #name, backend)?)
+    let name = |field: &Field<'_>| {
+        let variant = column_variant(field);
+        quote!(#sql::model::name::<Self>(#sql::model::ColumnOf::<Self>::#variant))
+    };
+    let stored = || input.fields.iter().filter(|field| !field.sea.ignore).enumerate();
+    let storable = stored().map(|(index, field)| {
+        let (cast, name, field) = (cast(field.ty, &quote!(#sql::mapping::SqlField)), name(field), field.ident);
+        quote!(#cast::storable(&self.#field, #name, #index, columns)?)
+    });
+    let is_key = |field: &Field<'_>| plan.keys.iter().any(|key| key.ident == field.ident);
+    let changing = stored().filter(|(_, field)| !is_key(field));
+    let (cuts, cut) = cuts(changing.map(|(index, field)| (field.ident, field.ty, index, name(field))), &sql);
+    let fields = input.fields.iter().map(|field| {
+        let ident = field.ident;
+        if field.sea.ignore {
+            let cast = cast(field.ty, &quote!(::core::default::Default));
+            return quote!(#ident: #cast::default());
+        }
+        let (cast, name) = (cast(field.ty, &quote!(#sql::mapping::SqlField)), name(field));
+        quote!(#ident: #cast::from_row(row, #name)?)
     });
     let references = references(
         input.fields.iter().map(|field| {
@@ -58,8 +73,18 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
                 ::core::result::Result::Ok(#sql::model::values(self))
             }
 
-            fn storable(&self, backend: #sql::sea_orm::DbBackend) -> #sql::mapping::Storable {
+            fn storable(&self, columns: #sql::Columns<'_>) -> #sql::mapping::Storable {
                 ::core::result::Result::Ok(#sql::mapping::bytes([#(#storable),*]))
+            }
+
+            #[allow(unused_variables)]
+            fn cuts(&self, columns: #sql::Columns<'_>) -> ::core::primitive::bool {
+                #cuts
+            }
+
+            #[allow(unused_variables)]
+            fn cut(&mut self, columns: #sql::Columns<'_>) {
+                #cut
             }
 
             #references
@@ -78,7 +103,7 @@ pub(super) fn expand(plan: &Plan<'_>) -> TokenStream {
             fn from_row(
                 row: &#sql::sea_orm::QueryResult,
             ) -> ::core::result::Result<Self, #sql::sea_orm::DbErr> {
-                <Self as #sql::sea_orm::FromQueryResult>::from_query_result(row, "")
+                ::core::result::Result::Ok(Self { #(#fields),* })
             }
         }
     }

@@ -37,7 +37,9 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
     let key_columns = table.columns.iter().filter(|c| matches!(c.stored, Stored::Value { key: true, .. }));
     let key = tuple(key_columns.map(|column| read(column, &sql)).collect());
     let values = table.columns.iter().filter_map(|column| value(column, &sql));
-    let storable = table.columns.iter().filter_map(|column| storable(column, &sql));
+    let stored = || table.columns.iter().filter(|column| column.stored != Stored::Not).enumerate();
+    let storable = stored().map(|(index, column)| storable(column, index, &sql));
+    let (cuts, cut) = cuts(stored(), &sql);
     let key_values = plan.keys.iter().zip(key_parts(&plan.keys)).map(|(key, part)| {
         let cast = cast(key.ty, &quote!(#sql::mapping::SqlField));
         quote!(#cast::to_value(#part))
@@ -61,8 +63,18 @@ pub(super) fn expand(plan: &Plan<'_>, table: &Table<'_>) -> TokenStream {
                 ::core::result::Result::Ok(#sql::mapping::values([#(#values),*]))
             }
 
-            fn storable(&self, backend: #sql::sea_orm::DbBackend) -> #sql::mapping::Storable {
+            fn storable(&self, columns: #sql::Columns<'_>) -> #sql::mapping::Storable {
                 ::core::result::Result::Ok(#sql::mapping::bytes([#(#storable),*]))
+            }
+
+            #[allow(unused_variables)]
+            fn cuts(&self, columns: #sql::Columns<'_>) -> ::core::primitive::bool {
+                #cuts
+            }
+
+            #[allow(unused_variables)]
+            fn cut(&mut self, columns: #sql::Columns<'_>) {
+                #cut
             }
 
             #references
@@ -120,13 +132,20 @@ fn value(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
     }
 }
 
-fn storable(column: &Column<'_>, sql: &TokenStream) -> Option<TokenStream> {
+fn storable(column: &Column<'_>, index: usize, sql: &TokenStream) -> TokenStream {
     let (field, name) = (column.field.ident, &column.name);
     let cast = cast(column.field.ty, &role(column, sql));
-    match column.stored {
-        Stored::Value { .. } | Stored::Json { .. } => Some(quote!(#cast::storable(&self.#field, #name, backend)?)),
-        Stored::Not => None,
-    }
+    quote!(#cast::storable(&self.#field, #name, #index, columns)?)
+}
+
+/// Whether a field is cut, and cutting it: all but keys and JSON.
+fn cuts<'a>(columns: impl Iterator<Item = (usize, &'a Column<'a>)>, sql: &TokenStream) -> (TokenStream, TokenStream) {
+    let values = columns.filter(|(_, column)| matches!(column.stored, Stored::Value { key: false, .. }));
+    let parts = values.map(|(index, column)| {
+        let (field, name) = (column.field.ident, &column.name);
+        (field, column.field.ty, index, quote!(#name))
+    });
+    super::cuts(parts, sql)
 }
 
 fn load(column: &Column<'_>, sql: &TokenStream) -> TokenStream {

@@ -5,9 +5,28 @@ pub(crate) mod postgres;
 pub(crate) mod session;
 pub(crate) mod sqlite;
 
+use sea_orm::DbBackend;
 use sea_orm::sea_query::ArrayType;
 
 use crate::entity::{Column, Table};
+
+/// What is stored in a column where `value` stands for what is bound: SeaORM's `save_as`, or else `plain`.
+fn saved(backend: DbBackend, column: &Column, value: &str, plain: impl FnOnce() -> String) -> String {
+    column.casts.as_ref().and_then(|casts| casts.saved(backend, value)).unwrap_or_else(plain)
+}
+
+/// What is read of a column, under its own name: SeaORM's `select_as`, or else `plain`.
+fn read_as(
+    backend: DbBackend,
+    column: &Column,
+    name: impl Fn(&str) -> String,
+    from: &str,
+    plain: impl FnOnce() -> String,
+) -> String {
+    let quoted = name(&column.name);
+    let cast = column.casts.as_ref().and_then(|casts| casts.selected(backend, &format!("{from}{quoted}")));
+    cast.map_or_else(plain, |cast| format!("{cast} AS {quoted}"))
+}
 
 /// A comma-separated list.
 pub(crate) fn list<T>(items: impl IntoIterator<Item = T>, text: impl FnMut(T) -> String) -> String {
@@ -62,14 +81,14 @@ pub(crate) const VERSION: &str = "wb_version";
 /// The name of the highest key in what [`highest`](postgres::highest) and its siblings select.
 pub(crate) const HIGHEST: &str = "wb_highest";
 
+/// `(?, ?, ?)` for the values of one row of all columns, or of the keys alone.
+fn row<'a>(backend: DbBackend, columns: impl IntoIterator<Item = &'a Column>) -> String {
+    format!("({})", list(columns, |column| saved(backend, column, "?", || "?".to_owned())))
+}
+
 /// `(?, ?), (?, ?)` with the placeholders of one row made by `row`.
 fn rows(count: usize, row: impl FnMut(usize) -> String) -> String {
     (0..count).map(row).collect::<Vec<_>>().join(", ")
-}
-
-/// `?, ?, ?`.
-fn marks(count: usize) -> String {
-    vec!["?"; count].join(", ")
 }
 
 #[cfg(test)]
@@ -89,6 +108,7 @@ pub(crate) mod fixture {
             insert_only: false,
             version: false,
             kept: Kept::default(),
+            casts: None,
         }
     }
 

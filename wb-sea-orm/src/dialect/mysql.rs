@@ -5,7 +5,9 @@
 //! when they differ, a subquery of two rows where one is allowed fails the statement (error 1242) and nothing is
 //! written. This holds for unique keys that are added later, too.
 
-use super::{HIGHEST, VERSION, is_text, keys, list, marks, quoted, rows, table_name, text_keys, updated};
+use sea_orm::DbBackend;
+
+use super::{HIGHEST, VERSION, is_text, keys, list, quoted, read_as, row, rows, saved, table_name, text_keys, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -25,7 +27,7 @@ pub(crate) fn table(table: &Table) -> String {
 
 /// Upsert of `count` rows.
 pub(crate) fn upsert(entity: &Table, count: usize) -> String {
-    let row = format!("({})", marks(entity.columns.len()));
+    let row = row(DbBackend::MySql, &entity.columns);
     let target = table(entity);
     let same = keys(entity)
         .map(|c| {
@@ -63,15 +65,17 @@ pub(crate) fn upsert(entity: &Table, count: usize) -> String {
 /// alternatives, because rows of values are not looked up through the index.
 fn picked(entity: &Table, count: usize) -> String {
     let columns: Vec<String> = keys(entity).map(|c| name(&c.name)).collect();
-    picked_by(&columns, count)
+    picked_by(entity, &columns, count)
 }
 
-fn picked_by(columns: &[String], count: usize) -> String {
-    match columns {
-        [column] => format!("{column} IN ({})", marks(count)),
-        columns => {
-            let one = columns.iter().map(|c| format!("{c} = ?")).collect::<Vec<_>>().join(" AND ");
-            vec![format!("({one})"); count].join(" OR ")
+/// `columns` are what the keys are compared with, in their order.
+fn picked_by(entity: &Table, columns: &[String], count: usize) -> String {
+    let values: Vec<String> = keys(entity).map(|key| saved(DbBackend::MySql, key, "?", || "?".to_owned())).collect();
+    match (columns, values.as_slice()) {
+        ([column], [value]) => format!("{column} IN ({})", rows(count, |_| value.clone())),
+        (columns, values) => {
+            let one = columns.iter().zip(values).map(|(c, value)| format!("{c} = {value}"));
+            vec![format!("({})", one.collect::<Vec<_>>().join(" AND ")); count].join(" OR ")
         }
     }
 }
@@ -90,7 +94,7 @@ fn picked_exactly(entity: &Table, count: usize) -> String {
             if is_text(c) { format!("CAST(CONVERT({column} USING utf8mb4) AS BINARY)") } else { column }
         })
         .collect();
-    format!("({loose}) AND ({})", picked_by(&columns, count))
+    format!("({loose}) AND ({})", picked_by(entity, &columns, count))
 }
 
 /// Whether a delete has the placeholders of its keys twice.
@@ -105,12 +109,11 @@ pub(crate) fn delete(entity: &Table, count: usize) -> String {
 
 /// Select of `count` keys; a collation may find more rows than were asked for.
 pub(crate) fn select(entity: &Table, count: usize) -> String {
-    format!(
-        "SELECT {} FROM {} WHERE {}",
-        list(&entity.columns, |c| name(&c.name)),
-        table(entity),
-        picked(entity, count)
-    )
+    format!("SELECT {} FROM {} WHERE {}", list(&entity.columns, selected), table(entity), picked(entity, count))
+}
+
+fn selected(column: &Column) -> String {
+    read_as(DbBackend::MySql, column, name, "", || name(&column.name))
 }
 
 /// Select of the keys and versions of `count` keys; a collation may find more rows than were asked for.
@@ -118,7 +121,7 @@ pub(crate) fn versions(entity: &Table, count: usize) -> String {
     let version = entity.version().map_or_else(|| "NULL".to_owned(), |c| name(&c.name));
     format!(
         "SELECT {}, CAST(LEAST({version}, {}) AS SIGNED) AS {} FROM {} WHERE {}",
-        list(keys(entity), |c| name(&c.name)),
+        list(keys(entity), selected),
         i64::MAX,
         name(VERSION),
         table(entity),

@@ -1,9 +1,10 @@
 //! PostgreSQL: one constant text per entity and verb, whose parameters are one array per column. Tables with array
 //! columns use `VALUES` lists of fixed sizes, because `UNNEST` would flatten the arrays.
 
+use sea_orm::DbBackend;
 use sea_orm::sea_query::{ArrayType, ColumnType};
 
-use super::{HIGHEST, VERSION, is_text, keys, list, quoted, rows, table_name, text_keys, updated};
+use super::{HIGHEST, VERSION, is_text, keys, list, quoted, read_as, rows, saved, table_name, text_keys, updated};
 use crate::entity::{Column, Table};
 
 /// A parameter takes 16 bits in the protocol.
@@ -67,6 +68,11 @@ fn cast(column_type: &ColumnType) -> String {
     }
 }
 
+/// What is stored where `value` stands for what is bound.
+fn stored(column: &Column, value: &str) -> String {
+    saved(DbBackend::Postgres, column, value, || format!("{value}{}", cast(&column.column_type)))
+}
+
 fn arrays<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
     list(columns.enumerate(), |(i, c)| format!("${}::{}[]", i + 1, element(c).unwrap_or("text")))
 }
@@ -101,7 +107,8 @@ fn on_conflict(entity: &Table) -> String {
 /// Whether the row that an upsert met has its own key, to the byte; `None` when the keys are no texts, which the index
 /// compares by what they are.
 fn same_texts(entity: &Table) -> Option<String> {
-    let same = text_keys(entity).map(|c| format!("{} = excluded.{}::text", bytes(c), name(&c.name)));
+    let texts = text_keys(entity).filter(|c| c.casts.is_none());
+    let same = texts.map(|c| format!("{} = excluded.{}::text", bytes(c), name(&c.name)));
     let same = same.collect::<Vec<_>>().join(" AND ");
     (!same.is_empty()).then_some(same)
 }
@@ -117,7 +124,7 @@ pub(crate) fn upsert_arrays(entity: &Table) -> String {
         "INSERT INTO {} AS {TARGET} ({}) SELECT {} FROM UNNEST({}) AS u({}) {}",
         table(entity),
         list(&entity.columns, |c| name(&c.name)),
-        list(entity.columns.iter().enumerate(), |(i, c)| format!("u.c{i}{}", cast(&c.column_type))),
+        list(entity.columns.iter().enumerate(), |(i, c)| stored(c, &format!("u.c{i}"))),
         arrays(entity.columns.iter()),
         list(0..entity.columns.len(), |i| format!("c{i}")),
         on_conflict(entity),
@@ -128,8 +135,7 @@ pub(crate) fn upsert_arrays(entity: &Table) -> String {
 pub(crate) fn upsert_values(entity: &Table, count: usize) -> String {
     let width = entity.columns.len();
     let row = |r: usize| {
-        let values =
-            list(entity.columns.iter().enumerate(), |(i, c)| format!("${}{}", r * width + i + 1, cast(&c.column_type)));
+        let values = list(entity.columns.iter().enumerate(), |(i, c)| stored(c, &format!("${}", r * width + i + 1)));
         format!("({values})")
     };
     format!(
@@ -144,18 +150,20 @@ pub(crate) fn upsert_values(entity: &Table, count: usize) -> String {
 /// `t.a = k.c0 AND t.b = k.c1`, texts in the column's own type for its index, and once more by their bytes.
 fn matching(entity: &Table) -> String {
     let pairs = keys(entity).enumerate().flat_map(|(i, c)| {
-        let found = format!("t.{} = k.c{i}{}", name(&c.name), own_type(c));
-        [Some(found), is_text(c).then(|| format!("{} = k.c{i}", bytes(c)))].into_iter().flatten()
+        let found = format!("t.{} = {}", name(&c.name), of_own_type(c, &format!("k.c{i}")));
+        // What the program casts is compared as it says.
+        let texts = is_text(c) && c.casts.is_none();
+        [Some(found), texts.then(|| format!("{} = k.c{i}", bytes(c)))].into_iter().flatten()
     });
     pairs.collect::<Vec<_>>().join(" AND ")
 }
 
-/// The cast of a text to the type that the column has; without a length, which would cut it.
-fn own_type(column: &Column) -> String {
-    match &column.kept.cast {
-        Some(own) => format!("::{own}"),
-        None => cast(&column.column_type),
-    }
+/// A text as the type that the column has; without a length, which would cut it.
+fn of_own_type(column: &Column, value: &str) -> String {
+    saved(DbBackend::Postgres, column, value, || match &column.kept.cast {
+        Some(own) => format!("{value}::{own}"),
+        None => format!("{value}{}", cast(&column.column_type)),
+    })
 }
 
 fn key_arrays(entity: &Table) -> String {
@@ -197,11 +205,11 @@ pub(crate) fn parents(parent: &Table, column: &Column) -> Option<String> {
     let key = keys(parent).next()?;
     Some(format!(
         "SELECT k.n FROM UNNEST($1::{}[]) WITH ORDINALITY AS k(c0, n) WHERE k.c0 IS NOT NULL AND NOT EXISTS \
-         (SELECT 1 FROM {} AS p WHERE p.{} = k.c0{})",
+         (SELECT 1 FROM {} AS p WHERE p.{} = {})",
         element(column)?,
         table(parent),
         name(&key.name),
-        own_type(column),
+        of_own_type(column, "k.c0"),
     ))
 }
 
@@ -214,16 +222,20 @@ fn selected(column: &Column) -> String {
         _ if column.kept.cast.is_some() => "::text",
         (ColumnType::Enum { .. }, _) => "::text",
         (ColumnType::Array(items), _) if matches!(**items, ColumnType::Enum { .. }) => "::text[]",
+        (ColumnType::Array(_), ArrayType::TinyInt) => "::int4[]::\"char\"[]",
         (ColumnType::Array(_), _) => "",
         (_, ArrayType::TinyInt) => "::int4::\"char\"",
-        (_, ArrayType::SmallInt) => "::int2",
-        (_, ArrayType::Int) => "::int4",
-        (_, ArrayType::BigInt) => "::int8",
+        (_, ArrayType::SmallInt | ArrayType::TinyUnsigned) => "::int2",
+        (_, ArrayType::Int | ArrayType::SmallUnsigned) => "::int4",
+        (_, ArrayType::BigInt | ArrayType::Unsigned | ArrayType::BigUnsigned) => "::int8",
         (_, ArrayType::Float) => "::float4",
         (_, ArrayType::Double) => "::float8",
-        _ => return format!("t.{plain}"),
+        _ => "",
     };
-    format!("t.{plain}{cast} AS {plain}")
+    read_as(DbBackend::Postgres, column, name, "t.", || match cast {
+        "" => format!("t.{plain}"),
+        cast => format!("t.{plain}{cast} AS {plain}"),
+    })
 }
 
 /// Select of the highest value of a key column.

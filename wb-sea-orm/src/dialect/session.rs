@@ -17,7 +17,8 @@ pub(crate) struct Limits {
 
 /// Begins a transaction within these limits and runs `then` in it.
 ///
-/// MySQL has no limits of a transaction: those of the session are lowered, and restored by [`end_mysql`]. Its
+/// MySQL has no limits of a transaction: those of the session are lowered, and restored by [`end_mysql`]; so is its `sql_mode`, in
+/// which a value that does not fit is an error, and not another value. Its
 /// `wait_timeout` counts inside transactions, too; MariaDB's own variables for that do not exist on MySQL, and go before
 /// it where the operator has set them.
 pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
@@ -34,7 +35,8 @@ pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
             let (seconds, idle) = (whole_seconds(lock), whole_seconds(limits.idle));
             format!(
                 "SET @wb_row_wait = @@innodb_lock_wait_timeout, @wb_table_wait = @@lock_wait_timeout, \
-                 @wb_idle = @@wait_timeout, \
+                 @wb_idle = @@wait_timeout, @wb_mode = @@sql_mode, \
+                 sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
                  innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {seconds}), \
                  lock_wait_timeout = LEAST(@@lock_wait_timeout, {seconds}), \
                  wait_timeout = LEAST(@@wait_timeout, {idle}); BEGIN; {then}"
@@ -49,7 +51,8 @@ pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
 /// Ends a transaction of MySQL by `verb` and gives the session its own limits back.
 pub(crate) fn end_mysql(verb: &str) -> String {
     format!(
-        "{verb}; SET innodb_lock_wait_timeout = @wb_row_wait, lock_wait_timeout = @wb_table_wait, wait_timeout = @wb_idle"
+        "{verb}; SET innodb_lock_wait_timeout = @wb_row_wait, lock_wait_timeout = @wb_table_wait, wait_timeout = @wb_idle, \
+         sql_mode = @wb_mode"
     )
 }
 

@@ -1,6 +1,8 @@
 //! SQLite: lists of rows in a few fixed sizes.
 
-use super::{HIGHEST, VERSION, is_text, keys, list, marks, quoted, rows, table_name, text_keys, updated};
+use sea_orm::DbBackend;
+
+use super::{HIGHEST, VERSION, is_text, keys, list, quoted, read_as, row, rows, saved, table_name, text_keys, updated};
 use crate::entity::{Column, Table};
 
 /// `SQLITE_MAX_VARIABLE_NUMBER`.
@@ -20,7 +22,7 @@ pub(crate) fn table(table: &Table) -> String {
 
 /// Upsert of `count` rows.
 pub(crate) fn upsert(entity: &Table, count: usize) -> String {
-    let row = format!("({})", marks(entity.columns.len()));
+    let row = row(DbBackend::Sqlite, &entity.columns);
     format!(
         "INSERT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO {}",
         table(entity),
@@ -56,17 +58,23 @@ fn action(entity: &Table) -> String {
 /// The condition that picks `count` keys, with one numbered placeholder per key column and key, key by key. Texts once more
 /// by their bytes: the column's collation, by which its index finds them, may take others for equal.
 fn picked(entity: &Table, count: usize) -> String {
-    let plain = picked_by(&keys(entity).map(|c| name(&c.name)).collect::<Vec<_>>(), count);
+    let plain = picked_by(entity, &keys(entity).map(|c| name(&c.name)).collect::<Vec<_>>(), count);
     if text_keys(entity).next().is_none() {
         return plain;
     }
     let bytes = keys(entity).map(|c| format!("{}{}", name(&c.name), if is_text(c) { " COLLATE BINARY" } else { "" }));
-    format!("{plain} AND {}", picked_by(&bytes.collect::<Vec<_>>(), count))
+    format!("{plain} AND {}", picked_by(entity, &bytes.collect::<Vec<_>>(), count))
 }
 
-fn picked_by(columns: &[String], count: usize) -> String {
+/// `columns` are what the keys are compared with, in their order.
+fn picked_by(entity: &Table, columns: &[String], count: usize) -> String {
     let width = columns.len();
-    let row = |row: usize| list(1..=width, |column| format!("?{}", row * width + column));
+    let row = |row: usize| {
+        list(keys(entity).enumerate(), |(at, key)| {
+            let mark = format!("?{}", row * width + at + 1);
+            saved(DbBackend::Sqlite, key, &mark, || mark.clone())
+        })
+    };
     match columns {
         [column] => format!("{column} IN ({})", rows(count, row)),
         columns => {
@@ -82,12 +90,11 @@ pub(crate) fn delete(entity: &Table, count: usize) -> String {
 
 /// Select of `count` keys.
 pub(crate) fn select(entity: &Table, count: usize) -> String {
-    format!(
-        "SELECT {} FROM {} WHERE {}",
-        list(&entity.columns, |c| name(&c.name)),
-        table(entity),
-        picked(entity, count)
-    )
+    format!("SELECT {} FROM {} WHERE {}", list(&entity.columns, selected), table(entity), picked(entity, count))
+}
+
+fn selected(column: &Column) -> String {
+    read_as(DbBackend::Sqlite, column, name, "", || name(&column.name))
 }
 
 /// Select of the keys and versions of `count` keys.
@@ -95,7 +102,7 @@ pub(crate) fn versions(entity: &Table, count: usize) -> String {
     let version = entity.version().map_or_else(|| "NULL".to_owned(), |c| name(&c.name));
     format!(
         "SELECT {}, CAST({version} AS INTEGER) AS {} FROM {} WHERE {}",
-        list(keys(entity), |c| name(&c.name)),
+        list(keys(entity), selected),
         name(VERSION),
         table(entity),
         picked(entity, count)

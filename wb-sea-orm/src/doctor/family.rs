@@ -4,6 +4,7 @@ use sea_orm::DbBackend;
 use sea_orm::sea_query::{ArrayType, ColumnType};
 
 use crate::entity::Column;
+use crate::limit::{Affinity, Charset, Digits, Limit, Pads};
 
 /// Whether the values of a mapping go into a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,10 @@ pub(super) fn fit(backend: DbBackend, mapped: &Column, kind: &str) -> Fit {
 }
 
 fn wanted(mapped: &Column) -> Option<Family> {
+    // What a cast makes of it is for whoever wrote the cast to know.
+    if mapped.casts.is_some() {
+        return None;
+    }
     match &mapped.column_type {
         ColumnType::Array(_) => return Some(Family::Array),
         ColumnType::Enum { .. } => return Some(Family::Enum),
@@ -176,9 +181,9 @@ fn mysql(kind: &str) -> Option<Family> {
     })
 }
 
-/// Dates are judged only against what is certainly none.
+/// Dates are judged only against what is certainly none. The driver reads a number only from a column of its own kind.
 fn on_mysql(wanted: Family, found: Family) -> bool {
-    use Family::{Array, Bool, Bytes, Decimal, Enum, Float, Integer, Json, Text, Timestamp, TimestampTz, Uuid};
+    use Family::{Array, Bool, Bytes, Enum, Integer, Json, Text, Timestamp, TimestampTz, Uuid};
     matches!(
         (wanted, found),
         // A boolean is a small integer; UUIDs are 16 bytes; MariaDB keeps JSON as text.
@@ -189,22 +194,18 @@ fn on_mysql(wanted: Family, found: Family) -> bool {
             | (Text, Enum)
             | (Enum, Text)
             | (TimestampTz, Timestamp)
-            | (Integer(..) | Float | Decimal, Integer(..) | Float | Decimal)
             // Refused elsewhere, in better words.
             | (Array, _)
     )
 }
 
-/// SQLite's rules of affinity, as far as they lose something.
+/// SQLite's rules of affinity, as far as they lose something whatever the value.
 fn sqlite(kind: &str) -> Option<Family> {
-    if kind.contains("int") && !kind.contains("point") {
-        return Some(signed(64));
-    }
-    match kind {
-        "text" | "clob" => Some(Family::Text),
-        "real" | "double" | "float" => Some(Family::Float),
-        _ if kind.starts_with("varchar") || kind.starts_with("char") => Some(Family::Text),
-        _ => None,
+    match Affinity::of(kind) {
+        Affinity::Integer => Some(signed(64)),
+        Affinity::Text => Some(Family::Text),
+        Affinity::Real => Some(Family::Float),
+        Affinity::Numeric | Affinity::Blob => None,
     }
 }
 
@@ -213,11 +214,83 @@ fn on_sqlite(wanted: Family, found: Family) -> bool {
     match found {
         // `007` would become 7.
         Integer(..) => !matches!(wanted, Text | Bytes | Float | Family::Uuid | Family::Json | Family::Date),
-        Float => !matches!(wanted, Text | Bytes | Family::Uuid | Family::Json | Family::Date),
+        // An integer would come back as a floating-point number.
+        Float => !matches!(wanted, Integer(..) | Bool | Text | Bytes | Family::Uuid | Family::Json | Family::Date),
         // A number would come back as text.
         Text => !matches!(wanted, Integer(..) | Float | Bool),
         _ => true,
     }
+}
+
+/// What the column does not keep of the values of a mapping, as it follows "a value" in a sentence; it is refused when it is
+/// written.
+pub(super) fn narrow(mapped: &Column, limit: &Limit) -> Option<String> {
+    let family = wanted(mapped)?;
+    let numbers = matches!(family, Family::Integer(..) | Family::Float);
+    Some(match (limit, family) {
+        (Limit::Decimal(digits), Family::Decimal) => return fewer(&mapped.column_type, *digits),
+        (Limit::Decimal(Digits { scale: Some(scale), whole: Some(whole), .. }), _) if numbers => {
+            format!("of more than {whole} digits before the point or {scale} behind it")
+        }
+        (Limit::Decimal(_), Family::Float) => {
+            "that PostgreSQL rounds on its way into a numeric (15 digits of an `f64`, 6 of an `f32`)".to_owned()
+        }
+        (Limit::Single, Family::Float) if mapped.array_type == ArrayType::Double => {
+            "that is no number of four bytes (nearly every fraction is none)".to_owned()
+        }
+        (Limit::Single, Family::Integer(low, high)) if low < -(1 << 24) || high > 1 << 24 => {
+            "of more digits than a floating-point number of four bytes holds".to_owned()
+        }
+        (Limit::Double, Family::Integer(low, high)) if low < -(1 << 53) || high > 1 << 53 => {
+            "of more digits than a floating-point number of eight bytes holds".to_owned()
+        }
+        (Limit::Integers { .. }, Family::Float) => "with a fraction".to_owned(),
+        (Limit::Time { most: Some(_), .. }, Family::Timestamp | Family::TimestampTz) => {
+            "outside of the years of a TIMESTAMP (from 1970 to 2038, or to 2106 on MariaDB 11.5 and newer)".to_owned()
+        }
+        (Limit::Text(text), Family::Text | Family::Enum) => match (text.pads, text.charset) {
+            (Pads::Stripped, _) => "that ends in spaces, which a CHAR does not keep,".to_owned(),
+            (_, Charset::ThreeBytes) => "with a character of four bytes, which utf8mb3 does not have,".to_owned(),
+            (_, Charset::Ascii) => "that is not ASCII".to_owned(),
+            _ => return None,
+        },
+        (Limit::Bytes { most, filled: true }, Family::Bytes) => format!("that has not {most} bytes"),
+        (Limit::Bytes { most, .. }, Family::Uuid) if *most != 16 => "(each of them)".to_owned(),
+        (Limit::Affinity(affinity), Family::Decimal) if affinity.makes_numbers() => {
+            "of more digits than a floating-point number of eight bytes holds (a type with TEXT in its name keeps all)"
+                .to_owned()
+        }
+        (Limit::Affinity(Affinity::Numeric), Family::Text | Family::Json) => {
+            "that looks like a number, which the column's type makes one of (SQLite: it has none of TEXT, CHAR, CLOB in its \
+             name),"
+                .to_owned()
+        }
+        _ => return None,
+    })
+}
+
+/// Decimals: what the mapping says, or else what the type has, against what the column has.
+fn fewer(said: &ColumnType, Digits { whole, scale, .. }: Digits) -> Option<String> {
+    let signed = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let (most, least) = match said {
+        ColumnType::Decimal(Some((precision, scale))) => (signed(*precision) - signed(*scale), signed(*scale)),
+        // 96 bits, and a point that moves.
+        _ => (29, 28),
+    };
+    let (whole, scale) = (whole.unwrap_or(most), scale.unwrap_or(least));
+    (whole < most || scale < least)
+        .then(|| format!("of more than {whole} digits before the point or {scale} behind it"))
+}
+
+/// Digits of a second that the column keeps, where the mapping's type has more of them.
+pub(super) fn fraction(mapped: &Column, limit: &Limit) -> Option<u32> {
+    let timed = matches!(wanted(mapped), Some(Family::Timestamp | Family::TimestampTz | Family::Time));
+    limit.fraction().filter(|_| timed)
+}
+
+/// Whether the mapping's values are moments, and not what a clock on some wall shows.
+pub(super) fn is_moment(mapped: &Column) -> bool {
+    wanted(mapped) == Some(Family::TimestampTz)
 }
 
 #[cfg(test)]
@@ -298,8 +371,9 @@ mod tests {
             ("bigint", 'f', 'c', 'f'),
             ("text", 'c', 'f', 'f'),
             ("varchar(20)", 'c', 'f', 'f'),
-            ("timestamp_text", 'f', 'f', 'f'),
-            ("uuid_text", 'f', 'f', 'f'),
+            ("timestamp_text", 'c', 'f', 'f'),
+            ("uuid_text", 'c', 'f', 'f'),
+            ("string", 'f', 'f', 'f'),
             ("blob", 'f', 'f', 'f'),
             ("", 'f', 'f', 'f'),
         ] {
