@@ -4,7 +4,7 @@
 //! human readable), so that a document is what `Collection<T>::insert_one` would have stored and `Collection<T>::find`
 //! reads.
 
-use bson::raw::{CStr, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
+use bson::raw::{CStr, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 use bson::{Bson, Document};
 
 use crate::entity::{FieldRule, MappingError, MongoEntity};
@@ -25,6 +25,51 @@ pub fn to_raw<E: MongoEntity>(value: &E) -> Result<RawDocumentBuf, MappingError>
 /// # Errors
 /// [`MappingError::Bson`] when the document is not a value of the entity.
 pub fn from_raw<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingError> {
+    // The first error is of the document as it is.
+    from_stored(document).or_else(|error| match with_key::<E>(document)? {
+        Some(whole) => from_stored(&whole).or_else(|_| from_stored(&with_bytes::<E>(&whole)?)).map_err(|_| error),
+        None => Err(error),
+    })
+}
+
+/// The document with the fields of its key, where it lacks them: another program may have said them in the `_id` alone.
+fn with_key<E: MongoEntity>(document: &RawDocument) -> Result<Option<RawDocumentBuf>, MappingError> {
+    let mut whole = document.to_owned();
+    let mut added = false;
+    for name in E::KEYS {
+        if document.get(name)?.is_some() {
+            continue;
+        }
+        let part = match (document.get("_id")?, E::KEYS) {
+            (Some(id), [_]) => Some(id),
+            (Some(RawBsonRef::Document(parts)), _) => parts.get(name)?,
+            _ => None,
+        };
+        if let Some(part) = part {
+            whole.append(<&CStr>::try_from(*name)?, part);
+            added = true;
+        }
+    }
+    Ok(added.then_some(whole))
+}
+
+/// The same with bytes of the key as the array of numbers that serde reads.
+fn with_bytes<E: MongoEntity>(document: &RawDocument) -> Result<RawDocumentBuf, MappingError> {
+    let mut arrays = RawDocumentBuf::new();
+    for element in document {
+        let (name, field) = element?;
+        match field {
+            RawBsonRef::Binary(binary) if E::KEYS.contains(&name.as_str()) => {
+                arrays.append(name, binary.bytes.iter().map(|byte| i32::from(*byte)).collect::<RawArrayBuf>());
+            }
+            field => arrays.append(name, field),
+        }
+    }
+    Ok(arrays)
+}
+
+/// The value of a document that has all that serde reads.
+fn from_stored<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingError> {
     let rules = E::rules();
     if rules.is_empty() {
         return from_fields(document);
@@ -120,11 +165,23 @@ fn rule<'r, E>(rules: &'r [FieldRule<E>], field: &CStr) -> Option<&'r FieldRule<
 }
 
 fn from_serde_form<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingError> {
+    // A map that is flattened takes every name, that of the `_id` that was added, too.
+    if E::FLATTENED
+        && !E::FIELDS.iter().any(|field| field.name == "_id")
+        && let Ok(value) = bson::deserialize_from_slice(bare(document)?.as_bytes())
+    {
+        return Ok(value);
+    }
     let error = match bson::deserialize_from_slice(document.as_bytes()) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
     // A struct that denies unknown fields does not know the `_id` that was added.
+    bson::deserialize_from_slice(bare(document)?.as_bytes()).map_err(|_| MappingError::Bson(error))
+}
+
+/// The document without its `_id`.
+fn bare(document: &RawDocument) -> Result<RawDocumentBuf, MappingError> {
     let mut bare = RawDocumentBuf::new();
     for element in document {
         let (name, field) = element?;
@@ -132,7 +189,7 @@ fn from_serde_form<E: MongoEntity>(document: &RawDocument) -> Result<E, MappingE
             bare.append(name, field);
         }
     }
-    bson::deserialize_from_slice(bare.as_bytes()).map_err(|_| MappingError::Bson(error))
+    Ok(bare)
 }
 
 /// Whether two `_id`s are one to the server, which compares numbers by value.

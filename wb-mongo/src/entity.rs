@@ -22,6 +22,13 @@ pub trait MongoEntity: Entity + serde::Serialize + serde::de::DeserializeOwned {
     /// The stored fields, in the order of the struct.
     const FIELDS: &'static [StoredField] = &[];
 
+    /// Whether serde's `flatten` puts fields beside those of the struct, under names that are not known here.
+    const FLATTENED: bool = false;
+
+    /// Names of the key's fields in serde's document, in the order of the key's parts. A document that has none of them, because
+    /// another program wrote it, is loaded with what its `_id` says.
+    const KEYS: &'static [&'static str] = &[];
+
     /// Fields whose stored form is not serde's.
     fn rules() -> &'static [FieldRule<Self>];
 
@@ -96,6 +103,12 @@ pub enum FieldRule<E> {
         store: fn(&E) -> Result<Bson, MappingError>,
         /// serde's form of a native value.
         load: fn(Bson) -> Result<Bson, MappingError>,
+        /// Digits of a second that the native form keeps, where it is a time.
+        digits: Option<u32>,
+        /// Whether the native form keeps less of the field.
+        cuts: fn(&E) -> bool,
+        /// Cuts that off.
+        cut: fn(&mut E),
     },
 }
 
@@ -109,4 +122,7 @@ pub enum MappingError {
     /// The document's own `_id` is not the key.
     #[error("the document's `_id` is not the entity's key; give the key field `#[serde(rename = \"_id\")]` or none")]
     ForeignId,
+    /// A value that BSON's own type does not hold as it is; what is wrong follows the field's name in a sentence.
+    #[error("a value that {0}")]
+    Unfit(&'static str),
 }

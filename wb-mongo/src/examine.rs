@@ -7,7 +7,7 @@ use mongodb::options::Acknowledgment;
 use wb_core::{ErrorKind, Finding, Scope, SinkError};
 
 use crate::connect::is_command;
-use crate::entity::MongoEntity;
+use crate::entity::{FieldRule, MongoEntity};
 use crate::fence;
 use crate::reply::{Reply, documents};
 use crate::sink::MongoSink;
@@ -37,8 +37,25 @@ pub(crate) async fn examine<E: MongoEntity>(sink: &MongoSink, scope: &Scope) -> 
     if !E::MERGE && !insert_only.is_empty() {
         findings.push(replaced(&insert_only, &entity));
     }
+    findings.extend(fractions::<E>(&entity));
     findings.extend(collection(sink, E::COLLECTION, &entity).await?);
     Ok(findings)
+}
+
+/// Dates of which less is kept than their types have.
+fn fractions<E: MongoEntity>(entity: &str) -> Option<Finding> {
+    let cut = E::rules().iter().filter_map(|rule| match rule {
+        FieldRule::Native { name, digits: Some(_), .. } => Some(format!("`{name}`")),
+        _ => None,
+    });
+    let fields = cut.collect::<Vec<_>>().join(", ");
+    (!fields.is_empty()).then(|| {
+        let text = format!(
+            "{fields} are BSON dates, which keep milliseconds: what is finer is cut off when it is written, in the buffer as \
+             in the document"
+        );
+        Finding::note("time-precision", entity, text)
+    })
 }
 
 /// What answers to `hello`.

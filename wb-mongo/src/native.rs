@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson};
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde::de::Error as _;
 use uuid::Uuid;
@@ -22,7 +22,8 @@ use crate::mapping::serde_form;
 /// | `Vec<u8>` | Array of numbers | Binary, subtype 0 |
 /// | `Option<T>`, `Vec<T>` of these | Null or `T`, Array | the same, of `T`'s native form |
 ///
-/// A BSON date counts milliseconds: what is finer is cut off when it is stored.
+/// A BSON date counts milliseconds: what is finer is cut off when it is written, in the buffer as in the document. A leap second is
+/// refused.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no native BSON form",
     label = "not a UUID, a date, or bytes",
@@ -30,8 +31,27 @@ use crate::mapping::serde_form;
     note = "implement `NativeBson` for a newtype of yours, or leave the field in serde's form"
 )]
 pub trait NativeBson: Sized {
+    /// Digits of a second that the native form keeps, where it is a time.
+    const DIGITS: Option<u32> = None;
+
     /// The native form.
     fn to_native(&self) -> Bson;
+
+    /// Whether the native form keeps less of the value, so that [`cut`](Self::cut) would change it.
+    fn cuts(&self) -> bool {
+        false
+    }
+
+    /// Cuts that off.
+    fn cut(&mut self) {}
+
+    /// Whether there is a native form of this value at all; what is wrong, as it follows the field's name in a sentence.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn fits(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
 
     /// The value of a native form.
     ///
@@ -58,9 +78,32 @@ impl NativeBson for Uuid {
     }
 }
 
+/// Nanoseconds in a millisecond.
+const MILLI: u32 = 1_000_000;
+
 impl NativeBson for DateTime<Utc> {
+    const DIGITS: Option<u32> = Some(3);
+
     fn to_native(&self) -> Bson {
         bson::DateTime::from_chrono(*self).into()
+    }
+
+    fn cuts(&self) -> bool {
+        !self.timestamp_subsec_nanos().is_multiple_of(MILLI) && self.fits().is_ok()
+    }
+
+    fn cut(&mut self) {
+        if self.cuts() {
+            let rest = TimeDelta::nanoseconds(i64::from(self.timestamp_subsec_nanos() % MILLI));
+            *self = self.checked_sub_signed(rest).unwrap_or(*self);
+        }
+    }
+
+    fn fits(&self) -> Result<(), &'static str> {
+        if self.timestamp_subsec_nanos() < 1_000 * MILLI {
+            return Ok(());
+        }
+        Err("is in a leap second, which a BSON date does not have")
     }
 
     fn from_native(native: Bson) -> Result<Self, MappingError> {
@@ -73,8 +116,24 @@ impl NativeBson for DateTime<Utc> {
 }
 
 impl NativeBson for NaiveDateTime {
+    const DIGITS: Option<u32> = <DateTime<Utc>>::DIGITS;
+
     fn to_native(&self) -> Bson {
         self.and_utc().to_native()
+    }
+
+    fn cuts(&self) -> bool {
+        self.and_utc().cuts()
+    }
+
+    fn cut(&mut self) {
+        let mut time = self.and_utc();
+        time.cut();
+        *self = time.naive_utc();
+    }
+
+    fn fits(&self) -> Result<(), &'static str> {
+        self.and_utc().fits()
     }
 
     fn from_native(native: Bson) -> Result<Self, MappingError> {
@@ -96,6 +155,20 @@ impl NativeBson for Vec<u8> {
 }
 
 impl<T: NativeBson> NativeBson for Option<T> {
+    const DIGITS: Option<u32> = T::DIGITS;
+
+    fn cuts(&self) -> bool {
+        self.as_ref().is_some_and(T::cuts)
+    }
+
+    fn cut(&mut self) {
+        self.iter_mut().for_each(T::cut);
+    }
+
+    fn fits(&self) -> Result<(), &'static str> {
+        self.as_ref().map_or(Ok(()), T::fits)
+    }
+
     fn to_native(&self) -> Bson {
         self.as_ref().map_or(Bson::Null, T::to_native)
     }
@@ -109,6 +182,20 @@ impl<T: NativeBson> NativeBson for Option<T> {
 }
 
 impl<T: NativeBson> NativeBson for Vec<T> {
+    const DIGITS: Option<u32> = T::DIGITS;
+
+    fn cuts(&self) -> bool {
+        self.iter().any(T::cuts)
+    }
+
+    fn cut(&mut self) {
+        self.iter_mut().for_each(T::cut);
+    }
+
+    fn fits(&self) -> Result<(), &'static str> {
+        self.iter().try_for_each(T::fits)
+    }
+
     fn to_native(&self) -> Bson {
         Bson::Array(self.iter().map(T::to_native).collect())
     }
@@ -130,11 +217,20 @@ impl<T: NativeBson> NativeBson for Vec<T> {
     note = "implement `NativeBson` for a newtype of yours, or leave the field in serde's form"
 )]
 pub trait NativeField {
+    /// Digits of a second that the native form keeps, where it is a time.
+    const FRACTION: Option<u32>;
+
     /// The native form of the field.
     ///
     /// # Errors
-    /// Never; the signature is the rule's.
+    /// When the value has none.
     fn store(&self) -> Result<Bson, MappingError>;
+
+    /// Whether the native form keeps less of it.
+    fn has_rest(&self) -> bool;
+
+    /// Cuts that off.
+    fn drop_rest(&mut self);
 
     /// serde's form of a native form.
     ///
@@ -145,8 +241,19 @@ pub trait NativeField {
 
 #[diagnostic::do_not_recommend]
 impl<T: NativeBson + Serialize> NativeField for T {
+    const FRACTION: Option<u32> = <T as NativeBson>::DIGITS;
+
     fn store(&self) -> Result<Bson, MappingError> {
+        self.fits().map_err(MappingError::Unfit)?;
         Ok(self.to_native())
+    }
+
+    fn has_rest(&self) -> bool {
+        self.cuts()
+    }
+
+    fn drop_rest(&mut self) {
+        self.cut();
     }
 
     fn load(native: Bson) -> Result<Bson, MappingError> {
@@ -162,13 +269,25 @@ pub struct Detect<T>(PhantomData<T>);
 impl<T: NativeField> Detect<T> {
     /// It has.
     pub const IS_NATIVE: bool = true;
+    /// Digits of a second that the native form keeps, where it is a time.
+    pub const FRACTION: Option<u32> = T::FRACTION;
 
     /// The native form.
     ///
     /// # Errors
-    /// Never; the signature is the rule's.
+    /// When the value has none.
     pub fn store(field: &T) -> Result<Bson, MappingError> {
         field.store()
+    }
+
+    /// Whether the native form keeps less of it.
+    pub fn has_rest(field: &T) -> bool {
+        field.has_rest()
+    }
+
+    /// Cuts that off.
+    pub fn drop_rest(field: &mut T) {
+        field.drop_rest();
     }
 
     /// serde's form of a native form.
@@ -185,6 +304,19 @@ impl<T: NativeField> Detect<T> {
 pub trait NoNativeForm<T> {
     /// It has none.
     const IS_NATIVE: bool = false;
+    /// serde's form keeps all.
+    const FRACTION: Option<u32> = None;
+
+    /// Never.
+    fn has_rest(field: &T) -> bool {
+        let _ = field;
+        false
+    }
+
+    /// Nothing.
+    fn drop_rest(field: &mut T) {
+        let _ = field;
+    }
 
     /// serde's form.
     ///
@@ -232,7 +364,9 @@ impl<E, const FIELDS: usize> Sifted<E, FIELDS> {
             if let Some(rule) = &found[field] {
                 rules[count] = match rule {
                     FieldRule::Skip { name, default } => FieldRule::Skip { name, default: *default },
-                    FieldRule::Native { name, store, load } => FieldRule::Native { name, store: *store, load: *load },
+                    FieldRule::Native { name, store, load, digits, cuts, cut } => {
+                        FieldRule::Native { name, store: *store, load: *load, digits: *digits, cuts: *cuts, cut: *cut }
+                    }
                 };
                 count += 1;
             }

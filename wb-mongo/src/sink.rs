@@ -305,6 +305,14 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
         connect::prepare(self, E::COLLECTION).await
     }
 
+    fn cuts(&self, row: &E) -> bool {
+        storable::cuts(row)
+    }
+
+    fn cut(&self, row: &mut E) {
+        storable::cut(row);
+    }
+
     fn check(&self, row: &E) -> Result<(), Unstorable> {
         let max_document = self.deployment.get().map_or(storable::MAX_DOCUMENT, |deployment| deployment.max_document);
         storable::check(row, max_document)

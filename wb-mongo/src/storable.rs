@@ -42,6 +42,20 @@ pub(crate) fn check<E: MongoEntity>(value: &E, max_document: usize) -> Result<()
     Ok(())
 }
 
+/// Whether a date has a finer fraction of a second than the document keeps.
+pub(crate) fn cuts<E: MongoEntity>(value: &E) -> bool {
+    E::rules().iter().any(|rule| matches!(rule, FieldRule::Native { cuts, .. } if cuts(value)))
+}
+
+/// Cuts that off.
+pub(crate) fn cut<E: MongoEntity>(value: &mut E) {
+    for rule in E::rules() {
+        if let FieldRule::Native { cut, .. } = rule {
+            cut(value);
+        }
+    }
+}
+
 /// What cannot be a document's `_id`.
 const fn no_id(id: &Bson) -> Option<&'static str> {
     match id {
@@ -53,6 +67,9 @@ const fn no_id(id: &Bson) -> Option<&'static str> {
 }
 
 fn reason(error: &MappingError) -> String {
+    if let MappingError::Unfit(reason) = error {
+        return (*reason).to_owned();
+    }
     let source = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     format!("has no BSON form: {source}")
 }

@@ -29,7 +29,7 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
     let written = quote!(#ident #ty_generics: #path::mapping::Document);
     let bounds = bounds(input, &krate, &[generic, vec![written]].concat());
     let collection = &mongo.collection;
-    let rules = rules(mongo, &path);
+    let rules = rules(plan, mongo, &path);
     let version = mongo.version.as_ref().map(|name| {
         let text = quote!(&'static ::core::primitive::str);
         quote!(const VERSION: ::core::option::Option<#text> = ::core::option::Option::Some(#name);)
@@ -40,6 +40,12 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
         )
     });
     let fields = mongo.fields.iter().map(|(name, field)| stored(input, name, field, &path));
+    let keys = mongo.id.iter().map(|(name, ..)| name);
+    let flattened = input.fields.iter().any(|field| field.serde.flatten.is_some()).then(|| {
+        quote!(
+            const FLATTENED: ::core::primitive::bool = true;
+        )
+    });
     let id = id(plan, mongo, &path);
     quote! {
         #[automatically_derived]
@@ -48,6 +54,8 @@ pub(super) fn expand(plan: &Plan<'_>, mongo: &Mongo<'_>) -> TokenStream {
             #version
             #merge
             const FIELDS: &'static [#path::StoredField] = &[#(#fields),*];
+            #flattened
+            const KEYS: &'static [&'static ::core::primitive::str] = &[#(#keys),*];
 
             fn rules() -> &'static [#path::FieldRule<Self>] {
                 #rules
@@ -80,10 +88,11 @@ fn needs(rule: &Rule<'_>, path: &TokenStream) -> Option<TokenStream> {
     }
 }
 
-fn rules(mongo: &Mongo<'_>, path: &TokenStream) -> TokenStream {
+fn rules(plan: &Plan<'_>, mongo: &Mongo<'_>, path: &TokenStream) -> TokenStream {
     let sifted = mongo.rules.iter().any(|rule| rule.kind == RuleKind::NativeIfAny);
     let rules = mongo.rules.iter().map(|rule| {
-        let rule_of = self::rule(rule, path);
+        let is_key = plan.keys.iter().any(|key| key.ident == rule.field.ident);
+        let rule_of = self::rule(rule, is_key, path);
         match rule.kind {
             RuleKind::NativeIfAny => {
                 let ty = rule.field.ty;
@@ -110,26 +119,35 @@ fn rules(mongo: &Mongo<'_>, path: &TokenStream) -> TokenStream {
     }
 }
 
-fn rule(rule: &Rule<'_>, path: &TokenStream) -> TokenStream {
+fn rule(rule: &Rule<'_>, is_key: bool, path: &TokenStream) -> TokenStream {
     let (field, ty, name) = (rule.field.ident, rule.field.ty, &rule.name);
-    match rule.kind {
-        RuleKind::Skip => quote_spanned! {ty.span()=>
-            #path::FieldRule::Skip { name: #name, default: <#ty as #path::mapping::SkippedField>::default_form }
-        },
-        RuleKind::Native => quote_spanned! {ty.span()=>
-            #path::FieldRule::Native {
-                name: #name,
-                store: |entity: &Self| <#ty as #path::native::NativeField>::store(&entity.#field),
-                load: <#ty as #path::native::NativeField>::load,
-            }
-        },
-        RuleKind::NativeIfAny => quote_spanned! {ty.span()=>
-            #path::FieldRule::Native {
-                name: #name,
-                store: |entity: &Self| #path::native::Detect::<#ty>::store(&entity.#field),
-                load: #path::native::Detect::<#ty>::load,
-            }
-        },
+    let form = match rule.kind {
+        RuleKind::Skip => {
+            return quote_spanned! {ty.span()=>
+                #path::FieldRule::Skip { name: #name, default: <#ty as #path::mapping::SkippedField>::default_form }
+            };
+        }
+        RuleKind::Native => quote_spanned!(ty.span()=> <#ty as #path::native::NativeField>),
+        RuleKind::NativeIfAny => quote_spanned!(ty.span()=> #path::native::Detect::<#ty>),
+    };
+    // A key is what it is.
+    let (cuts, cut) = if is_key {
+        (quote!(|_: &Self| false), quote!(|_: &mut Self| {}))
+    } else {
+        (
+            quote!(|entity: &Self| #form::has_rest(&entity.#field)),
+            quote!(|entity: &mut Self| #form::drop_rest(&mut entity.#field)),
+        )
+    };
+    quote_spanned! {ty.span()=>
+        #path::FieldRule::Native {
+            name: #name,
+            store: |entity: &Self| #form::store(&entity.#field),
+            load: #form::load,
+            digits: #form::FRACTION,
+            cuts: #cuts,
+            cut: #cut,
+        }
     }
 }
 
