@@ -112,7 +112,7 @@ fn a_native_form_comes_back_as_serdes() {
     let mut stored = Vec::new();
     for rule in Native::rules() {
         match rule {
-            FieldRule::Native { name, store, load } => {
+            FieldRule::Native { name, store, load, .. } => {
                 let form = store(&native).unwrap();
                 assert_eq!(load(form.clone()).unwrap(), document[*name], "{name}");
                 stored.push(form);

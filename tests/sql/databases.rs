@@ -7,7 +7,15 @@ use write_behind::{SqlOptions, SqlSink};
 /// A sink on a database, and what of it must be cleaned up.
 pub(crate) struct Database {
     pub(crate) sink: SqlSink,
+    url: String,
     files: Option<PathBuf>,
+}
+
+impl Database {
+    /// The same database over new connections, which know no earlier definition of a table.
+    pub(crate) async fn anew(&self) -> SqlSink {
+        SqlSink::connect_with(&self.url, SqlOptions::new().max_connections(2)).await.unwrap()
+    }
 }
 
 impl Drop for Database {
@@ -41,8 +49,9 @@ pub(crate) async fn mysql() -> Option<Database> {
 
 async fn on_server(variable: &str) -> Option<Database> {
     let options = SqlOptions::new().max_connections(4);
-    let sink = SqlSink::connect_with(&server(variable)?, options).await.unwrap();
-    Some(Database { sink, files: None })
+    let url = server(variable)?;
+    let sink = SqlSink::connect_with(&url, options).await.unwrap();
+    Some(Database { sink, url, files: None })
 }
 
 pub(crate) async fn sqlite() -> Option<Database> {
@@ -50,7 +59,7 @@ pub(crate) async fn sqlite() -> Option<Database> {
     std::fs::create_dir(&folder).unwrap();
     let url = format!("sqlite://{}?mode=rwc", folder.join("test.db").display());
     let sink = SqlSink::connect(&url).await.unwrap();
-    Some(Database { sink, files: Some(folder) })
+    Some(Database { sink, url, files: Some(folder) })
 }
 
 /// Makes a test per database of each `async fn name(database: Database)`.

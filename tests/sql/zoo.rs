@@ -123,7 +123,8 @@ fn animal(id: i64, some: bool) -> animal::Model {
         int: i32::MIN,
         float: 0.1,
         double: 1.0 / 3.0,
-        decimal: "-1234567890123.4567".parse().unwrap(),
+        // Fifteen digits, which a floating-point number of SQLite keeps.
+        decimal: "-12345678901.4567".parse().unwrap(),
         flag: some,
         text: "it's \u{1f980} \"q\" \\".into(),
         long_text: "long ".repeat(200),
@@ -176,7 +177,10 @@ async fn a_model_is_stored_as_seaorm_stores_it(database: Database) {
     Sink::<animal::Model>::open(sink, &scope::<animal::Model>()).await.unwrap();
     Sink::<animal::Model>::prepare(sink, &scope::<animal::Model>()).await.unwrap();
     let found = Sink::<animal::Model>::examine(sink, &scope::<animal::Model>()).await.unwrap();
-    assert!(found.is_empty(), "{found:?}");
+    let codes: std::collections::BTreeSet<&str> = found.iter().map(|finding| finding.code).collect();
+    // No column keeps nanoseconds there; SeaORM's decimals are floating-point numbers here.
+    let sqlite = sink.db().get_database_backend() == sea_orm::DbBackend::Sqlite;
+    assert_eq!(codes, [if sqlite { "narrow-type" } else { "time-precision" }].into(), "{found:?}");
     for (id, some) in [(1, true), (2, false)] {
         animal::Entity::insert(animal(id, some).into_active_model()).exec_without_returning(sink.db()).await.unwrap();
     }
@@ -193,12 +197,9 @@ async fn a_model_is_stored_as_seaorm_stores_it(database: Database) {
         let found = animal::Entity::find_by_id(ours).one(sink.db()).await.unwrap().unwrap();
         let loaded = load::<animal::Model>(sink, &[ours]).await;
         assert_eq!(loaded, std::slice::from_ref(&found));
-        // SQLite keeps decimals as floating-point numbers, so what SeaORM reads is the measure, not what was written.
         let expected = animal::Entity::find_by_id(theirs).one(sink.db()).await.unwrap().unwrap();
         assert_eq!(animal::Model { id: ours, ..expected }, found);
-        if sink.db().get_database_backend() != sea_orm::DbBackend::Sqlite {
-            assert_eq!(found, animal(ours, ours == 3));
-        }
+        assert_eq!(found, animal(ours, ours == 3));
     }
     // An update replaces every value: some by none, none by some.
     write(sink, &[animal(3, false), animal(4, true)], &[]).await;
