@@ -281,6 +281,10 @@ impl Field for String {
             _ => (0..b % 9).map(|n| LETTERS[(a >> (n * 4)) as usize % LETTERS.len()]).collect(),
         }
     }
+    fn read(backend: DbBackend, name: &str) -> String {
+        // As the text that it is: spaces that fill a `char(n)` up are none of its value there.
+        if is(backend, DbBackend::Postgres) { as_text(backend, name) } else { name.to_owned() }
+    }
     fn of_row(_: DbBackend, row: &QueryResult) -> Self {
         get(row)
     }
