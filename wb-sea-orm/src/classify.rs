@@ -1,7 +1,5 @@
 //! What a driver's error means for the batch, by its code and never by its text.
 
-use std::error::Error as StdError;
-
 use sea_orm::{DbErr, RuntimeErr};
 use wb_core::{ErrorKind, SinkError};
 
@@ -290,7 +288,7 @@ pub(crate) fn database(error: &dyn sea_orm::sqlx::error::DatabaseError) -> Class
 /// What the database itself has said, below whatever was made of it.
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 fn said(error: &SinkError) -> Option<&dyn sea_orm::sqlx::error::DatabaseError> {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(sea_orm::sqlx::Error::Database(said)) = error.downcast_ref::<sea_orm::sqlx::Error>() {
             return Some(said.as_ref());

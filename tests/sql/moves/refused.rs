@@ -84,7 +84,7 @@ async fn p13_whole_batches_of_moves_are_all_or_nothing(database: Database) {
     assert!(error.to_string().contains("`3`"), "{}", error.chain());
     // The value is held by a record that is in no batch.
     let error = whole(sink, &rows::<Whole>(&[(2, "b"), (3, "c"), (5, "x")]), &[1]).await.unwrap_err();
-    assert!(error.to_string().contains("`5`"), "{}", error.chain());
+    assert!(error.chain().contains("`5`"), "{}", error.chain());
     assert_eq!(raw::<Whole>(sink, "id").await, then);
     whole(sink, &rows::<Whole>(&[(2, "b"), (3, "c"), (5, "neo")]), &[1]).await.unwrap();
     assert_eq!(names::<Whole>(sink, 0..9).await, named(&[(2, "b"), (3, "c"), (4, "x"), (5, "neo")]));
