@@ -2,6 +2,8 @@
 //! entity, and none is a dead letter for what is wrong with all of them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod json_entity;
 mod heard;
 mod player;
 
@@ -11,10 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::Level;
 use wb_core::testing::ScriptedSink;
-use wb_core::{
-    AppendOnly, Cache, CodecError, DeadLetters, Engine, Entity, EntityOptions, Format, Id, MemoryBuffer, RetryPolicy,
-    codec,
-};
+use wb_core::{AppendOnly, Cache, DeadLetters, Engine, Entity, EntityOptions, Id, MemoryBuffer, RetryPolicy};
 
 use crate::player::Player;
 
@@ -212,24 +211,7 @@ struct Line {
     id: u64,
 }
 
-impl Entity for Line {
-    type Key = u64;
-    const NAME: &'static str = "line";
-    const FORMAT: Format = Format::Json;
-    const APPEND: bool = true;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
+json_entity!(Line, "line", const APPEND: bool = true;);
 
 impl AppendOnly for Line {}
 

@@ -4,14 +4,16 @@
 //! --ignored --nocapture`
 #![expect(clippy::unwrap_used, reason = "stops where it cannot go on")]
 
+#[macro_use]
+mod json_entity;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use wb_core::{
-    Batch, Cache, CodecError, Engine, Entity, EntityOptions, Format, NearCache, RedisBuffer, Report, Role, Scope, Sink,
-    SinkError, codec,
+    Batch, Cache, Engine, Entity, EntityOptions, NearCache, RedisBuffer, Report, Role, Scope, Sink, SinkError,
 };
 
 const ROUNDS: usize = 3;
@@ -26,23 +28,7 @@ struct Post {
     text: String,
 }
 
-impl Entity for Post {
-    type Key = u64;
-    const NAME: &'static str = "post";
-    const FORMAT: Format = Format::Json;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
+json_entity!(Post, "post");
 
 /// Takes everything, keeps nothing.
 struct Nowhere;

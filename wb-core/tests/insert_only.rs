@@ -1,15 +1,15 @@
 //! Fields that the sink sets in a new row only: what readers find agrees with the row once it is flushed.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod json_entity;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use wb_core::testing::ScriptedSink;
-use wb_core::{
-    Cache, CodecError, Engine, Entity, EntityOptions, ErrorKind, Format, Id, MemoryBuffer, NearCache, RetryPolicy,
-    Role, codec,
-};
+use wb_core::{Cache, Engine, EntityOptions, ErrorKind, Id, MemoryBuffer, NearCache, RetryPolicy, Role};
 
 const FOREVER: Duration = Duration::from_secs(3_600);
 
@@ -20,23 +20,7 @@ struct Post {
     text: u64,
 }
 
-impl Entity for Post {
-    type Key = u64;
-    const NAME: &'static str = "post";
-    const FORMAT: Format = Format::Json;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
+json_entity!(Post, "post");
 
 const fn post(made: i64, text: u64) -> Post {
     Post { id: 1, made, text }

@@ -1,6 +1,8 @@
 //! Records that nobody flushes are told: by a start, by the doctor, and while an engine runs. The clock is paused.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod json_entity;
 mod player;
 
 use std::collections::BTreeMap;
@@ -11,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    CodecError, Engine, EngineBuilder, Entity, EntityOptions, ErrorKind, Event, Events, Finding, Format, MemoryBuffer,
-    Role, Severity, codec, metrics,
+    Engine, EngineBuilder, EntityOptions, ErrorKind, Event, Events, Finding, MemoryBuffer, Role, Severity, metrics,
 };
 
 use crate::player::Player;
@@ -25,23 +26,7 @@ struct Gamer {
     id: u64,
 }
 
-impl Entity for Gamer {
-    type Key = u64;
-    const NAME: &'static str = "gamer";
-    const FORMAT: Format = Format::Json;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
+json_entity!(Gamer, "gamer");
 
 async fn players(buffer: &MemoryBuffer, sink: &ScriptedSink<Player>) -> Engine {
     Engine::builder(buffer.clone()).entity::<Player>(sink.clone(), EntityOptions::new()).start().await.unwrap()

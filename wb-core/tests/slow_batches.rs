@@ -2,6 +2,8 @@
 //! paused.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod json_entity;
 mod player;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +14,8 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    AppendOnly, Batch, Cache, CodecError, DeadLetters, Engine, Entity, EntityOptions, ErrorKind, Fence, Format, Id,
-    MemoryBuffer, Report, RetryPolicy, Scope, Sink, SinkError, codec,
+    AppendOnly, Batch, Cache, DeadLetters, Engine, Entity, EntityOptions, ErrorKind, Fence, Id, MemoryBuffer, Report,
+    RetryPolicy, Scope, Sink, SinkError,
 };
 
 use crate::player::Player;
@@ -290,24 +292,7 @@ struct Line {
     id: u64,
 }
 
-impl Entity for Line {
-    type Key = u64;
-    const NAME: &'static str = "line";
-    const FORMAT: Format = Format::Json;
-    const APPEND: bool = true;
-
-    fn key(&self) -> u64 {
-        self.id
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Self::FORMAT, self)
-    }
-
-    fn decode(payload: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(Self::FORMAT, payload)
-    }
-}
+json_entity!(Line, "line", const APPEND: bool = true;);
 
 impl AppendOnly for Line {}
 
