@@ -181,7 +181,7 @@ impl Engine {
     /// Records of one partition can always be written together; records of several when the entity's options
     /// [say so](crate::EntityOptions::transactions). Transactions that write a record in common within one flush are
     /// flushed together, however many there are, and share their fate: also above `max_batch`. Dead letters of a
-    /// transaction are replayed one by one.
+    /// unit are replayed together.
     ///
     /// A unique value may move from one record to another: the sink finds the order. Two that exchange theirs are refused, unless the
     /// database checks the constraint at the end of its transaction.
