@@ -14,6 +14,7 @@ mod databases;
 #[macro_use]
 mod entities;
 
+mod altered;
 mod ambiguous;
 mod batches;
 mod cascades;

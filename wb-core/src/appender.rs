@@ -83,7 +83,11 @@ impl<T: AppendOnly> Appender<T> {
     /// # Errors
     /// As [`append`](Self::append); after a [`CacheError::Buffer`] some may be stored.
     pub async fn append_many<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Appended<T>, CacheError> {
-        let writes = values.into_iter().map(|value| self.lane.upsert(value)).collect::<Result<Vec<_>, _>>()?;
+        let values: Vec<&T> = values.into_iter().collect();
+        let mut writes = Vec::with_capacity(values.len());
+        for value in values {
+            writes.push(self.lane.rechecked(value).await?);
+        }
         let places = writes.iter().map(|write| (write.partition, write.id.clone(), write.record.clone())).collect();
         // Before the write: what is lost after it is noticed.
         let begun = self.lane.begin_write();

@@ -34,6 +34,7 @@ use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::readiness::Readiness;
+use crate::recheck::Recheck;
 use crate::renewed::Renewed;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
@@ -98,6 +99,8 @@ pub(crate) struct Lane<E: Entity> {
     pub(crate) holds: Holds,
     pub(crate) shapes: Shapes,
     pub(crate) hook: Option<Hook<E>>,
+    /// Who asks the sink to look at its schema again.
+    pub(crate) recheck: Recheck,
     /// Turns of writes that wait for room.
     pub(crate) room: Semaphore,
     /// Changes at the end of each flush cycle; who waits for a flush looks again then.

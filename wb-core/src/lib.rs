@@ -48,6 +48,7 @@ pub mod patch;
 mod postponed;
 mod pressure;
 mod readiness;
+mod recheck;
 mod record;
 mod renewed;
 mod retry;

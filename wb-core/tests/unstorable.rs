@@ -5,10 +5,11 @@ mod player;
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use wb_core::testing::ScriptedSink;
 use wb_core::{
-    BeforeFlush, Cache, CacheError, Counter, Engine, EntityOptions, MemoryBuffer, Patch, Role, State, TransactionError,
-    Unstorable,
+    BeforeFlush, Cache, CacheError, Counter, Engine, EntityOptions, ErrorKind, MemoryBuffer, Patch, Role, State,
+    TransactionError, Unstorable,
 };
 
 use crate::player::Player;
@@ -89,6 +90,80 @@ async fn p12_what_the_sink_can_never_hold_is_refused_before_it_is_stored() {
         assert_eq!((stats.refused, stats.dead_letters), (0, 0));
         engine.shutdown(Duration::from_secs(5)).await.unwrap();
     }
+}
+
+/// A schema that was altered since the sink looked at it refuses nothing: each way to write looks again, and is let pass.
+#[tokio::test(start_paused = true)]
+async fn what_an_altered_schema_can_hold_is_not_refused() {
+    const TOO_MUCH: u64 = MOST + 1;
+    for role in [Role::Both, Role::Writer] {
+        for way in 0..8 {
+            let sink = sink();
+            let options = EntityOptions::new().transactions(true);
+            let builder = Engine::builder(MemoryBuffer::new()).role(role);
+            let engine = builder.entity::<Player>(sink.clone(), options).start().await.unwrap();
+            let players = engine.cache::<Player>().unwrap();
+            if way > 1 {
+                players.put(&player(1, MOST)).await.unwrap();
+            }
+            if way == 0 {
+                is_refused(players.put(&player(1, TOO_MUCH)).await, 1);
+                assert_eq!(sink.refreshes(), 1);
+                // Not once more within the second.
+                is_refused(players.put(&player(1, TOO_MUCH)).await, 1);
+                assert_eq!(sink.refreshes(), 1);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            sink.alter();
+            match way {
+                0 => drop(players.put(&player(1, TOO_MUCH)).await.unwrap()),
+                1 => drop(players.put_if_absent(&player(1, TOO_MUCH)).await.unwrap().unwrap()),
+                2 => drop(players.put_many(&[player(2, 1), player(1, TOO_MUCH)]).await.unwrap()),
+                3 => drop(players.replace(&player(1, TOO_MUCH)).await.unwrap().unwrap()),
+                4 => drop(players.update(&1, |player| player.score += 1).await.unwrap()),
+                5 => drop(players.compute(&1, |_| Some(player(1, TOO_MUCH))).await.unwrap()),
+                6 => drop(players.increment(&1, SCORE, 1).await.unwrap()),
+                _ => {
+                    // Its closure runs once: the one after it passes.
+                    let told = engine.transaction(|tx| tx.put(&player(1, TOO_MUCH))).await;
+                    let Err(TransactionError::Cache(told)) = told else { unreachable!("it is refused") };
+                    is_refused::<()>(Err(told), 1);
+                    engine.transaction(|tx| tx.put(&player(1, TOO_MUCH))).await.unwrap();
+                }
+            }
+            stands(&players, 1, Some(TOO_MUCH)).await;
+            engine.shutdown(Duration::from_secs(5)).await.unwrap();
+        }
+    }
+}
+
+/// A thousand refused writes at once are one look, and one at a sink that is away holds none of them up for long.
+#[tokio::test(start_paused = true)]
+async fn refused_writes_ask_the_sink_at_most_once_a_second() {
+    let sink = sink();
+    let engine = Engine::builder(MemoryBuffer::new())
+        .entity::<Player>(sink.clone(), EntityOptions::new())
+        .start()
+        .await
+        .unwrap();
+    let players = engine.cache::<Player>().unwrap();
+    let refused = || {
+        join_all((0..1_000).map(|id| {
+            let players = players.clone();
+            async move { is_refused(players.put(&player(id, u64::MAX)).await, id) }
+        }))
+    };
+    for looks in 1..=3 {
+        refused().await;
+        refused().await;
+        assert_eq!(sink.refreshes(), looks);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if looks == 2 {
+            sink.fail_always(ErrorKind::Unavailable);
+        }
+    }
+    sink.recover();
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
 /// A hook may put right what the sink cannot hold.

@@ -1,4 +1,4 @@
-//! A table's definition, as it was when rows landed: tells whether a refusal of every row of a batch can be its fault. A constraint
+//! A table's definition: tells whether the table was altered. As it was when rows landed it tells whether a refusal of every row of a batch can be its fault. A constraint
 //! or a trigger that no row meets is no different from a column that is missing, but only its history tells it from a bad row.
 
 use std::any::TypeId;
@@ -62,14 +62,15 @@ impl Definitions {
     }
 }
 
-/// Columns, constraints and triggers of a table, a line each, in order.
+/// Columns, constraints, unique indexes and triggers of a table, a line each, in order.
 pub(crate) async fn look(pool: &Pool, table: &Table) -> Result<Vec<String>, SinkError> {
     let (query, values) = match pool.backend() {
         DbBackend::Postgres => (
-            "SELECT d.s FROM (SELECT concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull) AS s \
+            "SELECT d.s FROM (SELECT concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attcollation) AS s \
              FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped \
              UNION ALL SELECT concat_ws(' ', conname, pg_get_constraintdef(oid)) FROM pg_constraint \
              WHERE conrelid = to_regclass($1) \
+             UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = to_regclass($1) AND indisunique \
              UNION ALL SELECT concat_ws(' ', pg_get_triggerdef(t.oid), t.tgenabled, p.prosrc) FROM pg_trigger t \
              JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = to_regclass($1) AND NOT t.tgisinternal) d \
              ORDER BY d.s COLLATE \"C\"",
@@ -78,16 +79,19 @@ pub(crate) async fn look(pool: &Pool, table: &Table) -> Result<Vec<String>, Sink
         DbBackend::MySql => {
             let name = || [Value::from(table.schema.as_deref()), Value::from(&*table.name)];
             (
-                "SELECT CAST(CONCAT_WS(' ', column_name, column_type, is_nullable, column_default) AS BINARY) AS s \
+                "SELECT CAST(CONCAT_WS(' ', column_name, column_type, is_nullable, column_default, collation_name) AS BINARY) AS s \
                  FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? \
                  UNION ALL SELECT CAST(CONCAT_WS(' ', c.constraint_name, c.check_clause) AS BINARY) \
                  FROM information_schema.check_constraints c JOIN information_schema.table_constraints t \
                  ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name \
                  WHERE t.table_schema = COALESCE(?, DATABASE()) AND t.table_name = ? \
+                 UNION ALL SELECT CAST(CONCAT_WS(' ', index_name, seq_in_index, column_name, sub_part) AS BINARY) \
+                 FROM information_schema.statistics \
+                 WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0 \
                  UNION ALL SELECT CAST(CONCAT_WS(' ', trigger_name, action_statement) AS BINARY) \
                  FROM information_schema.triggers \
                  WHERE event_object_schema = COALESCE(?, DATABASE()) AND event_object_table = ? ORDER BY s",
-                name().into_iter().chain(name()).chain(name()).collect(),
+                name().into_iter().chain(name()).chain(name()).chain(name()).collect(),
             )
         }
         _ => (

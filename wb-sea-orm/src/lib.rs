@@ -7,6 +7,7 @@
 //! | `sink` | `SqlSink`: open, fence, write, load, examine |
 //! | `connect`, `options` | opening a database by its URL; what an operator tunes |
 //! | `inspect`, `kept` | what the sink must know of a table before it writes; what it does to the values of its columns |
+//! | `tables` | the tables as they were seen last, and whether they are still so |
 //! | `rows`, `check` | a batch as rows; values that the database cannot hold |
 //! | `limit`, `fits` | what a column keeps of a value; whether it keeps it as it is |
 //! | `moment` | dates and times: cut to what a column keeps, and as MySQL takes them |
@@ -73,6 +74,7 @@ mod schema;
 mod sink;
 mod stale;
 mod storable;
+mod tables;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod tx;
 #[cfg(not(any(feature = "postgres", feature = "mysql", feature = "sqlite")))]

@@ -1,9 +1,7 @@
 //! The SQL sink.
 
-use std::any::TypeId;
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,15 +10,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
-use crate::definition::Definitions;
 use crate::entity::{Columns, SqlEntity};
-use crate::inspect::inspect;
 use crate::load::load;
 use crate::loads::Loads;
 use crate::options::SqlOptions;
 use crate::plan::Plan;
+use crate::tables::Tables;
 use crate::tx::Pool;
-use crate::{definition, doctor, fence, highest, insert_only, kept, rows, unfit, unique, write};
+use crate::{doctor, fence, highest, insert_only, rows, unfit, unique, write};
 
 /// How long the pool is waited for before it is asked beside it whether anybody is there.
 const SILENT: Duration = Duration::from_millis(500);
@@ -88,8 +85,7 @@ struct Shared {
     label: Option<String>,
     /// `None`: a connection that was never opened, or of a driver that is not compiled in.
     backend: Option<DbBackend>,
-    plans: RwLock<HashMap<TypeId, Arc<Plan>>>,
-    definitions: Definitions,
+    tables: Tables,
     /// Of the pool, once it was used.
     loads: OnceLock<Arc<Loads>>,
     /// SQLite has one writer: the others wait here instead of polling its lock.
@@ -133,8 +129,8 @@ impl SqlSink {
 
     pub(crate) fn labelled(db: DatabaseConnection, options: SqlOptions, label: Option<String>) -> Self {
         let backend = Pool::of(&db, options.limits()).ok().map(|pool| pool.backend());
-        let (plans, definitions, loads) = Default::default();
-        let shared = Shared { options, label, backend, plans, definitions, loads, writer: Semaphore::new(1) };
+        let (tables, loads) = Default::default();
+        let shared = Shared { options, label, backend, tables, loads, writer: Semaphore::new(1) };
         Self { db, shared: Arc::new(shared) }
     }
 
@@ -180,43 +176,21 @@ impl SqlSink {
         }
     }
 
-    /// The plan of an entity, if its table was looked at already.
-    fn known<E: SqlEntity>(&self) -> Option<Arc<Plan>> {
-        let plans = self.shared.plans.read().unwrap_or_else(PoisonError::into_inner);
-        plans.get(&TypeId::of::<E>()).cloned()
-    }
-
     /// Asks about the columns: what the table tells of them is known once it was looked at. `None`: of no database that is known.
     fn told<E: SqlEntity, T>(&self, ask: impl FnOnce(Columns<'_>, Option<&Plan>) -> T) -> Option<T> {
         let backend = self.shared.backend?;
-        let plan = self.known::<E>();
+        let plan = self.shared.tables.last::<E>();
         let columns = plan.as_ref().map_or(Columns { backend, limits: &[] }, |plan| plan.columns());
         Some(ask(columns, plan.as_deref()))
     }
 
-    /// Looks at an entity's table and plans for it.
-    async fn study<E: SqlEntity>(&self, pool: &Pool) -> Result<Arc<Plan>, SinkError> {
-        let mut table = E::table();
-        if E::APPEND {
-            // A key that the table has already is ignored: nothing is left that an update would set.
-            table.columns.iter_mut().filter(|column| !column.key).for_each(|column| column.insert_only = true);
-        }
-        let facts = inspect(pool, E::NAME, &table).await?;
-        kept::look(pool, &mut table).await?;
-        self.shared.definitions.checked(TypeId::of::<E>(), definition::look(pool, &table).await?);
-        tracing::debug!(entity = E::NAME, table = %table.name, ?facts, "table inspected");
-        let plan = Plan::new(pool.backend(), table, facts, &self.shared.options)?;
-        let plan = Arc::new(plan.with_references(E::references()));
-        let mut plans = self.shared.plans.write().unwrap_or_else(PoisonError::into_inner);
-        plans.insert(TypeId::of::<E>(), Arc::clone(&plan));
-        Ok(plan)
+    /// Looks at an entity's table, whatever is known of it.
+    async fn look<E: SqlEntity>(&self, pool: &Pool, checked: bool) -> Result<(), SinkError> {
+        self.shared.tables.look::<E>(pool, &self.shared.options, checked).await.map(drop)
     }
 
     async fn plan<E: SqlEntity>(&self, pool: &Pool) -> Result<Arc<Plan>, SinkError> {
-        match self.known::<E>() {
-            Some(plan) => Ok(plan),
-            None => self.study::<E>(pool).await,
-        }
+        self.shared.tables.plan::<E>(pool, &self.shared.options).await
     }
 }
 
@@ -226,7 +200,7 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         let pool = self.pool()?;
         let opened = tokio::select! {
             biased;
-            opened = self.in_time(async { self.study::<E>(&pool).await.map(drop) }) => opened,
+            opened = self.in_time(async { self.look::<E>(&pool, true).await }) => opened,
             error = self.nobody_there(&pool) => return Err(error),
         };
         opened.map_err(|error| match error.kind() {
@@ -257,6 +231,10 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         told.unwrap_or(Ok(()))
     }
 
+    async fn refresh(&self) -> Result<bool, SinkError> {
+        self.look::<E>(&self.pool()?, false).await.map(|()| true)
+    }
+
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
         let pool = self.pool()?;
         let _turn = self.turn(&pool).await;
@@ -272,7 +250,7 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         let _turn = self.turn(&pool).await;
         let begun = Instant::now();
         let written = unique::marked(write::batch(&pool, &plan, batch).await);
-        unfit::judged((&pool, &plan, &self.shared.definitions), batch, begun, written).await
+        unfit::judged((&pool, &plan, &self.shared.tables.definitions), batch, begun, written).await
     }
 
     async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
@@ -290,9 +268,10 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
             return Ok(Vec::new());
         }
         let pool = self.pool()?;
-        let plan = self.plan::<E>(&pool).await?;
+        let within = self.shared.options.load_timeout;
+        let plan = self.plan::<E>(&pool.clone().within(within)).await?;
         let loads = self.shared.loads.get_or_init(|| Loads::of(&pool));
-        load((&pool, loads), &plan, keys, self.shared.options.load_timeout).await
+        load((&pool, loads), &plan, keys, within).await
     }
 
     async fn examine(&self, _scope: &Scope) -> Result<Vec<Finding>, SinkError> {

@@ -134,7 +134,7 @@ impl<T: Entity> Cache<T> {
     /// As [`update`](Self::update), but for the absence. [`CacheError::Conflict`] when a deleted row of a higher version is
     /// still in the sink.
     pub async fn put_if_absent(&self, value: &T) -> Result<Option<Receipt<T>>, CacheError> {
-        let (write, version) = (self.lane.upsert(value)?, value.version());
+        let (write, version) = (self.lane.rechecked(value).await?, value.version());
         self.put_where(value, write, move |lane, target, state, record| {
             if !state.record.is_tombstone() {
                 return Ok(None);
@@ -150,7 +150,7 @@ impl<T: Entity> Cache<T> {
     /// # Errors
     /// As [`update`](Self::update), but for the absence; [`CacheError::Conflict`] as for [`put`](Self::put).
     pub async fn replace(&self, value: &T) -> Result<Option<Receipt<T>>, CacheError> {
-        let (write, version) = (self.lane.upsert(value)?, value.version());
+        let (write, version) = (self.lane.rechecked(value).await?, value.version());
         self.put_where(value, write, move |lane, target, state, record| {
             if state.record.is_tombstone() {
                 return Ok(None);

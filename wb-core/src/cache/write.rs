@@ -20,7 +20,7 @@ impl<T: Entity> Cache<T> {
     /// [`CacheError::Conflict`]: nothing is stored. [`CacheError::Buffer`]: its kind says whether the write may have been carried out; repeating it is
     /// safe. [`CacheError::Closed`] after shutdown.
     pub async fn put(&self, value: &T) -> Result<Receipt<T>, CacheError> {
-        let write = self.lane.upsert(value)?;
+        let write = self.lane.rechecked(value).await?;
         if T::VERSIONED {
             return self.put_version(value, write).await;
         }
@@ -35,7 +35,10 @@ impl<T: Entity> Cache<T> {
     /// As [`put`](Self::put); after a [`CacheError::Buffer`] or a [`CacheError::Conflict`] some may be stored.
     pub async fn put_many<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Receipt<T>, CacheError> {
         let values: Vec<&T> = values.into_iter().collect();
-        let writes = values.iter().map(|value| self.lane.upsert(value)).collect::<Result<Vec<_>, _>>()?;
+        let mut writes = Vec::with_capacity(values.len());
+        for value in &values {
+            writes.push(self.lane.rechecked(value).await?);
+        }
         let places = writes.iter().map(|write| (write.partition, write.id.clone())).collect();
         let receipt = Receipt::of_many(self.lane.clone(), places);
         if T::VERSIONED {

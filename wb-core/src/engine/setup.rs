@@ -36,6 +36,7 @@ use crate::passage::Passage;
 use crate::postponed::Postponed;
 use crate::pressure::Pressure;
 use crate::readiness::Readiness;
+use crate::recheck::Recheck;
 use crate::renewed::Renewed;
 use crate::shape::Shapes;
 use crate::sink::{Scope, Sink};
@@ -234,6 +235,7 @@ impl<T: Entity> Looked<T> {
             lineage_turn: Semaphore::new(1),
             kin: Kin::default(),
             holds: Holds::default(),
+            recheck: Recheck::default(),
             room: Semaphore::new(LOOKING_FOR_ROOM),
             cycles: watch::channel(0).0,
         };

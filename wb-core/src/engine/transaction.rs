@@ -92,6 +92,8 @@ struct Drafts<T: Entity> {
 trait AnyDrafts: Any + Send {
     fn entity(&self) -> &'static str;
     async fn store(self: Box<Self>) -> Result<(), TransactionError>;
+    /// See [`Lane::recheck`].
+    async fn recheck(&self);
 }
 
 #[async_trait]
@@ -115,6 +117,10 @@ impl<T: Entity> AnyDrafts for Drafts<T> {
         lane.transact(&drafts).await?;
         Cache::new(lane).through(receipt).await?;
         Ok(())
+    }
+
+    async fn recheck(&self) {
+        self.lane.recheck(self.lane.recheck.look()).await;
     }
 }
 
@@ -232,8 +238,14 @@ impl Engine {
     ) -> Result<R, TransactionError> {
         let (drafts, result) = {
             let mut transaction = Transaction { engine: self, drafts: None };
-            let result = fill(&mut transaction)?;
-            (transaction.drafts, result)
+            let filled = fill(&mut transaction);
+            if let (Err(TransactionError::Cache(CacheError::Unstorable { .. })), Some(drafts)) =
+                (&filled, &transaction.drafts)
+            {
+                // It is not asked again; its repetition is judged by what the schema is now.
+                drafts.recheck().await;
+            }
+            (transaction.drafts, filled?)
         };
         if let Some(drafts) = drafts {
             drafts.store().await?;

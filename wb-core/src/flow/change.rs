@@ -49,6 +49,7 @@ impl<E: Entity> Lane<E> {
                 Ok(standing) => standing,
                 Err(error) => break Err(error),
             };
+            let look = self.recheck.look();
             let Applied { state, made, refused } = self.apply(target, &standing, &mut queue);
             if let Lacks::Perhaps(until) = standing.lacks
                 && refused.iter().any(|(_, error)| matches!(error, CacheError::Outdated { .. }))
@@ -59,6 +60,13 @@ impl<E: Entity> Lane<E> {
                     Ok(_) => continue,
                     Err(error) => break Err(error),
                 }
+            }
+            if refused.iter().any(|(_, error)| matches!(error, CacheError::Unstorable { .. }))
+                && self.recheck(look).await
+            {
+                // By what the schema was. They come after those that were not refused.
+                queue.extend(refused.into_iter().map(|(change, _)| change));
+                continue;
             }
             for (change, error) in refused {
                 change.settle(Err(error));

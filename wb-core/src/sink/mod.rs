@@ -88,6 +88,16 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Looks again at what [`check`](Sink::check), [`cuts`](Sink::cuts) and [`cut`](Sink::cut) know of the database, which may have been
+    /// altered since; `false`, the default, where they know nothing of it. Called when `check` has refused a row, at most once a second;
+    /// then the row is checked again.
+    ///
+    /// # Errors
+    /// As for [`write`](Sink::write); the refusal stands then, as it does when this takes longer than a second.
+    async fn refresh(&self) -> Result<bool, SinkError> {
+        Ok(false)
+    }
+
     /// Fences a partition off from all earlier owners; called when a worker takes the partition, before it claims.
     /// `None` when this sink does not fence.
     ///
@@ -171,6 +181,10 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
 
     fn check(&self, row: &E) -> Result<(), Unstorable> {
         (**self).check(row)
+    }
+
+    async fn refresh(&self) -> Result<bool, SinkError> {
+        (**self).refresh().await
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

@@ -107,6 +107,16 @@ impl<E: Entity + Clone> Sink<E> for ScriptedSink<E> {
         self.state().unstorable.iter().find_map(|check| check(row)).map_or(Ok(()), Err)
     }
 
+    async fn refresh(&self) -> Result<bool, SinkError> {
+        let mut state = self.state();
+        state.refreshes += 1;
+        state.check_outage()?;
+        if std::mem::take(&mut state.altered) {
+            state.unstorable.clear();
+        }
+        Ok(true)
+    }
+
     async fn fence(&self, _scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {
         let mut state = self.state();
         state.check_outage()?;

@@ -65,6 +65,18 @@ impl<E> ScriptedSink<E> {
         self.state().unstorable.push(Box::new(check));
     }
 
+    /// The schema is altered: rows that [`cannot_hold`](Self::cannot_hold) refuses can be held as soon as the sink has looked again
+    /// ([`refresh`](crate::Sink::refresh)).
+    pub fn alter(&self) {
+        self.state().altered = true;
+    }
+
+    /// How often the sink has looked at its schema again.
+    #[must_use]
+    pub fn refreshes(&self) -> u64 {
+        self.state().refreshes
+    }
+
     /// What [`examine`](crate::Sink::examine) finds from now on.
     pub fn find(&self, findings: Vec<Finding>) {
         self.state().findings = findings;
