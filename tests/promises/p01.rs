@@ -64,7 +64,7 @@ pub(crate) async fn p1_no_acknowledged_write_is_lost(house: &House) -> Kept {
                 let gate = Gate::open();
                 gate.outage(Some(ErrorKind::Rejected));
                 let worker = house.worker().gate(&gate).options(|o| o.retry(patient())).start().await?;
-                until("a refusal is counted", async || Ok(house.count("attempts").await? > 0)).await?;
+                until("a refusal is counted", async || Ok(house.count(&["attempts"]).await? > 0)).await?;
                 drop(worker);
             }
         }

@@ -21,7 +21,7 @@ pub(crate) async fn p8_one_bad_record_never_blocks_others(house: &House) -> Kept
     house.drained().await?;
     let good: Vec<_> = ids.iter().map(|&id| (id, (id != bad).then_some(1))).collect();
     house.holds(Sort::Blocked, &good).await?;
-    let dead = house.count("dead").await?;
+    let dead = house.count(&["dead"]).await?;
     ensure(dead == 1, Sort::Untrue, || format!("one record is bad, {dead} are dead letters"))?;
     let letter = house.letter(bad).await?.ok_or_else(|| Violation::new(Sort::Lost, "no dead letter"))?;
     let said = |field: &str| letter.get(field).cloned().unwrap_or_default();
@@ -38,7 +38,7 @@ pub(crate) async fn p8_one_bad_record_never_blocks_others(house: &House) -> Kept
     writer.put(bad, 5).await?;
     house.drained().await?;
     house.holds(Sort::Blocked, &[(bad, Some(5))]).await?;
-    let dead = house.count("dead").await?;
+    let dead = house.count(&["dead"]).await?;
     ensure(dead == 0, Sort::Untrue, || "the dead letter is superseded, and still there".to_owned())
 }
 
@@ -102,7 +102,7 @@ pub(crate) async fn p8_a_missing_table_dead_letters_nothing(house: &House) -> Ke
 
 async fn nothing_is_refused(house: &House) -> Kept {
     for what in ["dead", "attempts"] {
-        let count = house.count(what).await?;
+        let count = house.count(&[what]).await?;
         ensure(count == 0, Sort::Untrue, || format!("the sink was away, and {count} records are in `{what}`"))?;
     }
     Ok(())
