@@ -9,9 +9,10 @@ use sea_orm::sqlx::mysql::MySqlPoolOptions;
 use sea_orm::sqlx::postgres::PgPoolOptions;
 use sea_orm::{DatabaseConnection, SqlxMySqlConnector, SqlxPostgresConnector};
 use write_behind::{ErrorKind, Sink, SqlSink};
+use write_behind_tests::eventually;
 
 use crate::entities::{create, load, scope, try_write};
-use crate::house::House;
+use crate::house::{House, SOON};
 
 const CONNECTIONS: u32 = 8;
 
@@ -60,7 +61,7 @@ async fn mysql(read_only: &Arc<AtomicBool>) -> Option<DatabaseConnection> {
 
 /// The server has become a replica, and nobody has closed the sessions; then the address leads to the new primary.
 macro_rules! failover {
-    ($name:ident, $ty:ident, $pool:ident) => {
+    ($name:ident, $ty:ident, $pool:ident, $driver:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             let read_only = Arc::new(AtomicBool::new(false));
@@ -80,6 +81,10 @@ macro_rules! failover {
             for _ in 0..5 {
                 join_all((0..CONNECTIONS * 2).map(|_| load::<$ty>(&sink, &[1]))).await;
             }
+            // A session goes back to its pool after its user is through: one that is on its way is in use, and stays open.
+            let pool = sink.db().$driver();
+            eventually("all sessions are back", SOON, async || (pool.num_idle() == pool.size() as usize).then_some(()))
+                .await;
             read_only.store(false, Ordering::Relaxed);
             let first = try_write(&sink, &[$ty { id: 1, n: 1 }], &[]).await;
             assert_eq!(first.map_err(|error| error.kind()).err(), Some(ErrorKind::Unavailable), "sessions stay open");
@@ -103,5 +108,5 @@ macro_rules! failover {
     };
 }
 
-failover!(sessions_that_read_only_are_closed_on_postgres, OnPostgres, postgres);
-failover!(sessions_that_read_only_are_closed_on_mysql, OnMysql, mysql);
+failover!(sessions_that_read_only_are_closed_on_postgres, OnPostgres, postgres, get_postgres_connection_pool);
+failover!(sessions_that_read_only_are_closed_on_mysql, OnMysql, mysql, get_mysql_connection_pool);
