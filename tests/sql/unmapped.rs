@@ -37,17 +37,26 @@ async fn columns_that_the_struct_does_not_have_stay_untouched(database: Database
     assert_eq!(load::<Page>(sink, &[1]).await, [page("round 2", Some("Bob"), Some(2), 10)]);
 }
 
+entity! {
+    pub(crate) struct Leaf in "unmapped_leaf" {
+        keys { id: i64 }
+        editor: Option<String>,
+        words: Option<i64>,
+    }
+}
+
 async fn a_field_that_becomes_nothing_becomes_null(database: Database) {
     let sink = &database.sink;
-    create::<Page>(sink).await;
-    write(sink, &[page("first", Some("Ann"), Some(9), 10)], &[]).await;
-    write(sink, &[page("second", None, None, 10)], &[]).await;
-    assert_eq!(load::<Page>(sink, &[1]).await, [page("second", None, None, 10)]);
+    create::<Leaf>(sink).await;
+    write(sink, &[Leaf { id: 1, editor: Some("Ann".to_owned()), words: Some(9) }], &[]).await;
+    let nothing = Leaf { id: 1, editor: None, words: None };
+    write(sink, std::slice::from_ref(&nothing), &[]).await;
+    assert_eq!(load::<Leaf>(sink, &[1]).await, [nothing]);
     let backend = sink.db().get_database_backend();
-    let text = "SELECT COUNT(*) AS n FROM unmapped_page WHERE editor IS NULL AND words IS NULL";
+    let text = "SELECT COUNT(*) AS n FROM unmapped_leaf WHERE editor IS NULL AND words IS NULL";
     let row = sink.db().query_one_raw(Statement::from_string(backend, text)).await.unwrap().unwrap();
     assert_eq!(row.try_get::<i64>("", "n").unwrap(), 1);
-    assert_eq!(raw::<Page>(sink, "id").await.len(), 1);
+    assert_eq!(raw::<Leaf>(sink, "id").await.len(), 1);
 }
 
 on_every_database!(columns_that_the_struct_does_not_have_stay_untouched, a_field_that_becomes_nothing_becomes_null);
