@@ -88,4 +88,40 @@ async fn a_collation_does_not_mix_records() {
     }
 }
 
+entity! {
+    pub(crate) struct Seat in "collide_seat" {
+        keys { id: i64 }
+        place: String,
+        n: Option<i64>,
+    }
+}
+
+/// What a table of SQLite says it does about a conflict (REPLACE deletes the other row, IGNORE leaves this one out) is not what an
+/// upsert does.
+#[tokio::test]
+async fn a_constraint_that_says_what_to_do_overwrites_nobody() {
+    let Some(database) = crate::databases::sqlite().await else { return };
+    let sink = &database.sink;
+    let seat = |id, place: &str| Seat { id, place: place.into(), n: Some(1) };
+    for action in ["REPLACE", "IGNORE", "FAIL", "ABORT", "ROLLBACK"] {
+        sink.db().execute_unprepared("DROP TABLE IF EXISTS collide_seat").await.unwrap();
+        let table = format!(
+            "CREATE TABLE collide_seat (id BIGINT PRIMARY KEY, place TEXT UNIQUE ON CONFLICT {action}, n BIGINT)"
+        );
+        sink.db().execute_unprepared(&table).await.unwrap();
+        write(sink, &[seat(1, "a"), seat(2, "b")], &[]).await;
+        // Alone, among others, a row that is there already; and a value that moves.
+        assert_eq!(kinds(&refused(sink, &[seat(3, "a")], &[]).await), [("3", ErrorKind::Rejected)], "{action}");
+        assert_eq!(
+            kinds(&refused(sink, &[seat(4, "d"), seat(2, "a")], &[]).await),
+            [("2", ErrorKind::Rejected)],
+            "{action}"
+        );
+        write(sink, &[seat(1, "c"), seat(3, "a")], &[]).await;
+        let mut rows = load::<Seat>(sink, &[1, 2, 3, 4]).await;
+        rows.sort_by_key(|row| row.id);
+        assert_eq!(rows, [seat(1, "c"), seat(2, "b"), seat(3, "a"), seat(4, "d")], "{action}");
+    }
+}
+
 on_every_database!(a_second_unique_key_overwrites_nobody, a_second_unique_key_of_a_composite_key);

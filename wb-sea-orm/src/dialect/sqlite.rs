@@ -23,8 +23,9 @@ pub(crate) fn table(table: &Table) -> String {
 /// Upsert of `count` rows.
 pub(crate) fn upsert(entity: &Table, count: usize) -> String {
     let row = row(DbBackend::Sqlite, &entity.columns);
+    // Whatever the table says of its other constraints: REPLACE would delete another record's row, IGNORE leave this one out.
     format!(
-        "INSERT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO {}",
+        "INSERT OR ABORT INTO {} AS t ({}) VALUES {} ON CONFLICT ({}) DO {}",
         table(entity),
         list(&entity.columns, |c| name(&c.name)),
         rows(count, |_| row.clone()),
@@ -130,7 +131,7 @@ mod tests {
     fn upserts() {
         assert_eq!(
             upsert(&orders(), 1),
-            "INSERT INTO \"shop\".\"Orders\" AS t (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
+            "INSERT OR ABORT INTO \"shop\".\"Orders\" AS t (\"tenantId\", \"order\", \"we\"\"ird`\", \"kind\", \"made\") \
              VALUES (?, ?, ?, ?, ?) ON CONFLICT (\"tenantId\", \"order\") DO UPDATE SET \
              \"we\"\"ird`\" = excluded.\"we\"\"ird`\", \"kind\" = excluded.\"kind\" \
              WHERE CASE WHEN t.\"order\" = excluded.\"order\" COLLATE BINARY THEN 1 \
