@@ -75,6 +75,46 @@ entity! {
     }
 }
 
+entity! {
+    pub(crate) struct Raised in "isolate_raised" {
+        keys { id: i64 }
+        n: i64,
+    }
+}
+
+/// A trigger that raises, for one row, what a server says that is full, shuts down or only reads: the others land.
+async fn p8_a_row_for_which_a_trigger_speaks_as_the_server_holds_up_nobody(database: Database) {
+    let sink = &database.sink;
+    let rows: Vec<Raised> = (0..40).map(|id| Raised { id, n: id }).collect();
+    let codes: &[&str] = match sink.db().get_database_backend() {
+        DbBackend::Postgres => &["53100", "53300", "57P01", "25006", "08006", "HV000", "72000", "F0000"],
+        DbBackend::MySql => &["1290", "1836", "1040", "1053", "1021", "1114"],
+        _ => return,
+    };
+    for code in codes {
+        create::<Raised>(sink).await;
+        let triggers = match sink.db().get_database_backend() {
+            DbBackend::Postgres => vec![
+                format!(
+                    "CREATE OR REPLACE FUNCTION isolate_raise() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 25 \
+                     THEN RAISE EXCEPTION ''no'' USING ERRCODE = ''{code}''; END IF; RETURN NEW; END'"
+                ),
+                "CREATE TRIGGER raises BEFORE INSERT OR UPDATE ON isolate_raised FOR EACH ROW EXECUTE FUNCTION isolate_raise()"
+                    .to_owned(),
+            ],
+            _ => vec![format!(
+                "CREATE TRIGGER isolate_raises BEFORE INSERT ON isolate_raised FOR EACH ROW IF NEW.id = 25 THEN \
+                 SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'no'; END IF"
+            )],
+        };
+        for trigger in triggers {
+            sink.db().execute_unprepared(&trigger).await.unwrap();
+        }
+        assert_eq!(kinds(&refused(sink, &rows, &[]).await), [("25", ErrorKind::Rejected)], "{code}");
+        assert_eq!(raw::<Raised>(sink, "id").await.len(), 39, "{code}");
+    }
+}
+
 async fn p8_a_batch_that_is_bad_altogether_ends(database: Database) {
     let sink = &database.sink;
     measured(sink, "isolate_all").await;
@@ -193,6 +233,7 @@ async fn p8_a_tree_in_one_batch_lands(database: Database) {
 }
 
 on_every_database!(
+    p8_a_row_for_which_a_trigger_speaks_as_the_server_holds_up_nobody,
     p8_three_bad_rows_among_a_thousand,
     p13_what_lands_of_a_refused_batch_lands_at_once,
     p8_a_batch_that_is_bad_altogether_ends,

@@ -84,6 +84,9 @@ pub(crate) fn postgres(sqlstate: &str, said: Said) -> Class {
         "54000" => Ambiguous(Unavailable),
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "40" => Contention,
+            // What a trigger raises, or what it uses answers, perhaps for one row. When it is the server itself, nobody lands, or
+            // the next statement says it.
+            "08" | "25" | "53" | "57" | "F0" | "HV" | "72" if said.in_function => Ambiguous(Unavailable),
             // Read-only transaction (a standby after failover), idle timeouts.
             "25" => Outage,
             // Connection, resources, operator intervention, the server's configuration, foreign servers, snapshot too old.
@@ -108,6 +111,10 @@ pub(crate) fn postgres(sqlstate: &str, said: Said) -> Class {
 
 /// A MySQL or MariaDB error number, with the SQLSTATE for numbers that are not listed.
 pub(crate) fn mysql(number: u16, sqlstate: Option<&str>) -> Class {
+    // The class of what a trigger raises by SIGNAL, whatever number it says.
+    if sqlstate == Some("45000") {
+        return Row;
+    }
     match number {
         // Record changed, lock wait timeout, deadlock, XA deadlock, NOWAIT lock; a schema that changed under the
         // transaction; statement timeouts of MariaDB and MySQL; lost against another node.
@@ -183,19 +190,22 @@ pub(crate) fn mysql(number: u16, sqlstate: Option<&str>) -> Class {
         | 3140..=3158
         | 3819
         | 4025 => Row,
-        // Hosts, passwords, definers, views that cannot be written.
+        // Hosts, passwords, definers, views that cannot be written, character sets and collations that the session cannot have.
         1044
         | 1045
         | 1049
         | 1054
         | 1064
         | 1130
+        | 1115
         | 1136
         | 1141..=1143
         | 1146
         | 1147
         | 1227
         | 1251
+        | 1253
+        | 1273
         | 1275
         | 1288
         | 1356
@@ -447,6 +457,22 @@ mod tests {
         ] {
             assert_eq!(postgres(code, Said::default()).kind(), kind, "{code}");
         }
+    }
+
+    /// A trigger raises what it likes for one row: others are tried first.
+    #[test]
+    fn codes_of_the_server_out_of_a_trigger_may_be_of_one_row() {
+        let raised = Said { in_function: true, ..Said::default() };
+        for code in ["53100", "57P01", "25006", "08006", "F0000", "HV000", "72000"] {
+            assert_eq!(postgres(code, raised), Ambiguous(Unavailable), "{code}");
+            assert_eq!(postgres(code, Said::default()), Outage, "{code}");
+        }
+        assert_eq!(postgres("40001", raised), Contention);
+        for number in [1290, 1836, 1040, 1053, 1205, 1142, 1644] {
+            assert_eq!(mysql(number, Some("45000")), Row, "{number}");
+        }
+        assert_eq!(mysql(1290, Some("HY000")), Outage);
+        assert_eq!(mysql(1273, Some("HY000")), Configuration);
     }
 
     #[test]
