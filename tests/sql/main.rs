@@ -39,6 +39,7 @@ mod postgres_types;
 mod properties;
 mod refusals;
 mod schema_changes;
+mod session_modes;
 mod silent;
 mod speed;
 mod unmapped;

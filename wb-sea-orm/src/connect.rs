@@ -5,12 +5,12 @@ use std::time::Duration;
 
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 use sea_orm::RuntimeErr;
-#[cfg(feature = "mysql")]
-use sea_orm::sqlx::mysql::MySqlConnectOptions;
 #[cfg(feature = "postgres")]
 use sea_orm::sqlx::postgres::PgConnectOptions;
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+#[cfg(feature = "mysql")]
+use sea_orm::sqlx::{AssertSqlSafe, mysql::MySqlConnectOptions};
 use sea_orm::{ConnectOptions, Database, DbErr};
 #[cfg(feature = "postgres")]
 use url::Url;
@@ -19,6 +19,8 @@ use wb_core::{Address, ErrorKind, SinkError};
 use crate::classify::from_sea_orm;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 use crate::classify::sqlx;
+#[cfg(feature = "mysql")]
+use crate::dialect::session;
 use crate::options::SqlOptions;
 use crate::sink::SqlSink;
 
@@ -178,7 +180,14 @@ impl Target {
             #[cfg(feature = "mysql")]
             Login::Mysql(login) => {
                 let mut options = ConnectOptions::new("mysql://");
-                options.map_sqlx_mysql_opts(move |_| login.clone());
+                options.map_sqlx_mysql_opts(move |_| login.clone()).map_sqlx_mysql_pool_opts(|pool| {
+                    pool.after_connect(|connection, _| {
+                        Box::pin(async move {
+                            let text = AssertSqlSafe(session::open_mysql());
+                            sea_orm::sqlx::Executor::execute(connection, text).await.map(drop)
+                        })
+                    })
+                });
                 options
             }
             #[cfg(feature = "sqlite")]

@@ -51,7 +51,9 @@ const SILENT: Duration = Duration::from_millis(500);
 ///   the rest of its batch lands.
 /// - Times are cut to the fraction of a second that their columns keep when they are written, in the buffer as in the row
 ///   ([`cut`](Sink::cut)).
-/// - On MySQL the transactions of the sink have a strict `sql_mode`, whatever the session's.
+/// - `None` is refused by [`check`](Sink::check) where the column is NOT NULL and no trigger may fill it in.
+/// - On MySQL the transactions of the sink have a strict `sql_mode` of their own, whatever the session's. The sessions of
+///   [`connect`](SqlSink::connect) begin with it, and have no limits of rows and no other end of a transaction than the usual one.
 /// - With `#[wb(version)]` on a field, a row with a higher version is left alone and named in [`Report::stale`]. The same
 ///   version is replaced, and a row without one (NULL) is older than all. Deletes carry none. On MySQL this costs one more
 ///   query a batch.

@@ -15,10 +15,25 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
 }
 
+/// The `sql_mode` of the sink's transactions on MySQL, whatever the session's: there a value that does not fit is an error, and not
+/// another value; a zero is no number to be made, an empty text is not NULL, and `||` joins texts, as the driver has it.
+pub(crate) const SQL_MODE: &str =
+    "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT";
+
+/// What a session of MySQL that the sink opened begins with: the server's settings are for others. `CHAR`s are read without what fills
+/// them up, a query has all of its rows and sees what is committed.
+#[cfg(feature = "mysql")]
+pub(crate) fn open_mysql() -> String {
+    format!(
+        "SET sql_mode = '{SQL_MODE}', autocommit = 1, completion_type = 0, sql_select_limit = 18446744073709551615, \
+         sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0"
+    )
+}
+
 /// Begins a transaction within these limits and runs `then` in it.
 ///
-/// MySQL has no limits of a transaction: those of the session are lowered, and restored by [`end_mysql`]; so is its `sql_mode`, in
-/// which a value that does not fit is an error, and not another value. Its
+/// MySQL has no limits of a transaction: those of the session are lowered, and restored by [`end_mysql`]; so are its `sql_mode`, for
+/// [`SQL_MODE`], and what it does after the end of a transaction. Its
 /// `wait_timeout` counts inside transactions, too; MariaDB's own variables for that do not exist on MySQL, and go before
 /// it where the operator has set them.
 pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
@@ -35,11 +50,11 @@ pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
             let (seconds, idle) = (whole_seconds(lock), whole_seconds(limits.idle));
             format!(
                 "SET @wb_row_wait = @@innodb_lock_wait_timeout, @wb_table_wait = @@lock_wait_timeout, \
-                 @wb_idle = @@wait_timeout, @wb_mode = @@sql_mode, \
-                 sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
+                 @wb_idle = @@wait_timeout, @wb_mode = @@sql_mode, @wb_completion = @@completion_type, \
+                 sql_mode = '{SQL_MODE}', completion_type = 0, \
                  innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {seconds}), \
                  lock_wait_timeout = LEAST(@@lock_wait_timeout, {seconds}), \
-                 wait_timeout = LEAST(@@wait_timeout, {idle}); BEGIN; {then}"
+                 wait_timeout = LEAST(@@wait_timeout, {idle}); START TRANSACTION; {then}"
             )
         }
         // The driver has begun it. The connection may know an old schema and miss, say, an index that another one has
@@ -52,7 +67,7 @@ pub(crate) fn begin(backend: DbBackend, limits: Limits, then: &str) -> String {
 pub(crate) fn end_mysql(verb: &str) -> String {
     format!(
         "{verb}; SET innodb_lock_wait_timeout = @wb_row_wait, lock_wait_timeout = @wb_table_wait, wait_timeout = @wb_idle, \
-         sql_mode = @wb_mode"
+         sql_mode = @wb_mode, completion_type = @wb_completion"
     )
 }
 
