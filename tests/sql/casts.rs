@@ -50,6 +50,25 @@ mod host {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// A key that is cast to a type which takes different texts for equal.
+mod nick {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel, WriteBehind)]
+    #[sea_orm(table_name = "cast_nick")]
+    #[wb(name = "cast_nick")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false, save_as = "citext", select_as = "text")]
+        pub name: String,
+        pub count: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Casts that MySQL and SQLite have.
 mod label {
     use super::*;
@@ -112,6 +131,25 @@ async fn what_seaorm_casts_the_sink_casts() {
     write(sink, &[host("10.0.0.1/32", 5)], std::slice::from_ref(&other.address)).await;
     let keys = [one.address.clone(), other.address];
     assert_eq!(load::<host::Model>(sink, &keys).await, [host("10.0.0.1/32", 5)]);
+}
+
+/// What a key is cast to may take another one for equal: its row is left alone all the same.
+#[tokio::test]
+async fn a_key_that_is_cast_touches_no_other_row() {
+    let Some(database) = crate::databases::postgres().await else { return };
+    let sink = &database.sink;
+    sink.db().execute_unprepared("CREATE EXTENSION IF NOT EXISTS citext").await.unwrap();
+    table(&database, "cast_nick", "name citext PRIMARY KEY, count integer NOT NULL").await;
+    let nick = |name: &str, count| nick::Model { name: name.into(), count };
+    write(sink, &[nick("Bob", 1)], &[]).await;
+    let refused = crate::entities::refused(sink, &[nick("bob", 2), nick("eve", 3)], &[]).await;
+    assert_eq!(crate::entities::kinds(&refused), [("bob", write_behind::ErrorKind::Rejected)]);
+    write::<nick::Model>(sink, &[], &["BOB".into()]).await;
+    assert!(load::<nick::Model>(sink, &["bob".into()]).await.is_empty());
+    write(sink, &[nick("Bob", 4)], &["eve".into()]).await;
+    assert_eq!(load::<nick::Model>(sink, &["Bob".into(), "eve".into()]).await, [nick("Bob", 4)]);
+    write::<nick::Model>(sink, &[], &["Bob".into()]).await;
+    assert!(load::<nick::Model>(sink, &["Bob".into()]).await.is_empty());
 }
 
 async fn casts_are_those_of_the_model_on_mysql_and_sqlite(database: Database) {

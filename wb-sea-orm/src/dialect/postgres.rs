@@ -87,7 +87,7 @@ fn on_conflict(entity: &Table) -> String {
     let mut passes = entity.version().map(|c| format!("({TARGET}.{0} > excluded.{0}) IS NOT TRUE", name(&c.name)));
     if set.is_empty() {
         // Who only inserts needs no right to update, unless a key may meet another one's row.
-        let loose = text_keys(entity).any(|c| c.kept.compares.is_some());
+        let loose = text_keys(entity).any(|c| c.kept.compares.is_some() || c.casts.is_some());
         let Some(left) = entity.columns.iter().min_by_key(|c| c.key).filter(|_| loose) else {
             return format!("ON CONFLICT ({target}) DO NOTHING");
         };
@@ -107,8 +107,8 @@ fn on_conflict(entity: &Table) -> String {
 /// Whether the row that an upsert met has its own key, to the byte; `None` when the keys are no texts, which the index
 /// compares by what they are.
 fn same_texts(entity: &Table) -> Option<String> {
-    let texts = text_keys(entity).filter(|c| c.casts.is_none());
-    let same = texts.map(|c| format!("{} = excluded.{}::text", bytes(c), name(&c.name)));
+    // Also of what the program casts: both are what was stored.
+    let same = text_keys(entity).map(|c| format!("{} = excluded.{}::text", bytes(c), name(&c.name)));
     let same = same.collect::<Vec<_>>().join(" AND ");
     (!same.is_empty()).then_some(same)
 }
@@ -150,10 +150,14 @@ pub(crate) fn upsert_values(entity: &Table, count: usize) -> String {
 /// `t.a = k.c0 AND t.b = k.c1`, texts in the column's own type for its index, and once more by their bytes.
 fn matching(entity: &Table) -> String {
     let pairs = keys(entity).enumerate().flat_map(|(i, c)| {
-        let found = format!("t.{} = {}", name(&c.name), of_own_type(c, &format!("k.c{i}")));
-        // What the program casts is compared as it says.
-        let texts = is_text(c) && c.casts.is_none();
-        [Some(found), texts.then(|| format!("{} = k.c{i}", bytes(c)))].into_iter().flatten()
+        let value = of_own_type(c, &format!("k.c{i}"));
+        let found = format!("t.{} = {value}", name(&c.name));
+        // Of what the program casts, what that makes of it.
+        let same = || match c.casts {
+            Some(_) => format!("{} = ({value})::text", bytes(c)),
+            None => format!("{} = k.c{i}", bytes(c)),
+        };
+        [Some(found), is_text(c).then(same)].into_iter().flatten()
     });
     pairs.collect::<Vec<_>>().join(" AND ")
 }
@@ -222,7 +226,23 @@ fn selected(column: &Column) -> String {
         _ if column.kept.cast.is_some() => "::text",
         (ColumnType::Enum { .. }, _) => "::text",
         (ColumnType::Array(items), _) if matches!(**items, ColumnType::Enum { .. }) => "::text[]",
+        // The driver reads the very type only, and a domain over it is another one.
         (ColumnType::Array(_), ArrayType::TinyInt) => "::int4[]::\"char\"[]",
+        (ColumnType::Array(_), ArrayType::SmallInt) => "::int2[]",
+        (ColumnType::Array(_), ArrayType::Int) => "::int4[]",
+        (ColumnType::Array(_), ArrayType::BigInt) => "::int8[]",
+        (ColumnType::Array(_), ArrayType::Float) => "::float4[]",
+        (ColumnType::Array(_), ArrayType::Double) => "::float8[]",
+        (ColumnType::Array(_), ArrayType::Decimal) => "::numeric[]",
+        (ColumnType::Array(_), ArrayType::String | ArrayType::Char) => "::text[]",
+        (ColumnType::Array(_), ArrayType::ChronoDateTime | ArrayType::TimeDateTime) => "::timestamp[]",
+        (
+            ColumnType::Array(_),
+            ArrayType::ChronoDateTimeUtc
+            | ArrayType::ChronoDateTimeLocal
+            | ArrayType::ChronoDateTimeWithTimeZone
+            | ArrayType::TimeDateTimeWithTimeZone,
+        ) => "::timestamptz[]",
         (ColumnType::Array(_), _) => "",
         (_, ArrayType::TinyInt) => "::int4::\"char\"",
         (_, ArrayType::SmallInt | ArrayType::TinyUnsigned) => "::int2",
