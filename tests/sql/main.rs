@@ -20,6 +20,7 @@ mod batches;
 mod cascades;
 mod casts;
 mod collisions;
+mod column_types;
 mod conformance;
 mod doctor;
 mod errors;

@@ -26,10 +26,18 @@ pub(crate) fn fits(backend: DbBackend, limit: &Limit, value: &Value) -> Result<(
         Limit::Text(text) => fits_text(text, value),
         Limit::Bytes { most, filled } => fits_bytes(*most, *filled, value),
         Limit::Affinity(affinity) => fits_affinity(*affinity, value),
-        Limit::Integers { .. } | Limit::Single | Limit::Double | Limit::Decimal(_) => match Number::of(value) {
-            Some(number) => number.fits(backend, limit),
-            None => without_digits(limit, value),
+        Limit::Spelled(change) => match value {
+            Value::String(Some(text)) => change.spares_text(text).map_err(Reason::from),
+            Value::Enum(OptionEnum::Some(variant)) => change.spares_text(&variant.value).map_err(Reason::from),
+            Value::Char(Some(char)) => change.spares_text(char.encode_utf8(&mut [0; 4])).map_err(Reason::from),
+            _ => Ok(()),
         },
+        Limit::Year | Limit::Integers { .. } | Limit::Single | Limit::Double | Limit::Decimal(_) => {
+            match Number::of(value) {
+                Some(number) => number.fits(backend, limit),
+                None => without_digits(limit, value),
+            }
+        }
     }
 }
 
@@ -41,7 +49,7 @@ fn without_digits(limit: &Limit, value: &Value) -> Result<(), Reason> {
         _ => return Ok(()),
     };
     match limit {
-        Limit::Integers { .. } => Err("is no finite number, and its column takes integers".into()),
+        Limit::Integers { .. } | Limit::Year => Err("is no finite number, and its column takes integers".into()),
         Limit::Decimal(Digits { whole: Some(_), .. }) if number.is_infinite() => {
             Err("is infinite, and its column takes numbers of so many digits".into())
         }
@@ -280,6 +288,10 @@ impl Number {
                 Some(_) => Ok(()),
                 None if self.behind > 0 => Err("has a fraction, and its column takes integers".into()),
                 None => Err("is larger than what its column takes".into()),
+            },
+            Limit::Year => match self.as_integer() {
+                Some(0 | 1_901..=2_155) => Ok(()),
+                _ => Err("is no year that its column has: 1901 to 2155, and 0".into()),
             },
             Limit::Single => self.fits_float("four bytes", |n| f64::from(narrow(n))),
             Limit::Double => self.fits_float("eight bytes", |n| n),

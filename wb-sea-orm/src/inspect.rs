@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) max_packet: Option<usize>,
     /// The key column that the server fills in when it is zero (MySQL).
     pub(crate) auto_increment: Option<String>,
+    /// Columns that take no NULL, of fields that may be `None`.
+    pub(crate) required: Vec<Cow<'static, str>>,
     /// What each mapped column keeps, in the order of the mapping.
     pub(crate) limits: Vec<(Cow<'static, str>, Limit)>,
 }
@@ -46,6 +48,7 @@ pub(crate) async fn inspect(pool: &Pool, entity: &'static str, table: &Table) ->
     }
     let mut facts = Facts {
         auto_increment: numbering(backend, table, &live),
+        required: required(backend, table, &live),
         limits: limits(backend, table, &live),
         ..Facts::default()
     };
@@ -53,6 +56,16 @@ pub(crate) async fn inspect(pool: &Pool, entity: &'static str, table: &Table) ->
         facts.max_packet = server(pool).await?.max_packet;
     }
     Ok(facts)
+}
+
+/// Columns that take no NULL, of fields that may be `None`. A trigger may fill them in.
+fn required(backend: DbBackend, table: &Table, live: &Live) -> Vec<Cow<'static, str>> {
+    let takes_none = |name: &str| {
+        let mut same = live.columns.iter().filter(|found| fold(backend, &found.name) == fold(backend, name));
+        live.prepared || same.all(|found| found.nullable)
+    };
+    let optional = table.columns.iter().filter(|column| column.nullable && !column.key && column.casts.is_none());
+    optional.filter(|column| !takes_none(&column.name)).map(|column| column.name.clone()).collect()
 }
 
 /// What each mapped column keeps.

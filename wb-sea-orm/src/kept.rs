@@ -44,6 +44,8 @@ pub(crate) enum Change {
     Rounds(i128),
     /// What is none of these is another of them, or none.
     Chooses(Vec<String>),
+    /// What is not some of these in their order, with commas between them, is changed into that, or none.
+    Combines(Vec<String>),
     /// All spellings of a UUID are one.
     Uuids,
     /// All spellings of an address are one.
@@ -87,7 +89,8 @@ impl Change {
         }
     }
 
-    fn spares_text(&self, text: &str) -> Result<(), &'static str> {
+    /// The same, of a text.
+    pub(crate) fn spares_text(&self, text: &str) -> Result<(), &'static str> {
         let changed = |is_changed: bool, why| if is_changed { Err(why) } else { Ok(()) };
         match self {
             Self::Trims => changed(text.ends_with(' '), "ends in a space, which its column does not keep"),
@@ -99,6 +102,11 @@ impl Change {
             Self::Numbers => changed(is_number(text), "looks like a number, which its column would store it as"),
             Self::Chooses(values) => {
                 changed(!values.iter().any(|value| value == text), "is none of the values of its column")
+            }
+            Self::Combines(values) => {
+                let mut values = values.iter();
+                let some = text.is_empty() || text.split(',').all(|part| values.any(|value| value == part));
+                changed(!some, "is not some of the values of its column in their order")
             }
             Self::Uuids => changed(
                 !Uuid::try_parse(text).is_ok_and(|uuid| uuid.to_string() == text),
@@ -243,6 +251,7 @@ async fn on_mysql(pool: &Pool, table: &Table) -> Result<Found, SinkError> {
             "varchar" => changes.extend(most.map(Change::CutsSpaces)),
             "binary" => changes.extend(most.map(Change::Fills)),
             "enum" => changes.push(Change::Chooses(members(&text(row, "y")?))),
+            "set" => changes.push(Change::Combines(members(&text(row, "y")?))),
             "uuid" => changes.push(Change::Uuids),
             "inet4" | "inet6" => changes.push(Change::Addresses),
             "float" => changes.push(Change::Rounds(SINGLE)),
@@ -261,7 +270,7 @@ fn is_exact(collation: &str) -> bool {
 }
 
 /// The values in `enum('a','it''s')`.
-fn members(column_type: &str) -> Vec<String> {
+pub(crate) fn members(column_type: &str) -> Vec<String> {
     let mut members = Vec::new();
     let mut rest = column_type;
     while let Some((_, quoted)) = rest.split_once('\'') {
@@ -366,6 +375,9 @@ mod tests {
     #[test]
     fn values_of_an_enumeration() {
         assert_eq!(members("enum('a','it''s','','b,c')"), ["a", "it's", "", "b,c"]);
+        let set = |text| keeps(Change::Combines(members("set('a','B','c')")), text);
+        assert!(set("") && set("a") && set("a,c") && set("a,B,c"));
+        assert!(!set("A") && !set("c,a") && !set("a,a") && !set("1") && !set("a,") && !set("a, B"));
         assert!(
             keeps(Change::Chooses(members("enum('a')")), "a") && !keeps(Change::Chooses(members("enum('a')")), "A")
         );

@@ -2,6 +2,8 @@
 
 use sea_orm::DbBackend;
 
+use crate::kept::{Change, members};
+
 /// What a column keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Limit {
@@ -29,6 +31,10 @@ pub(crate) enum Limit {
         most: Option<i64>,
     },
     Affinity(Affinity),
+    /// A year as MySQL has them: other numbers are taken for years of two digits.
+    Year,
+    /// Text that would be changed into a value that the column's type has.
+    Spelled(Change),
 }
 
 /// Digits of a number; `None` where it has as many as it needs.
@@ -127,6 +133,7 @@ impl Limit {
 
     /// A column of PostgreSQL: the type's name in the catalogue and its modifier, -1 where there is none.
     pub(crate) fn on_postgres(kind: &str, modifier: i32) -> Self {
+        const OID: Limit = Limit::Integers { least: 0, most: u32::MAX as i128 };
         // The length of a header stands before what was said.
         let said = (modifier >= 4).then(|| modifier - 4);
         let length = said.and_then(|length| u64::try_from(length).ok());
@@ -135,6 +142,7 @@ impl Limit {
             "int2" => signed(16),
             "int4" => signed(32),
             "int8" => signed(64),
+            "oid" => OID,
             "float4" => Self::Single,
             "float8" => Self::Double,
             "numeric" => match said {
@@ -143,9 +151,7 @@ impl Limit {
                 None => Self::Decimal(Digits::default()),
             },
             "varchar" => Self::Text(Text { characters: length, ..Text::default() }),
-            "bpchar" if length.is_some() => {
-                Self::Text(Text { characters: length, pads: Pads::Stripped, ..Text::default() })
-            }
+            "bpchar" => Self::Text(Text { characters: length, pads: Pads::Stripped, ..Text::default() }),
             // NAMEDATALEN, with its zero.
             "name" => Self::Text(Text { bytes: Some(63), ..Text::default() }),
             "time" | "timetz" | "timestamp" | "timestamptz" => Self::Time {
@@ -156,8 +162,9 @@ impl Limit {
         }
     }
 
-    /// A column of MySQL: its whole type, its character set, and the last second of a `TIMESTAMP`.
-    pub(crate) fn on_mysql(column_type: &str, charset: Option<&str>, last_second: i64) -> Self {
+    /// A column of MySQL: its whole type as it is declared, its character set, and the last second of a `TIMESTAMP`.
+    pub(crate) fn on_mysql(declared: &str, charset: Option<&str>, last_second: i64) -> Self {
+        let column_type = &*declared.to_lowercase();
         let kind = column_type.split(['(', ' ']).next().unwrap_or_default();
         let inside =
             column_type.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(said, _)| said);
@@ -203,13 +210,21 @@ impl Limit {
             "longblob" => Self::Bytes { most: u64::from(u32::MAX), filled: false },
             "timestamp" => time(Some(last_second)),
             "datetime" | "time" => time(None),
+            "bit" => Self::Integers { least: 0, most: (1 << first.unwrap_or(1).min(64)) - 1 },
+            "year" => Self::Year,
+            // Its values are found without their case, and by their numbers.
+            "enum" => Self::Spelled(Change::Chooses(members(declared))),
+            "set" => Self::Spelled(Change::Combines(members(declared))),
+            "uuid" => Self::Spelled(Change::Uuids),
+            "inet4" | "inet6" => Self::Spelled(Change::Addresses),
             _ => Self::Unknown,
         }
     }
 
-    /// A column of SQLite: its declared type, in lower case.
-    pub(crate) fn on_sqlite(kind: &str) -> Self {
-        Self::Affinity(Affinity::of(kind))
+    /// A column of SQLite: its declared type, in lower case, and whether the table is STRICT.
+    pub(crate) fn on_sqlite(kind: &str, is_strict: bool) -> Self {
+        // There ANY means it.
+        if is_strict && kind == "any" { Self::Unknown } else { Self::Affinity(Affinity::of(kind)) }
     }
 
     /// Digits of a second that the column keeps; `None` where it keeps all.

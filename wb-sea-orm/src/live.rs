@@ -23,11 +23,15 @@ pub(crate) struct Live {
     pub(crate) prepared: bool,
 }
 
+/// Before the type of a column of a STRICT table (SQLite), which takes no value of another one.
+pub(crate) const STRICT: &str = "strict ";
+
 /// One of its columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LiveColumn {
     pub(crate) name: String,
-    /// The type's name, in lower case, without its length; of a domain, the type below; `enum` for an enumeration.
+    /// The type's name, in lower case, without its length; of a domain, the type below; `enum` for an enumeration; for an array that
+    /// of its elements, behind a `_`.
     pub(crate) kind: String,
     /// What it keeps of a value.
     pub(crate) limit: Limit,
@@ -81,14 +85,25 @@ fn grouped(pairs: Vec<(String, String)>) -> BTreeMap<String, BTreeSet<String>> {
 
 async fn on_postgres(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
     let name = || vec![Value::from(postgres::table(table))];
-    let query = "SELECT a.attname::text AS c, NOT a.attnotnull AS n, \
-                 (CASE b.typtype WHEN 'e' THEN 'enum' ELSE b.typname END)::text AS t, \
-                 (CASE WHEN t.typbasetype = 0 THEN a.atttypmod ELSE t.typtypmod END)::int4 AS l, \
-                 (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS f, \
+    // A domain may be over another one, or its array, and passes the modifier that it was made with to what is below.
+    let query = "SELECT a.attname::text AS c, NOT (a.attnotnull OR e.required) AS n, \
+                 (CASE WHEN e.many THEN '_' ELSE '' END || CASE b.typtype WHEN 'e' THEN 'enum' ELSE b.typname END)::text AS t, \
+                 e.typmod AS l, \
+                 (a.atthasdef OR a.attidentity <> '' OR e.filled) AS f, \
                  (a.attgenerated <> '' OR a.attidentity = 'a') AS g, \
                  (a.attidentity <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid), '') LIKE 'nextval(%') AS m \
-                 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum JOIN pg_type t ON t.oid = a.atttypid \
-                 JOIN pg_type b ON b.oid = COALESCE(NULLIF(t.typbasetype, 0), t.oid) \
+                 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum JOIN pg_type t ON t.oid = a.atttypid CROSS JOIN LATERAL ( \
+                 WITH RECURSIVE below(oid, typmod, required, filled, many) AS ( \
+                 SELECT t.oid, a.atttypmod, t.typtype = 'd' AND t.typnotnull, t.typdefault IS NOT NULL, FALSE UNION ALL \
+                 SELECT n.oid, CASE WHEN p.typtype = 'd' THEN p.typtypmod ELSE below.typmod END, \
+                 below.required OR (n.typtype = 'd' AND n.typnotnull AND NOT below.many AND p.typtype = 'd'), \
+                 below.filled OR (n.typdefault IS NOT NULL AND NOT below.many AND p.typtype = 'd'), \
+                 below.many OR p.typtype = 'b' \
+                 FROM below JOIN pg_type p ON p.oid = below.oid JOIN pg_type n ON n.oid = CASE \
+                 WHEN p.typtype = 'd' THEN p.typbasetype WHEN p.typtype = 'b' AND p.typcategory = 'A' THEN p.typelem END) \
+                 SELECT below.* FROM below JOIN pg_type p ON p.oid = below.oid WHERE NOT (p.typtype = 'd' \
+                 OR (p.typtype = 'b' AND p.typcategory = 'A' AND p.typelem <> 0))) AS e \
+                 JOIN pg_type b ON b.oid = e.oid \
                  WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     let columns = ask(pool, query, name(), |row| {
         let kind = text(row, "t")?.to_lowercase();
@@ -131,14 +146,15 @@ async fn on_mysql(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError>
                  WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? ORDER BY ordinal_position";
     let columns = ask(pool, query, name().into(), |row| {
         let extra = text(row, "e")?.to_lowercase();
-        let kind = text(row, "t")?.to_lowercase();
+        let declared = text(row, "t")?;
+        let kind = declared.to_lowercase();
         let unsigned = if kind.contains("unsigned") { " unsigned" } else { "" };
         let numbers = extra.contains("auto_increment");
         let base = kind.split(['(', ' ']).next().unwrap_or_default();
         let charset: Option<String> = row.try_get_by("s")?;
         Ok(LiveColumn {
             name: text(row, "c")?,
-            limit: Limit::on_mysql(&kind, charset.as_deref(), last_second(&text(row, "v")?)),
+            limit: Limit::on_mysql(&declared, charset.as_deref(), last_second(&text(row, "v")?)),
             kind: format!("{base}{unsigned}"),
             nullable: text(row, "n")?.eq_ignore_ascii_case("yes"),
             fills: row.try_get_by::<i64, _>("f")? != 0 || numbers,
@@ -183,6 +199,9 @@ fn autoincrements(text: &str) -> bool {
 async fn on_sqlite(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError> {
     let schema = table.schema.as_deref().unwrap_or("main");
     let name = || vec![Value::from(&*table.name), Value::from(schema)];
+    let query = "SELECT strict AS s FROM pragma_table_list(?) WHERE schema = ? COLLATE NOCASE";
+    let strict = ask(pool, query, name(), |row| row.try_get_by::<i64, _>("s")).await?;
+    let is_strict = strict.first().is_some_and(|strict| *strict != 0);
     let query = "SELECT name AS c, type AS t, \"notnull\" AS n, dflt_value IS NOT NULL AS f, pk AS k, hidden AS h \
                  FROM pragma_table_xinfo(?, ?)";
     let columns = ask(pool, query, name(), |row| {
@@ -193,8 +212,8 @@ async fn on_sqlite(pool: &Pool, table: &Table) -> Result<Option<Live>, SinkError
             nullable: number("n")? == 0,
             // A key of one integer is the row's own number, which the database finds when none is given.
             fills: number("f")? != 0 || (key > 0 && kind == "integer"),
-            limit: Limit::on_sqlite(&kind),
-            kind,
+            limit: Limit::on_sqlite(&kind, is_strict),
+            kind: if is_strict { format!("{STRICT}{kind}") } else { kind },
             // 1 is a hidden column of a virtual table.
             generated: number("h")? > 1,
             numbers: false,

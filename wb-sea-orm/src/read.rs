@@ -14,6 +14,12 @@ pub fn read<T: ValueType + TryGetable>(row: &QueryResult, name: &str) -> Result<
     if is_sqlite(row) && matches!(T::array_type(), ArrayType::Decimal | ArrayType::Float | ArrayType::Double) {
         return sqlite_number(row, name);
     }
+    if T::array_type() == ArrayType::Decimal
+        && let Ok(value) = row.try_get_by::<Option<Decimal>, _>(name)
+    {
+        let value = value.map(|value| of_scale(value, name)).transpose()?;
+        return T::try_from(Value::Decimal(value)).map_err(|_| unread(name));
+    }
     if is_mysql(row) {
         let another = || integer(row, name).or_else(|| wall_clock(row, name));
         return row.try_get_by(name).or_else(|error| another().unwrap_or(Err(error)));
@@ -81,6 +87,18 @@ fn whole(row: &QueryResult, name: &str) -> Result<Option<i128>, DbErr> {
     let narrower = |_| row.try_get_by::<Option<i32>, _>(name).map(|n| n.map(i128::from));
     let narrowest = |_| row.try_get_by::<Option<i16>, _>(name).map(|n| n.map(i128::from));
     row.try_get_by(name).map(signed).or_else(narrower).or_else(narrowest)
+}
+
+/// The driver takes over whatever scale a column has; more than the type's own would make whoever writes the number as text panic.
+fn of_scale(value: Decimal, name: &str) -> Result<Decimal, DbErr> {
+    let value = if value.scale() > Decimal::MAX_SCALE { value.normalize() } else { value };
+    if value.scale() > Decimal::MAX_SCALE {
+        return Err(DbErr::Type(format!(
+            "column `{name}` holds a number of more than {} digits behind the point",
+            Decimal::MAX_SCALE
+        )));
+    }
+    Ok(value)
 }
 
 /// A number of SQLite, which has the type of its value and not that of its column: a whole one may be an integer.

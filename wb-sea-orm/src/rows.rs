@@ -81,6 +81,13 @@ pub(crate) fn storable<E: SqlEntity>(plan: &Plan, value: &E, bytes: usize) -> Re
             }
         }
     }
+    if !plan.facts.required.is_empty()
+        && let Ok(values) = value.bind()
+        && let Some((column, _)) =
+            plan.table.columns.iter().zip(&values).find(|(column, value)| lacks(plan, column, value))
+    {
+        return Err(Unstorable::new(column.name.clone(), NO_NONE));
+    }
     match plan.facts.max_packet {
         Some(packet) if bytes >= packet => {
             Err(Unstorable::new("(row)", format!("has {bytes} bytes, more than max_allowed_packet ({packet}) takes")))
@@ -123,6 +130,9 @@ fn row<E: SqlEntity>(plan: &Plan, value: &E) -> Result<Result<Row, Refusal>, Sin
         if column.key && fills_in(plan, column) && is_zero(&value) {
             let text = format!("column `{}` is zero, which its AUTO_INCREMENT replaces by another number", column.name);
             return Ok(Err(Refusal { text, source: None }));
+        }
+        if lacks(plan, column, &value) {
+            return Ok(Err(Refusal { text: format!("column `{}` {NO_NONE}", column.name), source: None }));
         }
         match check(plan.backend, column, plan.columns().limit(index, &column.name), value) {
             Ok(checked) => {
@@ -169,6 +179,13 @@ pub(crate) fn key<E: SqlEntity>(plan: &Plan, key: &E::Key) -> Result<Option<Row>
         }
     }
     Ok(Some(row))
+}
+
+const NO_NONE: &str = "is `None`, and its column is NOT NULL";
+
+/// Whether the column has to have a value, and this is none. The database would refuse it, or set one of its own.
+fn lacks(plan: &Plan, column: &Column, value: &sea_orm::Value) -> bool {
+    plan.facts.required.contains(&column.name) && *value == value.as_null()
 }
 
 /// Why a key's column would keep another key than this one.

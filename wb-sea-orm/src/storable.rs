@@ -19,6 +19,7 @@ fn text(value: &str, backend: DbBackend, limit: &Limit) -> Result<usize, Reason>
     let bytes = characters(backend, value)?;
     match limit {
         Limit::Text(limit) => text_fits(limit, value)?,
+        Limit::Spelled(change) => change.spares_text(value)?,
         // Said by `fits`, in its words.
         Limit::Affinity(affinity) if affinity.makes_numbers() && looks_numeric(value) => {
             return inspect(backend, limit, &Value::from(value));

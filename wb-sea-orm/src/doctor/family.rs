@@ -4,7 +4,9 @@ use sea_orm::DbBackend;
 use sea_orm::sea_query::{ArrayType, ColumnType};
 
 use crate::entity::Column;
+use crate::kept::Change;
 use crate::limit::{Affinity, Charset, Digits, Limit, Pads};
+use crate::live::STRICT;
 
 /// Whether the values of a mapping go into a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,16 @@ enum Family {
     Json,
     Array,
     Enum,
+    /// Some of its values (MySQL).
+    Set,
+    /// A number of so many bits (MySQL).
+    Bits,
+    /// MySQL's.
+    Year,
+    /// MariaDB's INET4 and INET6.
+    Address,
+    /// A type that the drivers read as none of these.
+    Other,
 }
 
 const fn signed(bits: u32) -> Family {
@@ -60,6 +72,8 @@ impl Family {
             Self::Json => "JSON",
             Self::Array => "arrays",
             Self::Enum => "an enumeration",
+            // Of columns, never of a mapping.
+            Self::Set | Self::Bits | Self::Year | Self::Address | Self::Other => "another type",
         }
     }
 }
@@ -71,6 +85,17 @@ pub(super) fn fit(backend: DbBackend, mapped: &Column, kind: &str) -> Fit {
         _ => sqlite(kind),
     };
     let (Some(wanted), Some(found)) = (wanted(mapped), found) else { return Fit::Fits };
+    if (wanted, found) == (Family::Array, Family::Array) {
+        return match (element(mapped), kind.strip_prefix('_').and_then(postgres)) {
+            (Some(wanted), Some(found)) => fit_families(backend, wanted, found, Family::Array.words(), false),
+            _ => Fit::Fits,
+        };
+    }
+    let is_strict = backend == DbBackend::Sqlite && kind.starts_with(STRICT);
+    fit_families(backend, wanted, found, wanted.words(), is_strict)
+}
+
+fn fit_families(backend: DbBackend, wanted: Family, found: Family, words: &'static str, is_strict: bool) -> Fit {
     if let (Family::Integer(low, high), Family::Integer(least, most)) = (wanted, found) {
         return match (low < least, high > most) {
             (false, false) => Fit::Fits,
@@ -83,9 +108,9 @@ pub(super) fn fit(backend: DbBackend, mapped: &Column, kind: &str) -> Fit {
         || match backend {
             DbBackend::Postgres => on_postgres(wanted, found),
             DbBackend::MySql => on_mysql(wanted, found),
-            _ => on_sqlite(wanted, found),
+            _ => on_sqlite(wanted, found, is_strict),
         };
-    if fits { Fit::Fits } else { Fit::Clash(wanted.words()) }
+    if fits { Fit::Fits } else { Fit::Clash(words) }
 }
 
 fn wanted(mapped: &Column) -> Option<Family> {
@@ -94,12 +119,28 @@ fn wanted(mapped: &Column) -> Option<Family> {
         return None;
     }
     match &mapped.column_type {
-        ColumnType::Array(_) => return Some(Family::Array),
-        ColumnType::Enum { .. } => return Some(Family::Enum),
+        ColumnType::Array(_) => Some(Family::Array),
+        ColumnType::Enum { .. } => Some(Family::Enum),
         // Whoever writes the type himself knows what goes into it.
-        ColumnType::Custom(_) => return None,
-        _ => {}
+        ColumnType::Custom(_) => None,
+        _ => of_type(mapped),
     }
+}
+
+/// The elements of an array.
+fn element(mapped: &Column) -> Option<Family> {
+    match &mapped.column_type {
+        ColumnType::Array(items) => match &**items {
+            ColumnType::Enum { .. } => Some(Family::Enum),
+            ColumnType::Custom(_) => None,
+            _ => of_type(mapped),
+        },
+        _ => None,
+    }
+}
+
+/// What a mapping has, or has arrays of.
+fn of_type(mapped: &Column) -> Option<Family> {
     Some(match &mapped.array_type {
         ArrayType::Bool => Family::Bool,
         ArrayType::TinyInt => signed(8),
@@ -134,6 +175,7 @@ fn postgres(kind: &str) -> Option<Family> {
         "int2" => signed(16),
         "int4" => signed(32),
         "int8" => signed(64),
+        "oid" => unsigned(32),
         "float4" | "float8" => Family::Float,
         "numeric" => Family::Decimal,
         "text" | "varchar" | "bpchar" | "name" | "citext" => Family::Text,
@@ -147,6 +189,14 @@ fn postgres(kind: &str) -> Option<Family> {
         "json" | "jsonb" => Family::Json,
         "enum" => Family::Enum,
         array if array.starts_with('_') => Family::Array,
+        // Those of the database itself; what an extension or an application adds is not known.
+        "money" | "bit" | "varbit" | "char" | "interval" | "timetz" | "inet" | "cidr" | "macaddr" | "macaddr8"
+        | "xml" | "tsvector" | "tsquery" | "jsonpath" | "xid" | "xid8" | "cid" | "tid" | "pg_lsn" | "pg_snapshot"
+        | "txid_snapshot" | "point" | "line" | "lseg" | "box" | "path" | "polygon" | "circle" | "int4range"
+        | "int8range" | "numrange" | "tsrange" | "tstzrange" | "daterange" | "int4multirange" | "int8multirange"
+        | "nummultirange" | "tsmultirange" | "tstzmultirange" | "datemultirange" | "regclass" | "regtype"
+        | "regproc" | "regprocedure" | "regoper" | "regoperator" | "regrole" | "regnamespace" | "regconfig"
+        | "regdictionary" | "regcollation" => Family::Other,
         _ => return None,
     })
 }
@@ -177,13 +227,22 @@ fn mysql(kind: &str) -> Option<Family> {
         "time" => Family::Time,
         "json" => Family::Json,
         "enum" => Family::Enum,
+        "set" => Family::Set,
+        "bit" => Family::Bits,
+        "year" => Family::Year,
+        "uuid" => Family::Uuid,
+        "inet4" | "inet6" => Family::Address,
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
+        | "geometrycollection" => Family::Other,
         _ => return None,
     })
 }
 
 /// Dates are judged only against what is certainly none. The driver reads a number only from a column of its own kind.
 fn on_mysql(wanted: Family, found: Family) -> bool {
-    use Family::{Array, Bool, Bytes, Enum, Integer, Json, Text, Timestamp, TimestampTz, Uuid};
+    use Family::{
+        Address, Array, Bits, Bool, Bytes, Enum, Integer, Json, Set, Text, Timestamp, TimestampTz, Uuid, Year,
+    };
     matches!(
         (wanted, found),
         // A boolean is a small integer; UUIDs are 16 bytes; MariaDB keeps JSON as text.
@@ -191,8 +250,12 @@ fn on_mysql(wanted: Family, found: Family) -> bool {
             | (Uuid, Bytes)
             | (Json, Text)
             | (Text, Json)
-            | (Text, Enum)
-            | (Enum, Text)
+            | (Text, Enum | Set)
+            | (Enum, Text | Set)
+            // MariaDB's own types are read as text, too.
+            | (Text | Enum, Uuid | Address)
+            | (Integer(..) | Bool, Bits)
+            | (Integer(..), Year)
             | (TimestampTz, Timestamp)
             // Refused elsewhere, in better words.
             | (Array, _)
@@ -201,6 +264,12 @@ fn on_mysql(wanted: Family, found: Family) -> bool {
 
 /// SQLite's rules of affinity, as far as they lose something whatever the value.
 fn sqlite(kind: &str) -> Option<Family> {
+    // A STRICT table takes no other values than the type's own.
+    match kind.strip_prefix(STRICT) {
+        Some("any") => return None,
+        Some("blob") => return Some(Family::Bytes),
+        _ => {}
+    }
     match Affinity::of(kind) {
         Affinity::Integer => Some(signed(64)),
         Affinity::Text => Some(Family::Text),
@@ -209,8 +278,18 @@ fn sqlite(kind: &str) -> Option<Family> {
     }
 }
 
-fn on_sqlite(wanted: Family, found: Family) -> bool {
-    use Family::{Bool, Bytes, Float, Integer, Text};
+fn on_sqlite(wanted: Family, found: Family, is_strict: bool) -> bool {
+    use Family::{Bool, Bytes, Decimal, Float, Integer, Text, Uuid};
+    if is_strict {
+        // Bytes and UUIDs are bound as blobs, booleans as integers, all other types but numbers as text.
+        return match found {
+            Integer(..) => wanted == Bool,
+            Float => wanted == Decimal,
+            Bytes => wanted == Uuid,
+            Text => !matches!(wanted, Integer(..) | Float | Bool | Bytes | Uuid),
+            _ => true,
+        };
+    }
     match found {
         // `007` would become 7.
         Integer(..) => !matches!(wanted, Text | Bytes | Float | Family::Uuid | Family::Json | Family::Date),
@@ -225,7 +304,7 @@ fn on_sqlite(wanted: Family, found: Family) -> bool {
 /// What the column does not keep of the values of a mapping, as it follows "a value" in a sentence; it is refused when it is
 /// written.
 pub(super) fn narrow(mapped: &Column, limit: &Limit) -> Option<String> {
-    let family = wanted(mapped)?;
+    let family = wanted(mapped).filter(|family| *family != Family::Array).or_else(|| element(mapped))?;
     let numbers = matches!(family, Family::Integer(..) | Family::Float);
     Some(match (limit, family) {
         (Limit::Decimal(digits), Family::Decimal) => return fewer(&mapped.column_type, *digits),
@@ -245,6 +324,14 @@ pub(super) fn narrow(mapped: &Column, limit: &Limit) -> Option<String> {
             "of more digits than a floating-point number of eight bytes holds".to_owned()
         }
         (Limit::Integers { .. }, Family::Float) => "with a fraction".to_owned(),
+        // Of so many bits; of other integers it is said elsewhere.
+        (Limit::Integers { least, most }, Family::Integer(low, high)) if low < *least || high > *most => {
+            format!("below {least} or above {most}")
+        }
+        (Limit::Year, Family::Integer(..)) => "that is neither of 1901 to 2155 nor 0".to_owned(),
+        (Limit::Spelled(Change::Chooses(_)), Family::Text) => "that is none of its words".to_owned(),
+        (Limit::Spelled(Change::Combines(_)), Family::Text) => "that is not some of its words in their order".to_owned(),
+        (Limit::Spelled(_), Family::Text) => "that is not in the one form that the column gives back".to_owned(),
         (Limit::Time { most: Some(_), .. }, Family::Timestamp | Family::TimestampTz) => {
             "outside of the years of a TIMESTAMP (from 1970 to 2038, or to 2106 on MariaDB 11.5 and newer)".to_owned()
         }
@@ -284,7 +371,8 @@ fn fewer(said: &ColumnType, Digits { whole, scale, .. }: Digits) -> Option<Strin
 
 /// Digits of a second that the column keeps, where the mapping's type has more of them.
 pub(super) fn fraction(mapped: &Column, limit: &Limit) -> Option<u32> {
-    let timed = matches!(wanted(mapped), Some(Family::Timestamp | Family::TimestampTz | Family::Time));
+    let family = wanted(mapped).filter(|family| *family != Family::Array).or_else(|| element(mapped));
+    let timed = matches!(family, Some(Family::Timestamp | Family::TimestampTz | Family::Time));
     limit.fraction().filter(|_| timed)
 }
 
@@ -318,6 +406,10 @@ mod tests {
             ("uuid", 'c', 'c', 'c', 'f'),
             ("bool", 'c', 'c', 'c', 'c'),
             ("_int8", 'c', 'c', 'c', 'c'),
+            ("money", 'c', 'c', 'c', 'c'),
+            ("char", 'c', 'c', 'c', 'c'),
+            ("inet", 'c', 'c', 'c', 'c'),
+            ("oid", 'n', 'n', 'c', 'c'),
             ("hstore", 'f', 'f', 'f', 'f'),
         ] {
             let found = (
@@ -334,6 +426,59 @@ mod tests {
         assert_eq!(judged::<serde_json::Value>(PG, "json"), 'f');
         assert_eq!(judged::<u64>(PG, "int8"), 'n');
         assert_eq!(judged::<Decimal>(PG, "float8"), 'c');
+        assert_eq!(judged::<Decimal>(PG, "money"), 'c');
+    }
+
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn elements_of_arrays() {
+        const PG: DbBackend = DbBackend::Postgres;
+        for (kind, integers, texts, moments, uuids) in [
+            ("_int4", 'f', 'c', 'c', 'c'),
+            ("_int8", 'f', 'c', 'c', 'c'),
+            ("_int2", 'n', 'c', 'c', 'c'),
+            ("_numeric", 'f', 'c', 'c', 'c'),
+            ("_text", 'c', 'f', 'c', 'c'),
+            ("_bpchar", 'c', 'f', 'c', 'c'),
+            ("_uuid", 'c', 'c', 'c', 'f'),
+            ("_enum", 'c', 'c', 'c', 'c'),
+            ("_timestamptz", 'c', 'c', 'f', 'c'),
+            ("_timestamp", 'c', 'c', 'c', 'c'),
+            ("_date", 'c', 'c', 'c', 'c'),
+            ("_money", 'c', 'c', 'c', 'c'),
+            ("_hstore", 'f', 'f', 'f', 'f'),
+            ("int4", 'c', 'c', 'c', 'c'),
+        ] {
+            let found = (
+                judged::<Vec<i32>>(PG, kind),
+                judged::<Vec<String>>(PG, kind),
+                judged::<Vec<DateTime<Utc>>>(PG, kind),
+                judged::<Vec<Uuid>>(PG, kind),
+            );
+            assert_eq!(found, (integers, texts, moments, uuids), "{kind}");
+        }
+    }
+
+    #[test]
+    fn strict_tables_take_no_other_values() {
+        const LITE: DbBackend = DbBackend::Sqlite;
+        for (kind, integers, texts, bytes, uuids, decimals) in [
+            ("strict integer", 'f', 'c', 'c', 'c', 'c'),
+            ("strict text", 'c', 'f', 'c', 'c', 'f'),
+            ("strict blob", 'c', 'c', 'f', 'f', 'c'),
+            ("strict real", 'c', 'c', 'c', 'c', 'f'),
+            ("strict any", 'f', 'f', 'f', 'f', 'f'),
+            ("blob", 'f', 'f', 'f', 'f', 'f'),
+        ] {
+            let found = (
+                judged::<i64>(LITE, kind),
+                judged::<String>(LITE, kind),
+                judged::<Vec<u8>>(LITE, kind),
+                judged::<Uuid>(LITE, kind),
+                judged::<Decimal>(LITE, kind),
+            );
+            assert_eq!(found, (integers, texts, bytes, uuids, decimals), "{kind}");
+        }
     }
 
     #[test]

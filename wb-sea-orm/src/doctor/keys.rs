@@ -37,7 +37,7 @@ fn changes<'a>(subject: &'a str, place: &'a str, key: &'a Column) -> impl Iterat
             Change::Uuids | Change::Addresses => {
                 "has one form for all spellings of a value: a key in another one is refused; make keys in that form"
             }
-            Change::Chooses(_) | Change::CutsSpaces(_) | Change::CutsBytes(_) => return None,
+            Change::Chooses(_) | Change::Combines(_) | Change::CutsSpaces(_) | Change::CutsBytes(_) => return None,
         };
         Some(Finding::note("key-type", subject, format!("key column `{}` of table `{place}` {refused}", key.name)))
     })
