@@ -151,10 +151,11 @@ async fn a_key_column_that_was_widened_is_read_by_its_new_keys(database: Databas
     let backend = sink.db().get_database_backend();
     create(sink, "altered_found", narrow(backend)).await;
     let key = wider(backend)[0].code.clone();
-    assert_eq!(load::<Found>(sink, &[key.clone()]).await, []);
+    assert_eq!(load::<Found>(sink, std::slice::from_ref(&key)).await, []);
     alter(sink, "altered_found", wide(backend)).await;
     all(sink, &[format!("INSERT INTO altered_found VALUES ('{key}', '1', 'x')")]).await;
-    let found = eventually("the row is found", SOON, async || load::<Found>(sink, &[key.clone()]).await.pop());
+    let found =
+        eventually("the row is found", SOON, async || load::<Found>(sink, std::slice::from_ref(&key)).await.pop());
     assert_eq!(found.await.code, key);
 }
 
