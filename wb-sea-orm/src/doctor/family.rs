@@ -492,7 +492,11 @@ mod tests {
             ("tinyint", 'n', 'n', 'f', 'c', 'c'),
             ("varchar", 'c', 'c', 'c', 'f', 'c'),
             ("binary", 'c', 'c', 'c', 'c', 'f'),
-            ("uuid", 'f', 'f', 'f', 'f', 'f'),
+            ("uuid", 'c', 'c', 'c', 'f', 'f'),
+            ("year", 'f', 'f', 'c', 'c', 'c'),
+            ("bit", 'f', 'f', 'f', 'c', 'c'),
+            ("set", 'c', 'c', 'c', 'f', 'c'),
+            ("inet6", 'c', 'c', 'c', 'f', 'c'),
         ] {
             let found = (
                 judged::<i64>(MY, kind),
