@@ -75,3 +75,49 @@ async fn p12_what_has_no_document_is_refused_before_it_is_stored() {
     })
     .await;
 }
+
+/// Names that are made by a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "namings", collection = "namings")]
+struct Naming {
+    #[wb(key)]
+    id: i64,
+    letters: BTreeMap<char, i64>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, i64>,
+}
+
+#[tokio::test]
+async fn p12_names_that_no_document_has_are_refused_before_they_are_stored() {
+    on_replica_set(|database| async move {
+        let sink = opened::<Naming>(&database).await;
+        let naming = |id, letter: Option<char>, name: &str, value| Naming {
+            id,
+            letters: letter.into_iter().map(|letter| (letter, 1)).collect(),
+            rest: BTreeMap::from([(name.to_owned(), value)]),
+        };
+        let builder = Engine::builder(MemoryBuffer::new()).entity::<Naming>(sink.clone(), EntityOptions::new());
+        let engine = builder.start().await.unwrap();
+        let cache = engine.cache::<Naming>().unwrap();
+        for (row, unstorable) in [
+            (naming(1, None, "a", 1), None),
+            (naming(2, None, "$a.b", 1), None),
+            // Of a flattened struct serde says no names of fields.
+            (naming(3, Some('a'), "a", 1), Some("(document)")),
+            // An `_id` that is not the key's.
+            (naming(4, None, "_id", 5), Some("(document)")),
+            (naming(5, None, "_id", 5), None),
+        ] {
+            let report = sink.write(&batch(std::slice::from_ref(&row), &[])).await.unwrap();
+            assert_eq!(!report.rejected.is_empty(), unstorable.is_some(), "record {}", row.id);
+            let told = cache.put(&row).await.map(drop);
+            assert_eq!(told.is_err(), unstorable.is_some(), "record {}: {told:?}", row.id);
+            if let Some(named) = unstorable {
+                assert!(matches!(&told, Err(CacheError::Unstorable { field, .. }) if field == named), "{told:?}");
+            }
+        }
+        cache.flush().await.unwrap();
+        assert_eq!(engine.stats()["namings"].dead_letters, 0);
+    })
+    .await;
+}

@@ -54,6 +54,15 @@ pub enum CodecError {
         /// What the serializer said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A number of the value is none (NaN) or infinite. JSON has no such numbers: serde writes them as null, and an `Option` would read
+    /// back as `None`.
+    #[error("{field} is not a finite number, which {format} does not have; use `#[wb(format = \"msgpack\")]`", field = named(*.field))]
+    NotFinite {
+        /// The format asked for.
+        format: Format,
+        /// The field of the struct, where it has a name.
+        field: Option<&'static str>,
+    },
     /// The payload is not a value of the struct.
     #[error("payload does not decode as {format}")]
     Decode {
@@ -64,17 +73,44 @@ pub enum CodecError {
     },
 }
 
+fn named(field: Option<&str>) -> String {
+    field.map_or_else(|| "a value".to_owned(), |field| format!("field `{field}`"))
+}
+
 /// Encodes a value as a payload.
 ///
 /// # Errors
-/// [`CodecError::Encode`] with the serializer's error as source.
+/// [`CodecError::Encode`] with the serializer's error as source; [`CodecError::NotFinite`] of a number that JSON does not have.
 pub fn encode<T: Serialize>(format: Format, value: &T) -> Result<Vec<u8>, CodecError> {
     match format {
-        Format::Json => serde_json::to_vec(value).map_err(|e| CodecError::Encode { format, source: Box::new(e) }),
+        Format::Json => {
+            let json = serde_json::to_vec(value).map_err(|e| CodecError::Encode { format, source: Box::new(e) })?;
+            // Looked at only where there may be one.
+            if holds_null(&json) {
+                let seen = walk::walk(value, true);
+                if seen.not_finite {
+                    return Err(CodecError::NotFinite { format, field: seen.not_finite_in });
+                }
+            }
+            Ok(json)
+        }
         Format::MessagePack => {
             rmp_serde::to_vec_named(value).map_err(|e| CodecError::Encode { format, source: Box::new(e) })
         }
     }
+}
+
+/// Whether a null may stand in this JSON.
+pub(crate) fn holds_null(json: &[u8]) -> bool {
+    memchr::memmem::find(json, b"null").is_some()
+}
+
+/// Levels of arrays and objects that the JSON decoder follows.
+const LEVELS: usize = 127;
+
+/// Whether this JSON may be nested deeper than its decoder follows.
+pub(crate) fn is_deep(json: &[u8]) -> bool {
+    memchr::memchr2_iter(b'[', b'{', json).nth(LEVELS).is_some()
 }
 
 /// Decodes a payload.

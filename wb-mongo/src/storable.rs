@@ -28,7 +28,9 @@ pub(crate) fn check<E: MongoEntity>(value: &E, max_document: usize) -> Result<()
     // As the driver's serializer, which does not call itself human readable.
     let seen = walk(value, false);
     let small = seen.bytes < max_document / OVERHEAD;
-    if small && !seen.above_i64 && !seen.nul_in_key && !seen.odd {
+    // One that another field than the key says, or an entry of a flattened map.
+    let foreign_id = seen.has_id && (E::FLATTENED || !E::KEYS.contains(&"_id"));
+    if small && !seen.above_i64 && !seen.nul_in_key && !seen.odd && !foreign_id {
         return Ok(());
     }
     // The serializer itself has the last word.

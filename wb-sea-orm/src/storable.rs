@@ -157,6 +157,9 @@ fn is_time<T: ValueType>() -> bool {
 /// Bytes of a value that is stored as JSON, or why its column cannot hold it.
 pub(crate) fn json<T: Serialize>(value: &T, backend: DbBackend, limit: &Limit) -> Result<usize, Cow<'static, str>> {
     let seen = walk(value, true);
+    if seen.not_finite {
+        return Err("has a number that is not finite, which JSON does not have".into());
+    }
     let suspect = seen.odd || (seen.nul && backend == DbBackend::Postgres) || judges_json(limit);
     if !suspect {
         return Ok(seen.bytes);

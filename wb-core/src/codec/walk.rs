@@ -20,8 +20,14 @@ pub struct Seen {
     pub above_i64: bool,
     /// What not every format has: an integer of 128 bits, a key of a map that is no text, a value that does not serialize.
     pub odd: bool,
+    /// A field of the outermost map, or of the outermost struct, is called `_id`.
+    pub has_id: bool,
     /// The outermost field in which the first of these was seen.
     pub field: Option<&'static str>,
+    /// A number that is none (NaN), or is infinite.
+    pub not_finite: bool,
+    /// The outermost field in which the first of those was seen.
+    pub not_finite_in: Option<&'static str>,
 }
 
 impl Seen {
@@ -57,6 +63,7 @@ impl Walk {
     }
 
     fn text(&mut self, text: &[u8]) -> Result<(), fmt::Error> {
+        self.seen.has_id |= self.in_key && self.depth == 1 && text == b"_id";
         let nul = memchr::memchr(0, text).is_some();
         self.seen.nul |= nul;
         self.seen.nul_in_key |= nul && self.in_key;
@@ -73,9 +80,13 @@ impl Walk {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), fmt::Error> {
-        let plain = self.seen.is_plain();
+        let (plain, finite) = (self.seen.is_plain(), !self.seen.not_finite);
         self.seen.bytes = self.seen.bytes.saturating_add(name.len());
+        self.seen.has_id |= self.depth == 1 && name == "_id";
         value.serialize(&mut *self)?;
+        if finite && self.depth == 1 && self.seen.not_finite {
+            self.seen.not_finite_in = Some(name);
+        }
         if plain && self.depth == 1 && !self.seen.is_plain() {
             self.seen.field = Some(name);
         }
@@ -117,8 +128,16 @@ impl<'w> Serializer for &'w mut Walk {
         serialize_u8: u8 = 1,
         serialize_u16: u16 = 1,
         serialize_u32: u32 = 1,
-        serialize_f32: f32 = 1,
-        serialize_f64: f64 = 1,
+    }
+
+    fn serialize_f32(self, number: f32) -> Result<(), fmt::Error> {
+        self.seen.not_finite |= !number.is_finite();
+        self.scalar(1)
+    }
+
+    fn serialize_f64(self, number: f64) -> Result<(), fmt::Error> {
+        self.seen.not_finite |= !number.is_finite();
+        self.scalar(1)
     }
 
     fn serialize_u64(self, number: u64) -> Result<(), fmt::Error> {
@@ -137,6 +156,8 @@ impl<'w> Serializer for &'w mut Walk {
     }
 
     fn serialize_char(self, letter: char) -> Result<(), fmt::Error> {
+        // Of a key: JSON takes it, BSON does not.
+        self.seen.odd |= self.in_key;
         self.text(letter.encode_utf8(&mut [0; 4]).as_bytes())
     }
 
@@ -354,7 +375,32 @@ mod tests {
         assert!(walk(&BTreeMap::from([(1_u8, "a")]), true).odd);
         assert!(walk(&BTreeMap::from([(vec![1_u8], "a")]), true).odd);
         assert!(walk(&1_u128, true).odd);
-        assert!(!walk(&BTreeMap::from([('c', ["a", "b"])]), true).odd);
+        assert!(walk(&BTreeMap::from([('c', "a")]), true).odd);
+        assert!(!walk(&BTreeMap::from([("c", ["a", "b"])]), true).odd);
+    }
+
+    #[test]
+    fn an_id_is_seen_at_the_top_alone() {
+        assert!(walk(&BTreeMap::from([("_id", 1)]), true).has_id);
+        assert!(!walk(&BTreeMap::from([("a", "_id")]), true).has_id);
+        assert!(!walk(&BTreeMap::from([("a", BTreeMap::from([("_id", 1)]))]), true).has_id);
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_seen_and_named_by_their_field() {
+        #[derive(Serialize)]
+        struct Numbers {
+            one: Option<f64>,
+            more: Vec<f32>,
+        }
+        let seen = |one, more| {
+            let seen = walk(&Numbers { one, more: vec![0.0, more] }, true);
+            (seen.not_finite, seen.not_finite_in, seen.odd)
+        };
+        assert_eq!(seen(Some(f64::MAX), f32::MIN_POSITIVE), (false, None, false));
+        assert_eq!(seen(Some(f64::NAN), 1.0), (true, Some("one"), false));
+        assert_eq!(seen(None, f32::NEG_INFINITY), (true, Some("more"), false));
+        assert!(walk(&BTreeMap::from([("a", f64::INFINITY)]), true).not_finite);
     }
 
     #[test]

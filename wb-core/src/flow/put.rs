@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::decode::decode_payload;
 use crate::buffer::{BufferError, BufferErrorKind};
-use crate::codec::{CodecError, Format, with_nulls};
+use crate::codec::{CodecError, Format, holds_null, is_deep, with_nulls};
 use crate::entity::Entity;
 use crate::error::CacheError;
 use crate::key::Id;
@@ -113,8 +113,8 @@ impl<E: Entity> Lane<E> {
             None => (value, payload),
         };
         let payload = explicit::<E>(payload);
-        if E::FORMAT == Format::Json && holds_null(&payload) {
-            // JSON has no NaN or infinity: serde writes them as null, which only an optional field reads back.
+        if E::FORMAT == Format::Json && (holds_null(&payload) || is_deep(&payload)) {
+            // What a `Serialize` of one's own writes as null its `Deserialize` need not read, and the decoder follows some levels only.
             E::decode(&payload).map_err(|source| codec(&id, source))?;
         }
         let size = id.as_bytes().len() + payload.len();
@@ -172,10 +172,6 @@ fn explicit<E: Entity>(payload: Vec<u8>) -> Vec<u8> {
     // Only where it means the same: a field may have another default, or no null.
     let again = decode_payload::<E>(&full).and_then(|value| value.encode());
     if again.is_ok_and(|again| again == payload) { full } else { payload }
-}
-
-fn holds_null(json: &[u8]) -> bool {
-    memchr::memmem::find(json, b"null").is_some()
 }
 
 /// The error for a record that has no readable form.
