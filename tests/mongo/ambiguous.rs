@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::entities::Player;
+use crate::entities::{Player, Versioned};
 use crate::server::{batch, on_own_replica_set, on_replica_set, on_standalone, opened};
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
+use serde::{Deserialize, Serialize};
 use write_behind::mongo::MongoSink;
-use write_behind::{Cache, DeadLetters, Engine, Entity, EntityOptions, EntityStats, MemoryBuffer, RetryPolicy, Sink};
+use write_behind::{
+    Cache, DeadLetters, Engine, Entity, EntityOptions, EntityStats, MemoryBuffer, RetryPolicy, Sink, WriteBehind,
+};
 
 /// Far longer than what is waited for should take.
 const SOON: Duration = Duration::from_secs(30);
@@ -87,6 +90,68 @@ async fn p8_a_validator_that_refuses_all_is_no_dead_letter() {
 #[tokio::test]
 async fn p8_a_validator_that_refuses_all_is_no_dead_letter_on_a_standalone_server() {
     on_standalone(a_validator_that_refuses_all_comes_and_goes).await;
+}
+
+/// A validator does not look at a document that stays as it is, nor, where it is moderate, at one that did not pass before: that those
+/// land says nothing of what it refuses.
+async fn what_no_validator_looks_at_is_no_evidence(database: Database) {
+    let house = House::over(opened::<Player>(&database).await).await;
+    house.cache.put_many(&Player::range(0..40)).await.unwrap();
+    house.all_land().await;
+    for (level, from) in [("strict", 100), ("moderate", 200)] {
+        let validator = doc! { "collMod": "players", "validator": { "team": 1 }, "validationLevel": level };
+        database.run_command(validator).await.unwrap();
+        for n in 0..20 {
+            // The same, or another one.
+            let score = if level == "strict" { 0 } else { 1 };
+            let batches = house.stats().batches;
+            house.cache.put_many(&[Player { score, ..Player::new(n) }, Player::new(from + n)]).await.unwrap();
+            until!("another write", house.stats().batches > batches);
+        }
+        house.blames_the_configuration(5).await;
+        database
+            .run_command(doc! { "collMod": "players", "validator": {}, "validationLevel": "strict" })
+            .await
+            .unwrap();
+        house.all_land().await;
+    }
+    assert_eq!(count(&database).await, 80);
+}
+
+#[tokio::test]
+async fn p8_what_no_validator_looks_at_does_not_speak_for_it() {
+    on_replica_set(what_no_validator_looks_at_is_no_evidence).await;
+}
+
+#[tokio::test]
+async fn p8_what_no_validator_looks_at_does_not_speak_for_it_on_a_standalone_server() {
+    on_standalone(what_no_validator_looks_at_is_no_evidence).await;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, WriteBehind)]
+#[wb(name = "tallies", collection = "tallies", append)]
+struct Tally {
+    #[wb(key)]
+    id: i64,
+}
+
+/// What a write reports of upserts of which none changed a document.
+#[tokio::test]
+async fn p8_documents_that_stay_as_they_are_are_reported_as_idle() {
+    on_replica_set(|database| async move {
+        let sink = opened::<Versioned>(&database).await;
+        let write = async |rows: &[Versioned]| sink.write(&batch(rows, &[])).await.unwrap();
+        assert!(!write(&[Versioned::new(1, 5, "a")]).await.idle);
+        assert!(write(&[Versioned::new(1, 5, "a")]).await.idle, "the same");
+        assert!(write(&[Versioned::new(1, 4, "b")]).await.idle, "an older one");
+        assert!(!write(&[Versioned::new(1, 6, "c")]).await.idle);
+        let sink = opened::<Tally>(&database).await;
+        let write = async |rows: &[Tally]| sink.write(&batch(rows, &[])).await.unwrap();
+        assert!(!write(&[Tally { id: 1 }, Tally { id: 2 }]).await.idle);
+        assert!(write(&[Tally { id: 1 }]).await.idle, "it was added before");
+        assert!(!write(&[Tally { id: 1 }, Tally { id: 3 }]).await.idle);
+    })
+    .await;
 }
 
 async fn a_lone_document_waits_until_others_land(database: Database) {

@@ -8,7 +8,7 @@ use bson::{Document, doc};
 use tokio::time::Instant;
 use wb_core::{ErrorKind, Id, SinkError};
 
-use crate::reply::{self, documents};
+use crate::reply::{self, Changes, documents};
 use crate::sink::MongoSink;
 
 /// `DocumentValidationFailure`.
@@ -34,6 +34,13 @@ impl Definitions {
         if let Some(definition) = known.get_mut(collection).filter(|known| !known.landed && begun >= known.seen) {
             definition.landed = true;
         }
+    }
+
+    /// Whether a collection was last seen to leave alone what does not pass its validator and did not before.
+    fn is_moderate(&self, collection: &'static str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = known.get(collection).and_then(|known| known.validation.get_str("validationLevel").ok());
+        level == Some("moderate")
     }
 
     /// A collection validates like this now. Whether documents have landed since it was first seen to.
@@ -70,14 +77,36 @@ fn validation(options: &Document) -> Document {
     fields.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// Whether upserts that landed show that documents can pass the validator. What changes nothing is not looked at; nor is, by a validator
+/// that is `moderate`, a change of a document that did not pass it before.
+pub(crate) async fn is_proof(
+    sink: &MongoSink,
+    collection: &'static str,
+    changes: Changes,
+    rejected: &[(Id, SinkError)],
+) -> bool {
+    if changes.inserted > 0 || changes.all == 0 {
+        return changes.all > 0;
+    }
+    if !rejected.iter().any(|(_, error)| is_validators(error)) {
+        // Where it is moderate nothing is learned of it for a later refusal.
+        return !sink.definitions().is_moderate(collection);
+    }
+    look(sink, collection).await;
+    !sink.definitions().is_moderate(collection)
+}
+
+fn is_validators(error: &SinkError) -> bool {
+    reply::code(error) == Some(REFUSED_BY_VALIDATOR)
+}
+
 /// Takes what the validator refuses for the documents' own fault, where it is known to be.
 pub(crate) async fn judge(sink: &MongoSink, collection: &'static str, rejected: &mut Vec<(Id, SinkError)>) {
-    let refused = |error: &SinkError| reply::code(error) == Some(REFUSED_BY_VALIDATOR);
-    if !rejected.iter().any(|(_, error)| refused(error)) || !look(sink, collection).await {
+    if !rejected.iter().any(|(_, error)| is_validators(error)) || !look(sink, collection).await {
         return;
     }
     let judged = std::mem::take(rejected).into_iter().map(|(id, error)| {
-        let error = if refused(&error) { error.with_kind(ErrorKind::Rejected) } else { error };
+        let error = if is_validators(&error) { error.with_kind(ErrorKind::Rejected) } else { error };
         (id, error)
     });
     *rejected = judged.collect();

@@ -15,10 +15,25 @@ const MAX_DETAILS: usize = 400;
 pub(crate) struct Reply {
     /// Statements that failed: index and error, in order of the index.
     pub(crate) write_errors: Vec<(usize, SinkError)>,
-    /// Documents that were inserted, or are other ones than before.
-    pub(crate) changed: usize,
+    pub(crate) changes: Changes,
     /// The writes were made, but it is not known that they will stay.
     pub(crate) write_concern_error: Option<SinkError>,
+}
+
+/// What upserts did to documents. One that leaves its document as it is does nothing, and no validator looks at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Documents that were inserted, or are other ones than before.
+    pub(crate) all: usize,
+    /// Documents that were inserted.
+    pub(crate) inserted: usize,
+}
+
+impl Changes {
+    pub(crate) const fn add(&mut self, more: Self) {
+        self.all += more.all;
+        self.inserted += more.inserted;
+    }
 }
 
 /// One statement's failure, as the server tells it.
@@ -63,8 +78,8 @@ impl Reply {
             .with_source(source)
         });
         let modified = integer(reply, "nModified").and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
-        let changed = modified + documents(reply, "upserted").count();
-        Self { write_errors, changed, write_concern_error }
+        let inserted = documents(reply, "upserted").count();
+        Self { write_errors, changes: Changes { all: modified + inserted, inserted }, write_concern_error }
     }
 
     /// The failure that stands for the whole command of `count` upserts: any that is not the fault of one of them.
@@ -129,7 +144,7 @@ mod tests {
     fn a_good_reply_has_no_failures() {
         let upserted = [doc! { "index": 0, "_id": 1 }];
         let mut reply = Reply::read(&doc! { "n": 3, "nModified": 1, "upserted": upserted, "ok": 1.0 }, "c");
-        assert_eq!(reply.changed, 2);
+        assert_eq!(reply.changes, Changes { all: 2, inserted: 1 });
         assert!(reply.write_errors.is_empty());
         assert!(reply.take_common(3).is_none());
     }

@@ -48,8 +48,8 @@ fn permits(loads: u32) -> Arc<Semaphore> {
 /// On a replica set or behind a mongos a batch is one transaction. When the server refuses a document for its data
 /// (validator, unique index, size), the transaction is rolled back and run again without that document, so that the
 /// others land together and [`Report::rejected`] names the refused ones. A validator's refusal is
-/// [`ambiguous`](SinkError::ambiguous) until documents have landed since the validator was first seen as it is now; so are codes that
-/// are not known.
+/// [`ambiguous`](SinkError::ambiguous) until documents have landed, and were changed, since the validator was first seen as it is now;
+/// so are codes that are not known.
 ///
 /// With `#[wb(version)]` on a field, every upsert is conditional: a document with a higher version stays as it is, and is
 /// named in [`Report::stale`]. The same version is replaced, and what is no number is no version. Deletes carry none.

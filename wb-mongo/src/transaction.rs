@@ -11,7 +11,7 @@ use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{ReadPreference, SelectionCriteria, TransactionOptions};
 use wb_core::{ErrorKind, Scope, SinkError};
 
-use crate::reply::{Reply, integer};
+use crate::reply::{Changes, Reply, integer};
 use crate::sink::MongoSink;
 use crate::slots::Slot;
 use crate::write::{Work, delete_failure};
@@ -25,6 +25,9 @@ const LIFETIME: Duration = Duration::from_secs(60);
 
 /// From this many refused documents on, the rest is searched for more of them before the whole is run again.
 const SEARCH_FROM: usize = 3;
+
+/// Documents in a command of such a search: each refused one ends it, and what was sent behind that one is sent again.
+const SEARCHED: usize = 32;
 
 /// Writes everything that the server does not refuse in one transaction. Returns how many commands were sent.
 ///
@@ -42,9 +45,9 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) ->
     let mut from = 0;
     while !work.is_empty() {
         transaction.start().await?;
-        let Attempt { refused, changed } = transaction.attempt(work, from, &mut sent).await?;
+        let Attempt { refused, changes } = transaction.attempt(work, from, &mut sent).await?;
         if refused.is_empty() && from == 0 {
-            if stale::suspects(&work.upserts, changed) {
+            if stale::suspects(&work.upserts, changes.all) {
                 let mut suspects = stale::Suspects::of(work);
                 for find in std::mem::take(&mut suspects.finds) {
                     let reply = transaction.command("look for newer versions", find).await?;
@@ -57,6 +60,7 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) ->
                 break;
             }
             transaction.commit().await?;
+            work.changes = changes;
             break;
         }
         transaction.roll_back().await?;
@@ -85,8 +89,7 @@ pub(crate) async fn write(sink: &MongoSink, work: &mut Work<'_>, whole: bool) ->
 struct Attempt {
     /// What the server refused, by index.
     refused: Vec<(usize, SinkError)>,
-    /// How many documents are other ones than before.
-    changed: usize,
+    changes: Changes,
 }
 
 /// A slot and the transaction that may be open in its session. Dropped while one is open, it is rolled back.
@@ -128,19 +131,20 @@ impl<'a> Transaction<'a> {
     /// what the server refused, by index.
     async fn attempt(&mut self, work: &Work<'_>, from: usize, sent: &mut u64) -> Result<Attempt, SinkError> {
         self.check_fences(work, sent).await?;
-        let mut attempt = Attempt { refused: Vec::new(), changed: 0 };
+        let mut attempt = Attempt { refused: Vec::new(), changes: Changes::default() };
         let (before, last, end) = (work.before, work.last(), work.upserts.len());
+        let search = from > 0;
         // What is late is searched by itself.
         let end = if from > 0 && from < last { last } else { end };
-        self.upserts(work, from..before, &mut attempt, sent).await?;
+        self.upserts(work, search, from..before, &mut attempt, sent).await?;
         if from <= before {
             self.deletes(work, &work.freeing, &attempt, sent).await?;
         }
-        self.upserts(work, from.max(before)..last, &mut attempt, sent).await?;
+        self.upserts(work, search, from.max(before)..last, &mut attempt, sent).await?;
         if from == 0 || from >= last {
             self.deletes(work, &work.deletes, &attempt, sent).await?;
         }
-        self.upserts(work, from.max(last)..end, &mut attempt, sent).await?;
+        self.upserts(work, search, from.max(last)..end, &mut attempt, sent).await?;
         Ok(attempt)
     }
 
@@ -148,13 +152,15 @@ impl<'a> Transaction<'a> {
     async fn upserts(
         &mut self,
         work: &Work<'_>,
+        search: bool,
         places: Range<usize>,
         attempt: &mut Attempt,
         sent: &mut u64,
     ) -> Result<(), SinkError> {
         let mut first = places.start;
         let upserts = work.upserts.get(places).filter(|_| attempt.refused.is_empty()).unwrap_or_default();
-        for command in command::updates(work.collection, upserts, work.max_statements, None) {
+        let most = if search { work.max_statements.min(SEARCHED) } else { work.max_statements };
+        for command in command::updates(work.collection, upserts, most, None) {
             let mut reply = self.send(work.collection, command.raw).await?;
             *sent += 1;
             if let Some(error) = reply.take_common(command.count) {
@@ -165,7 +171,7 @@ impl<'a> Transaction<'a> {
                 attempt.refused = reply.write_errors.into_iter().map(|(index, error)| (first + index, error)).collect();
                 return Ok(());
             }
-            attempt.changed += reply.changed;
+            attempt.changes.add(reply.changes);
             first += command.count;
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::document::{id_of, with_id};
 use crate::entity::{MappingError, MongoEntity};
 use crate::merge::Merge;
 use crate::moves::Known;
-use crate::reply::{Reply, taken};
+use crate::reply::{Changes, Reply, taken};
 use crate::sink::MongoSink;
 use crate::{definition, spelling, stale, transaction};
 
@@ -43,16 +43,17 @@ pub(crate) async fn batch<E: MongoEntity>(sink: &MongoSink, batch: &Batch<E>) ->
         plainly(sink, &mut work).await?
     };
     let landed = !work.upserts.is_empty() && (!batch.whole || work.rejected.is_empty());
-    if landed {
-        sink.definitions().landed(E::COLLECTION, begun);
-    } else {
+    let idle = !landed || !definition::is_proof(sink, E::COLLECTION, work.changes, &work.rejected).await;
+    if idle {
         definition::judge(sink, E::COLLECTION, &mut work.rejected).await;
+    } else {
+        sink.definitions().landed(E::COLLECTION, begun);
     }
     work.known.explain(&mut work.rejected);
     if batch.whole {
         work.check_whole(E::NAME)?;
     }
-    Ok(Report::written(statements).with_rejected(work.rejected).with_stale(work.stale))
+    Ok(Report::written(statements).with_rejected(work.rejected).with_stale(work.stale).with_idle(idle))
 }
 
 /// What is left to write of a batch, and what was refused of it.
@@ -82,6 +83,8 @@ pub(crate) struct Work<'a> {
     pub(crate) loose: bool,
     /// What was left out, because the server has newer versions.
     pub(crate) stale: Vec<Id>,
+    /// What those that landed did.
+    pub(crate) changes: Changes,
 }
 
 impl<'a> Work<'a> {
@@ -130,6 +133,7 @@ impl<'a> Work<'a> {
             version: E::VERSION,
             loose,
             stale: Vec::new(),
+            changes: Changes::default(),
         }
     }
 
@@ -247,10 +251,10 @@ fn unmapped(error: MappingError) -> SinkError {
 /// sent again after all others, in an order in which it is free, while some of them land.
 async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError> {
     let concern = raw_write_concern(sink)?;
-    let (mut sent, mut changed) = (0, 0);
+    let (mut sent, mut changes) = (0, Changes::default());
     let all: Vec<usize> = (0..work.upserts.len()).collect();
     let (mut waiting, mut refused) = (Vec::new(), Vec::new());
-    let mut failed = send_plainly(sink, work, &all, &concern, (&mut sent, &mut changed)).await?;
+    let mut failed = send_plainly(sink, work, &all, &concern, (&mut sent, &mut changes)).await?;
     if work.loose && !work.deletes.is_empty() {
         let mut replies = Vec::new();
         for find in spelling::finds(work.collection, &work.deletes) {
@@ -282,7 +286,7 @@ async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError
         order.keep(|index| left.contains(&index), |_| false);
         let Order { before, after, circles, .. } = order;
         let again: Vec<usize> = before.into_iter().chain(after).chain(circles.into_iter().flatten()).collect();
-        failed = send_plainly(sink, work, &again, &concern, (&mut sent, &mut changed)).await?;
+        failed = send_plainly(sink, work, &again, &concern, (&mut sent, &mut changes)).await?;
     }
     refused.extend(waiting);
     refused.sort_unstable_by_key(|(index, _)| *index);
@@ -290,7 +294,8 @@ async fn plainly(sink: &MongoSink, work: &mut Work<'_>) -> Result<u64, SinkError
         let statement = work.upserts.remove(index);
         work.rejected.push((statement.id.clone(), error));
     }
-    if stale::suspects(&work.upserts, changed) {
+    work.changes = changes;
+    if stale::suspects(&work.upserts, changes.all) {
         let mut suspects = stale::Suspects::of(work);
         for find in std::mem::take(&mut suspects.finds) {
             let what = format!("read collection `{}`", work.collection);
@@ -308,7 +313,7 @@ async fn send_plainly(
     work: &Work<'_>,
     places: &[usize],
     concern: &RawDocumentBuf,
-    (sent, changed): (&mut u64, &mut usize),
+    (sent, changes): (&mut u64, &mut Changes),
 ) -> Result<Vec<(usize, SinkError)>, SinkError> {
     let some: Vec<Statement<'_>>;
     let statements = if places.iter().copied().eq(0..work.upserts.len()) {
@@ -324,7 +329,7 @@ async fn send_plainly(
         if let Some(error) = reply.take_common(command.count) {
             return Err(error);
         }
-        *changed += reply.changed;
+        changes.add(reply.changes);
         let errors = reply.write_errors.into_iter();
         refused.extend(errors.filter_map(|(index, error)| Some((*places.get(first + index)?, error))));
         first += command.count;

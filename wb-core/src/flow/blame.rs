@@ -45,7 +45,7 @@ impl Open {
 }
 
 impl<E: Entity> Lane<E> {
-    /// Notes which verbs of a write landed, and weighs its ambiguous refusals. `known`: since when records are refused.
+    /// Notes which verbs of a write landed and changed something, and weighs its ambiguous refusals. `known`: since when records are refused.
     pub(super) fn weigh(
         &self,
         batch: &Batch<E>,
@@ -54,7 +54,7 @@ impl<E: Entity> Lane<E> {
         known: &HashMap<Id, Instant>,
     ) -> Doubts {
         let refused: HashMap<&Id, &SinkError> = report.rejected.iter().map(|(id, error)| (id, error)).collect();
-        if batch.upserts.iter().any(|upsert| !refused.contains_key(&upsert.id)) {
+        if !report.idle && batch.upserts.iter().any(|upsert| !refused.contains_key(&upsert.id)) {
             self.evidence.landed(Verb::Upsert, begun);
         }
         if batch.deletes.iter().any(|delete| !refused.contains_key(&delete.id)) {

@@ -377,13 +377,24 @@ pub struct Report {
     /// Records that were left out because the sink has a newer [`version`](Entity::version) of them. They count as
     /// flushed, and no clean copy is left of them.
     pub stale: Vec<Id>,
+    /// No upsert has changed anything in the sink (the rows were there as they are, or newer, or are only ever added), or it is not known
+    /// that one has. So that they landed says nothing about what else was refused as [`ambiguous`](SinkError::ambiguous): the database
+    /// may not have looked at them.
+    pub idle: bool,
 }
 
 impl Report {
     /// Everything was written, with this many statements.
     #[must_use]
     pub const fn written(statements: u64) -> Self {
-        Self { statements, rejected: Vec::new(), stale: Vec::new() }
+        Self { statements, rejected: Vec::new(), stale: Vec::new(), idle: false }
+    }
+
+    /// The same report, of a write whose upserts prove nothing by landing, or not.
+    #[must_use]
+    pub const fn with_idle(mut self, idle: bool) -> Self {
+        self.idle = idle;
+        self
     }
 
     /// The same report with refused records.
