@@ -151,6 +151,67 @@ async fn a_chain_of_moves_lands_on_a_standalone_server() {
     on_standalone(moves_land).await;
 }
 
+/// A chain through all batches of a flush.
+async fn a_chain_goes_through_batches(database: Database) {
+    const ROWS: i64 = 150;
+    let sink = unique(&database).await;
+    let options = EntityOptions::new().flush_every(Duration::from_secs(3_600)).partitions(4).max_batch(7);
+    let options = options.retry(RetryPolicy::new().attempts(1));
+    let engine = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options).start().await.unwrap();
+    let cache = engine.cache::<Player>().unwrap();
+    let place =
+        |shift: i64| -> Vec<Player> { (0..ROWS).map(|n| player(n, &format!("email {:03}", n + shift))).collect() };
+    for shift in [0, 1, 0] {
+        cache.put_many(&place(shift)).await.unwrap();
+        let begun = std::time::Instant::now();
+        cache.flush().await.unwrap();
+        eprintln!("{:?}", begun.elapsed());
+        let expected: Vec<_> = place(shift).into_iter().map(|player| (player.id, player.email)).collect();
+        assert_eq!(emails(&sink, 0..ROWS).await, expected);
+    }
+    let stats = engine.stats()["players"];
+    assert_eq!((stats.refused, stats.dead_letters), (0, 0));
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_chain_of_moves_goes_through_the_batches_of_a_flush() {
+    on_replica_set(a_chain_goes_through_batches).await;
+}
+
+#[tokio::test]
+async fn a_chain_of_moves_goes_through_the_batches_of_a_flush_on_a_standalone_server() {
+    on_standalone(a_chain_goes_through_batches).await;
+}
+
+/// The reason is that of the last attempt, which they make together.
+#[tokio::test]
+async fn p8_an_exchange_is_named_after_several_attempts() {
+    on_replica_set(|database| async move {
+        let sink = unique(&database).await;
+        let retry = RetryPolicy::new().attempts(4).initial(Duration::from_millis(50)).cap(Duration::from_millis(400));
+        let options = EntityOptions::new().flush_every(Duration::from_millis(20)).partitions(1).retry(retry);
+        let builder = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink, options);
+        let engine = builder.start().await.unwrap();
+        let cache = engine.cache::<Player>().unwrap();
+        cache.put_many(&players(&[(1, "a"), (2, "b"), (3, "c")])).await.unwrap();
+        cache.flush().await.unwrap();
+        cache.put_many(&players(&[(1, "b"), (2, "c"), (3, "a")])).await.unwrap();
+        let letters = engine.dead_letters::<Player>().unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while letters.count().await.unwrap() < 3 {
+            assert!(std::time::Instant::now() < until, "three letters");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for letter in letters.page(None, 10).await.unwrap().letters {
+            assert_eq!(letter.letter.attempts, 4);
+            assert!(letter.letter.error.contains("exchange unique values"), "{}", letter.letter.error);
+        }
+        engine.shutdown(Duration::from_secs(5)).await.unwrap();
+    })
+    .await;
+}
+
 async fn what_cannot_move_is_named(database: Database) {
     let sink = unique(&database).await;
     let mut before: Vec<Player> = (100..200).map(|n| player(n, &format!("email {n}"))).collect();

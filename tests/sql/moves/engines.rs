@@ -12,6 +12,7 @@ named!(
     Loose in "moves_loose",
     Apart in "moves_apart",
     Letter in "moves_letter",
+    Chain in "moves_through",
 );
 
 async fn p13_a_transaction_moves_a_unique_value(database: Database) {
@@ -119,6 +120,28 @@ async fn a_unique_value_moves_between_the_batches_of_a_flush(database: Database)
     engine.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
+/// Through all of them, each record waiting for another batch's.
+async fn a_chain_of_moves_goes_through_the_batches_of_a_flush(database: Database) {
+    const ROWS: i64 = 120;
+    let sink = &database.sink;
+    unique::<Chain>(sink).await;
+    let options = EntityOptions::new().flush_every(Duration::from_secs(3_600)).partitions(4).max_batch(7);
+    let options = options.retry(RetryPolicy::new().attempts(1));
+    let engine = Engine::builder(MemoryBuffer::new()).entity::<Chain>(sink.clone(), options).start().await.unwrap();
+    let cache = engine.cache::<Chain>().unwrap();
+    let all = |shift: i64| -> Vec<Chain> {
+        (0..ROWS).map(|id| Chain::named(id, &format!("name {:03}", id + shift))).collect()
+    };
+    for shift in [0, 1, 0] {
+        cache.put_many(&all(shift)).await.unwrap();
+        cache.flush().await.unwrap();
+        let expected: Vec<_> = (0..ROWS).map(|id| (id, format!("name {:03}", id + shift))).collect();
+        assert_eq!(names::<Chain>(sink, 0..ROWS).await, expected);
+    }
+    nothing_was_refused::<Chain>(&engine);
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
 async fn the_letter_of_a_swap_says_who_is_in_the_way(database: Database) {
     let sink = &database.sink;
     unique::<Letter>(sink).await;
@@ -142,5 +165,6 @@ on_every_database!(
     p13_a_transaction_moves_a_unique_value,
     a_unique_value_moves_in_one_flush,
     a_unique_value_moves_between_the_batches_of_a_flush,
+    a_chain_of_moves_goes_through_the_batches_of_a_flush,
     the_letter_of_a_swap_says_who_is_in_the_way,
 );

@@ -202,7 +202,7 @@ impl<E: Entity> Lane<E> {
             let before = Attempts::carried(before, digest, now);
             let counted = Counts { attempts: before.count, deferrals: before.deferrals };
             let room = self.postponed.has_room();
-            let judged = judge(error.kind(), counted, &self.options.retry, rand::random());
+            let judged = judge(error.kind(), counted, &self.options.retry, chance(&error));
             let (Counts { attempts, deferrals }, fate) = match judged {
                 judged if counts(error.kind(), counted, room, held) => judged,
                 (_, Fate::Again(wait)) if room => (counted, Fate::Again(wait)),
@@ -260,6 +260,12 @@ impl Tally {
     pub(super) const fn result(self) -> (Epoch, bool, u64) {
         (self.epoch, self.over, self.missing)
     }
+}
+
+/// What decides a wait's jitter. Records that stand in each other's way come back together: only of those can the sink say that they
+/// exchange unique values.
+pub(super) fn chance(error: &SinkError) -> f64 {
+    if error.is_taken() { 0.5 } else { rand::random() }
 }
 
 /// Wall-clock time for people, in milliseconds since the Unix epoch; nothing is decided by it.

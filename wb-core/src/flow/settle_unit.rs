@@ -9,7 +9,7 @@ use super::claim::{Claimed, Place};
 use super::decode::{GROUPED, Unreadable};
 use super::flush::Flushed;
 use super::rotate::Epoch;
-use super::settle::{Tally, now_ms};
+use super::settle::{Tally, chance, now_ms};
 use super::units::Number;
 use crate::buffer::{Attempts, BufferError, DeadLetter, Done, Mark, Moved, Step, Together};
 use crate::entity::Entity;
@@ -131,7 +131,7 @@ impl<E: Entity> Lane<E> {
         let most = |count: fn(&Attempts) -> u32| before.iter().map(count).max().unwrap_or(0);
         let counted = Counts { attempts: most(|before| before.count), deferrals: most(|before| before.deferrals) };
         let held = self.has_held_parents(std::iter::once(error)).await?;
-        let judged = judge(error.kind(), counted, &self.options.retry, rand::random());
+        let judged = judge(error.kind(), counted, &self.options.retry, chance(error));
         let (Counts { attempts, deferrals }, fate) = match judged {
             (_, Fate::Again(wait)) if !counts_refusal(error.kind(), counted, true, held) => {
                 (counted, Fate::Again(wait))

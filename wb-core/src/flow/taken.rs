@@ -18,6 +18,13 @@ use crate::sink::SinkError;
 /// How often what is left is tried again, while some of it lands.
 const ROUNDS: usize = 8;
 
+/// Records that are tried together, whatever a batch's limit is: the sink finds an order only for what it sees at once, and a chain of
+/// moves that goes through all batches of a flush lands as one.
+const TOGETHER: usize = 4_096;
+
+/// Of so many batches' bytes.
+const BATCHES: usize = 4;
+
 /// Records that were refused for a unique value, and are not settled yet.
 #[derive(Default)]
 pub(super) struct Taken(Mutex<Kept>);
@@ -69,16 +76,23 @@ impl Taken {
 }
 
 impl Kept {
-    /// In parts of so many records at most, units whole.
-    fn lots(self, max_rows: usize) -> Vec<Vec<Claimed>> {
+    /// In parts of so many records and bytes at most, units whole.
+    fn lots(self, max_rows: usize, max_bytes: usize) -> Vec<Vec<Claimed>> {
         let mut lots: Vec<Vec<Claimed>> = Vec::new();
+        let mut bytes = 0_usize;
         let mut claimed = self.claimed;
         // Those of a unit were together in one batch already.
         claimed.sort_by_key(|claimed| claimed.unit);
         for claimed in claimed {
+            bytes = bytes.saturating_add(claimed.record.as_bytes().len());
             match lots.last_mut() {
-                Some(lot) if lot.len() < max_rows || belong(lot.last(), &claimed) => lot.push(claimed),
-                _ => lots.push(vec![claimed]),
+                Some(lot) if (lot.len() < max_rows && bytes <= max_bytes) || belong(lot.last(), &claimed) => {
+                    lot.push(claimed);
+                }
+                _ => {
+                    bytes = claimed.record.as_bytes().len();
+                    lots.push(vec![claimed]);
+                }
             }
         }
         lots
@@ -106,7 +120,8 @@ impl<E: Entity> Lane<E> {
                 break;
             }
             let (again, before) = (Taken::default(), kept.claimed.len());
-            for lot in kept.lots(self.max_rows()) {
+            let max_rows = self.options.rate_limit.map_or(TOGETHER.max(self.options.max_batch), |_| self.max_rows());
+            for lot in kept.lots(max_rows, self.options.max_batch_bytes.saturating_mul(BATCHES)) {
                 ended.add(self.flush_lot(lot, Vec::new(), Lot::Ordinary, children, &again).await?);
                 if ended.is_given_up() || self.passage.is_over() {
                     return Ok(ended);
