@@ -1,7 +1,7 @@
 //! The shape of stored documents beside the fields: `_id`, order, strictness, rows of other programs.
 
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
-use write_behind::{ErrorKind, Sink};
+use write_behind::{CacheError, Engine, EntityOptions, ErrorKind, MemoryBuffer, Sink};
 
 use crate::entities::{Membership, Player, Renamed, Strict};
 use crate::server::{batch, on_replica_set, opened, stored};
@@ -83,6 +83,44 @@ async fn opening_creates_the_collection_and_leaves_one_that_is_there_alone() {
             database.run_command(doc! { "listCollections": 1, "filter": { "name": "players" } }).await.unwrap();
         assert!(Bson::Document(players).to_string().contains("validator"));
         assert_eq!(sink.database().name(), database.name());
+    })
+    .await;
+}
+
+/// One document of another program that is no value of the struct.
+#[tokio::test]
+async fn a_document_that_cannot_be_read_costs_its_own_key() {
+    on_replica_set(|database| async move {
+        let sink = opened::<Player>(&database).await;
+        sink.write(&batch(&Player::range(0..50), &[])).await.unwrap();
+        let change = doc! { "$set": { "score": 1.5 } };
+        database
+            .collection::<Document>("players")
+            .update_many(doc! { "_id": { "$in": [7, 31] } }, change)
+            .await
+            .unwrap();
+        for transactions in [false, true] {
+            let options = EntityOptions::new().transactions(transactions);
+            let builder = Engine::builder(MemoryBuffer::new()).entity::<Player>(sink.clone(), options);
+            let engine = builder.start().await.unwrap();
+            let cache = engine.cache::<Player>().unwrap();
+            let keys: Vec<i64> = (0..60).collect();
+            for (key, read) in keys.iter().zip(cache.get_each(&keys).await.unwrap()) {
+                match key {
+                    7 | 31 => {
+                        let told = read.unwrap_err();
+                        let CacheError::Sink { source } = &told else { panic!("{told:?}") };
+                        assert!(
+                            source.to_string().contains(&format!("document {key} of collection `players`")),
+                            "{source}"
+                        );
+                    }
+                    _ => assert_eq!(read.unwrap(), (*key < 50).then(|| Player::new(*key))),
+                }
+            }
+            assert!(matches!(cache.get_many(&keys).await, Err(CacheError::Sink { .. })));
+            assert_eq!(cache.get_many(&keys[8..20]).await.unwrap().iter().flatten().count(), 12);
+        }
     })
     .await;
 }

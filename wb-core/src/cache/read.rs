@@ -51,8 +51,8 @@ impl<T: Entity> Cache<T> {
     /// ```
     ///
     /// # Errors
-    /// For a key [`CacheError::Codec`], which names it, or that of the read that looked at it once more; for all of them the others
-    /// of [`get`](Self::get).
+    /// For a key [`CacheError::Codec`], which names it, [`CacheError::Sink`] of a row that the sink cannot read as this struct, or that
+    /// of the read that looked at it once more; for all of them the others of [`get`](Self::get).
     pub async fn get_each(&self, keys: &[T::Key]) -> Result<Vec<Result<Option<T>, CacheError>>, CacheError> {
         self.lane.get_each(keys).await
     }

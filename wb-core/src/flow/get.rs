@@ -124,7 +124,7 @@ impl<E: Entity> Lane<E> {
         let mut values = Vec::with_capacity(keys.len());
         for (id, key) in ids.iter().zip(keys) {
             let value = match states.get(id) {
-                None => Ok(None),
+                None => loaded.failed.get(id).map_or(Ok(None), |error| Err(error.clone())),
                 Some(record) => match decode(id, record) {
                     Ok(value) => {
                         self.near.keep(tickets.remove(id).flatten(), id, record, None);

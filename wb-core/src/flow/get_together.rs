@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::decode::decode_payload;
+use super::load::LoadedMany;
 use crate::buffer::{Lookup, Stored};
 use crate::entity::Entity;
 use crate::error::CacheError;
@@ -35,13 +36,13 @@ impl<E: Entity> Lane<E> {
             let missing = by_id.iter().filter(|(id, _)| seen.get(*id).and_then(record).is_none());
             let missing: HashMap<&Id, &E::Key> = missing.map(|(id, key)| (id, *key)).collect();
             if missing.is_empty() {
-                return Ok(self.values(&ids, keys, &seen, &HashMap::new()).await);
+                return Ok(self.values(&ids, keys, &seen, &LoadedMany::default()).await);
             }
             let loaded = self.load_many(missing, &over).await?;
             let (again, over_again) = self.see(&places).await?;
             let proof = Proof { untouched: &loaded.untouched, before: before.as_ref() };
             if stands(&seen, &loaded.records, &again, &proof) {
-                return Ok(self.values(&ids, keys, &seen, &loaded.records).await);
+                return Ok(self.values(&ids, keys, &seen, &loaded).await);
             }
             (seen, over, before) = (again, over_again, Some(loaded.records));
         }
@@ -68,13 +69,13 @@ impl<E: Entity> Lane<E> {
         ids: &[Id],
         keys: &[E::Key],
         seen: &Seen,
-        loaded: &HashMap<Id, Record>,
+        loaded: &LoadedMany,
     ) -> Vec<Result<Option<E>, CacheError>> {
         let mut values = Vec::with_capacity(ids.len());
         for (id, key) in ids.iter().zip(keys) {
-            let record = seen.get(id).and_then(record).or_else(|| loaded.get(id));
+            let record = seen.get(id).and_then(record).or_else(|| loaded.records.get(id));
             values.push(match record.and_then(Record::payload) {
-                None => Ok(None),
+                None => loaded.failed.get(id).filter(|_| record.is_none()).map_or(Ok(None), |error| Err(error.clone())),
                 Some(payload) => match decode_payload(payload) {
                     Ok(value) => Ok(Some(value)),
                     // Rare: the single read knows what to do with a copy of another struct version.

@@ -14,6 +14,7 @@ use crate::key::Id;
 use crate::lane::Lane;
 use crate::loads::Loaded;
 use crate::record::Record;
+use crate::sink::ErrorKind;
 
 /// How much longer a load token lives than a load may take: what is loaded is filled in only while it stands.
 const TOKEN_MARGIN: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ pub(super) struct LoadedMany {
     pub(super) records: HashMap<Id, Record>,
     /// Of these nothing was flushed meanwhile: every ack removes the token.
     pub(super) untouched: HashSet<Id>,
+    /// What was said of rows that are no value of this struct.
+    pub(super) failed: HashMap<Id, CacheError>,
 }
 
 impl<E: Entity> Lane<E> {
@@ -84,20 +87,43 @@ impl<E: Entity> Lane<E> {
         }))
         .await?;
         let keys: Vec<E::Key> = missing.values().map(|&key| key.clone()).collect();
-        let rows = self.loading.ask(async { self.sink.load(&keys).await }).await?;
+        let (rows, mut failed) = self.load_apart(keys).await?;
         let mut loaded: HashMap<Id, Record> = missing.keys().map(|&id| (id.clone(), Record::tombstone())).collect();
         for row in rows {
             let id = Id::of(&row.key())?;
             if let Some(record) = loaded.get_mut(&id) {
-                *record = Record::from_bytes(row.encode().map_err(|source| codec(&id, source))?);
+                match row.encode() {
+                    Ok(payload) => *record = Record::from_bytes(payload),
+                    Err(source) => _ = failed.insert(id.clone(), codec(&id, source)),
+                }
             }
         }
+        loaded.retain(|id, _| !failed.contains_key(id));
         let fills = tokens.iter().filter_map(|(partition, id, token)| {
             let (token, record) = (token.as_ref()?, loaded.get(id)?);
             Some(async move { self.fill(*partition, id, token, record).await.then(|| id.clone()) })
         });
         let untouched = join_all(fills).await.into_iter().flatten().collect();
-        Ok(LoadedMany { records: loaded, untouched })
+        Ok(LoadedMany { records: loaded, untouched, failed })
+    }
+
+    /// Loads keys. What the sink says no to, because a row is no value of this struct, is loaded in halves until the row is found.
+    async fn load_apart(&self, keys: Vec<E::Key>) -> Result<(Vec<E>, HashMap<Id, CacheError>), CacheError> {
+        let (mut rows, mut failed, mut left) = (Vec::new(), HashMap::new(), vec![keys]);
+        while let Some(mut keys) = left.pop() {
+            match self.loading.ask(async { self.sink.load(&keys).await }).await {
+                Ok(more) => rows.extend(more),
+                Err(error) if !is_a_rows(&error) => return Err(error),
+                Err(error) => match keys.as_slice() {
+                    [key] => _ = failed.insert(Id::of(key)?, error),
+                    _ => {
+                        let other = keys.split_off(keys.len() / 2);
+                        left.extend([other, keys].into_iter().filter(|half| !half.is_empty()));
+                    }
+                },
+            }
+        }
+        Ok((rows, failed))
     }
 
     /// Fills a loaded state in; whether the token still stood. A failure costs the next reader a load, nothing else.
@@ -114,4 +140,9 @@ impl<E: Entity> Lane<E> {
             false
         })
     }
+}
+
+/// Whether it is said of a row, not of the sink.
+fn is_a_rows(error: &CacheError) -> bool {
+    matches!(error, CacheError::Sink { source } if source.kind() == ErrorKind::Rejected)
 }
