@@ -34,6 +34,7 @@ const SPECIALS: &[char] = &[
 const REDIS: &[&str] = &[
     "redis://:{}@127.0.0.1:1/",
     "redis://app:{}@127.0.0.1:1/0",
+    "redis://app%3A{}%40127.0.0.1:1/0",
     "REDIS://app:{}@127.0.0.1:1",
     "redis://{}@127.0.0.1:1/",
     "redis://127.0.0.1:1/?password={}",
@@ -53,6 +54,9 @@ const REDIS: &[&str] = &[
 const SQL: &[&str] = &[
     "postgres://app:{}@127.0.0.1:1/blog",
     "postgresql://:{}@127.0.0.1:1/blog",
+    "postgres://app%3A{}@127.0.0.1:1/blog",
+    "postgres://app%3A{}%40127.0.0.1:1/blog",
+    "mysql://127.0.0.1:1/blog;password={}",
     "postgres://127.0.0.1:1/blog?user=app&password={}",
     "postgres://127.0.0.1:1/blog?pass={}",
     "postgres://127.0.0.1:1/blog?sslmode={}",
@@ -75,6 +79,7 @@ const SQL: &[&str] = &[
 const MONGO: &[&str] = &[
     "mongodb://app:{}@127.0.0.1:1/?serverSelectionTimeoutMS=50",
     "mongodb://{}@127.0.0.1:1/?serverSelectionTimeoutMS=50",
+    "mongodb://app%3A{}%40127.0.0.1:1/?serverSelectionTimeoutMS=50",
     "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50&password={}",
     "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50&readPreference={}",
     "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50&authMechanismProperties=AWS_SESSION_TOKEN:{}",

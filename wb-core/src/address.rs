@@ -31,7 +31,7 @@ pub struct Address {
     shown: Option<String>,
     /// Parts that are not shown, as they are written and as they are meant.
     hidden: Vec<String>,
-    ambiguous: bool,
+    ambiguity: Option<&'static str>,
 }
 
 /// What stands before the first colon.
@@ -75,12 +75,12 @@ impl Address {
     /// Reads an address; any text may be given.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let nothing = Self { scheme: None, shown: None, hidden: Vec::new(), ambiguous: false };
+        let nothing = Self { scheme: None, shown: None, hidden: Vec::new(), ambiguity: None };
         let Some((scheme, rest)) = scheme(text.trim()) else { return nothing };
         let parts = Parts::of(rest, scheme.form);
         let shown = parts.shown(scheme.form).map(|shown| format!("{}:{shown}", scheme.name));
         let hidden = parts.hidden(shown.is_some());
-        Self { scheme: Some(scheme), shown, hidden, ambiguous: scheme.form != Form::Path && parts.tail.contains('@') }
+        Self { scheme: Some(scheme), shown, hidden, ambiguity: parts.ambiguity(scheme.form) }
     }
 
     /// The scheme in lower case, where it is one that the framework knows: of Redis, PostgreSQL, MySQL, MariaDB, SQLite or MongoDB.
@@ -95,18 +95,11 @@ impl Address {
         self.shown.is_some()
     }
 
-    /// Why nobody should connect to this address: an `@` after the host. Most likely the password has a `/`, `?` or `#`, and what
-    /// looks like host and database is a part of it, which servers and resolvers would be asked for. Says what to do instead.
+    /// Why nobody should connect to this address: most likely a part of the password stands where the host, the user or the database
+    /// is looked for, and servers and resolvers would be asked for it. Says what to do instead.
     #[must_use]
     pub const fn ambiguity(&self) -> Option<&'static str> {
-        if self.ambiguous {
-            Some(
-                "the address has an `@` behind its host; write `/`, `?`, `#` and `@` in user, password and options \
-                 as `%2F`, `%3F`, `%23` and `%40`",
-            )
-        } else {
-            None
-        }
+        self.ambiguity
     }
 
     /// Whether a text, a driver's message for example, quotes a part of the address that is not shown, in whatever form. Of an
@@ -177,6 +170,26 @@ impl<'a> Parts<'a> {
         Self { slashes, user, hosts, path, query, fragment, tail }
     }
 
+    fn ambiguity(&self, form: Form) -> Option<&'static str> {
+        let user = self.user.filter(|user| !user.contains(':')).unwrap_or_default();
+        if form == Form::Path {
+            None
+        } else if self.tail.contains('@') {
+            Some(
+                "the address has an `@` behind its host; write `/`, `?`, `#` and `@` in user, password and options \
+                 as `%2F`, `%3F`, `%23` and `%40`",
+            )
+        } else if self.hosts.split(',').any(is_escaped) {
+            Some("the address has an escape in its host; the `:` and the `@` around the password stand as they are")
+        } else if user.contains("%3A") || user.contains("%3a") {
+            Some("the address has an escaped `:` in its user; the `:` before the password stands as it is")
+        } else if self.path.contains('=') {
+            Some("the address has a `=` in its database; options begin with a `?`")
+        } else {
+            None
+        }
+    }
+
     /// What is shown of it, if all of it is as it should be.
     fn shown(&self, form: Form) -> Option<String> {
         let Self { slashes, user, hosts, path, fragment, .. } = *self;
@@ -237,6 +250,11 @@ impl<'a> Parts<'a> {
         hidden.dedup();
         hidden
     }
+}
+
+/// Whether a host has escapes that it cannot need: the path of a socket and the zone of an IPv6 address may have some.
+fn is_escaped(host: &str) -> bool {
+    host.contains('%') && !host.starts_with('[') && !percent_decoded(host).starts_with('/')
 }
 
 /// A name, or an address in numbers, and perhaps a port.
@@ -345,13 +363,24 @@ mod tests {
     }
 
     #[test]
-    fn an_at_sign_behind_the_host_is_ambiguous() {
+    fn a_password_where_something_else_is_looked_for_is_ambiguous() {
         for (text, ambiguous) in [
             ("redis://app:12#hunter2@db", true),
             ("redis://app:12?hunter2@db", true),
             ("postgres://app:12/hunter2@db/blog", true),
             ("postgres://app:a@b/hunter2@db/blog", true),
             ("mongodb://ann:12/hunter2@db", true),
+            ("mongodb://ann%3Ahunter2%40db:27017/blog", true),
+            ("redis://app:hunter2%40db", true),
+            ("mongodb://ann%3Ahun,ter2#x%40db", true),
+            ("mongodb://%2Ftmp%2Fmongodb-27017.sock/?w=1", false),
+            ("postgres://[fe80::1%25eth0]:5432/blog", false),
+            ("postgres://app%3ahunter2@db/blog", true),
+            ("mysql://db/blog;password=hunter2", true),
+            ("postgres://app%3Aby:hunter2@db/blog", false),
+            ("postgres://app:hunter%3A2%40@db/blog?options=-c%20a%3D1", false),
+            ("mongodb://ann:hunter2@db/?appName=a%40b", false),
+            ("sqlite:///home/a=b/blog.db", false),
             ("postgres://app:hun@ter2@db/blog", false),
             ("sqlite:///home/me@work/blog.db", false),
             ("redis+unix:///run/me@work.sock", false),

@@ -63,7 +63,10 @@ pub(crate) async fn client(url: &str) -> Result<(Client, u32, Address), SinkErro
     let failed = |error: &Error| {
         let text = address.unless_quoted(error).map(|_| error.kind.to_string());
         let reason =
-            text.as_deref().unwrap_or("the driver refuses it, and says why with parts of it that are not shown");
+            text.as_deref().unwrap_or(
+                "the driver refuses it, and says why with parts of it that are not shown; in user and password `:`, `/`, `?`, `#` and \
+                 `@` are written `%3A`, `%2F`, `%3F`, `%23` and `%40`",
+            );
         // Whatever is wrong with the text of a URL, waiting does not mend it; a name that does not resolve may.
         let kind = match &*error.kind {
             DriverErrorKind::DnsResolve { .. } => ErrorKind::Unavailable,
