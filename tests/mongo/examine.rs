@@ -5,7 +5,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{Acknowledgment, DatabaseOptions, IndexOptions, WriteConcern};
 use mongodb::{Client, IndexModel};
 use write_behind::mongo::{MongoEntity, MongoSink};
-use write_behind::{Engine, EntityOptions, Finding, MemoryBuffer, Scope, Severity, Sink, StartError};
+use write_behind::{Engine, Entity, EntityOptions, Finding, MemoryBuffer, Scope, Severity, Sink, StartError};
 
 use crate::entities::{Player, Versioned};
 use crate::server::{on_replica_set, on_standalone, open};
@@ -88,6 +88,30 @@ async fn what_refuses_records_is_noted() {
         let findings = found::<Player>(&MongoSink::new(database)).await;
         assert_eq!(codes(&findings), [(Severity::Note, "validator"), (Severity::Note, "unique-index")]);
         assert!(findings.iter().all(|finding| finding.subject == "entity `players`"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_a_collection_that_is_not_there_yet() {
+    on_replica_set(|database| async move {
+        let sink = MongoSink::new(database);
+        let scope = Scope::new("test", Player::NAME, 16);
+        Sink::<Player>::open(&sink, &scope).await.unwrap();
+        let findings = Sink::<Player>::examine(&sink, &scope).await.unwrap();
+        assert!(findings.iter().all(|finding| finding.code != "unseen"), "{findings:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_unique_index_over_what_the_struct_does_not_have_is_warned_of() {
+    on_replica_set(|database| async move {
+        let options = IndexOptions::builder().unique(true).build();
+        let index = IndexModel::builder().keys(doc! { "serial": 1 }).options(options).build();
+        database.collection::<Document>("players").create_index(index).await.unwrap();
+        let findings = found::<Player>(&MongoSink::new(database)).await;
+        assert_eq!(codes(&findings), [(Severity::Warning, "unique-index")]);
     })
     .await;
 }

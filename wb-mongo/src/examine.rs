@@ -38,7 +38,9 @@ pub(crate) async fn examine<E: MongoEntity>(sink: &MongoSink, scope: &Scope) -> 
         findings.push(replaced(&insert_only, &entity));
     }
     findings.extend(fractions::<E>(&entity));
-    findings.extend(collection(sink, E::COLLECTION, &entity).await?);
+    let fields: Vec<&str> =
+        if E::FLATTENED { Vec::new() } else { E::FIELDS.iter().map(|field| field.name).chain(["_id"]).collect() };
+    findings.extend(collection(sink, E::COLLECTION, &entity, &fields).await?);
     Ok(findings)
 }
 
@@ -81,7 +83,7 @@ async fn version(sink: &MongoSink, server: &Server) -> Result<Finding, SinkError
     let info = command(sink, "ask for the server's version", doc! { "buildInfo": 1 }).await?;
     let version = match &info {
         Answer::Reply(info) => info.get_str("version").unwrap_or("of an unknown version"),
-        Answer::Refused => "of a version that this user may not see",
+        Answer::Refused | Answer::Absent => "of a version that this user may not see",
     };
     let what = match server {
         Server::Standalone => "a standalone server".to_owned(),
@@ -198,21 +200,25 @@ async fn fences(sink: &MongoSink, scope: &Scope) -> Result<Option<Finding>, Sink
     }
 }
 
-async fn collection(sink: &MongoSink, name: &str, entity: &str) -> Result<Vec<Finding>, SinkError> {
+async fn collection(sink: &MongoSink, name: &str, entity: &str, fields: &[&str]) -> Result<Vec<Finding>, SinkError> {
     let unseen = |what: &str| {
         let text = format!("this user may not list {what} of collection `{name}`; they were not checked");
         Finding::note("unseen", entity, text)
     };
     let list = doc! { "listCollections": 1, "filter": { "name": name } };
     let mut findings = match command(sink, "list collections", list).await? {
+        Answer::Absent => Vec::new(),
         Answer::Refused => vec![unseen("the options")],
         Answer::Reply(reply) => first_batch(&reply).next().map(|found| kind(found, name, entity)).unwrap_or_default(),
     };
     match command(sink, "list indexes", doc! { "listIndexes": name }).await? {
         // A view has none, and a collection that is not there yet.
+        Answer::Absent => {}
         Answer::Refused if !findings.is_empty() => {}
         Answer::Refused => findings.push(unseen("the indexes")),
-        Answer::Reply(reply) => findings.extend(first_batch(&reply).filter_map(|found| index(found, name, entity))),
+        Answer::Reply(reply) => {
+            findings.extend(first_batch(&reply).filter_map(|found| index(found, name, entity, fields)));
+        }
     }
     Ok(findings)
 }
@@ -252,15 +258,26 @@ fn kind(found: &Document, name: &str, entity: &str) -> Vec<Finding> {
 }
 
 /// What `listIndexes` says of an index.
-fn index(found: &Document, collection: &str, entity: &str) -> Option<Finding> {
+///
+/// `fields`: the names of the entity's fields in documents; none where not all are known.
+fn index(found: &Document, collection: &str, entity: &str, fields: &[&str]) -> Option<Finding> {
     let name = found.get_str("name").unwrap_or_default();
     if found.contains_key("expireAfterSeconds") {
         let text = format!("index `{name}` of collection `{collection}` lets documents expire");
         return Some(Finding::note("ttl-index", entity, text));
     }
     let on_id = found.get_document("key").is_ok_and(|key| key.keys().eq(["_id"]));
-    let unique = found.get_bool("unique").unwrap_or_default();
-    (unique && !on_id).then(|| {
+    let unique = found.get_bool("unique").unwrap_or_default() && !on_id;
+    let all = !found.get_bool("sparse").unwrap_or_default() && !found.contains_key("partialFilterExpression");
+    let theirs = |path: &String| !fields.contains(&path.split('.').next().unwrap_or_default());
+    if unique && all && !fields.is_empty() && found.get_document("key").is_ok_and(|key| key.keys().all(theirs)) {
+        let text = format!(
+            "index `{name}` of collection `{collection}` is unique over what the struct does not have: only one record can be without \
+             it, all others are refused and become dead letters; give the struct that field, or make the index sparse"
+        );
+        return Some(Finding::warning("unique-index", entity, text));
+    }
+    unique.then(|| {
         let text = format!(
             "index `{name}` of collection `{collection}` is unique: a record that has another one's value is refused \
              and becomes a dead letter"
@@ -275,17 +292,18 @@ pub(crate) fn first_batch(reply: &Document) -> impl Iterator<Item = &Document> {
 
 pub(crate) enum Answer {
     Reply(Document),
-    /// Not allowed, or not there.
+    /// Not allowed, or a view.
     Refused,
+    /// No such collection.
+    Absent,
 }
 
 pub(crate) async fn command(sink: &MongoSink, what: &str, command: Document) -> Result<Answer, SinkError> {
     let answer = sink.bounded(what, async {
         match sink.database().run_command(command).await {
+            Err(error) if is_command(&error, NAMESPACE_NOT_FOUND) => Ok(Answer::Absent),
             Err(error)
-                if [UNAUTHORIZED, NAMESPACE_NOT_FOUND, COMMAND_NOT_SUPPORTED_ON_VIEW]
-                    .iter()
-                    .any(|code| is_command(&error, *code)) =>
+                if [UNAUTHORIZED, COMMAND_NOT_SUPPORTED_ON_VIEW].iter().any(|code| is_command(&error, *code)) =>
             {
                 Ok(Answer::Refused)
             }
@@ -298,6 +316,8 @@ pub(crate) async fn command(sink: &MongoSink, what: &str, command: Document) -> 
 
 #[cfg(test)]
 mod tests {
+    use wb_core::Severity;
+
     use super::*;
 
     fn codes(findings: &[Finding]) -> Vec<&'static str> {
@@ -321,13 +341,28 @@ mod tests {
 
     #[test]
     fn indexes_that_refuse_records() {
+        let (note, warning) = (Some(("unique-index", Severity::Note)), Some(("unique-index", Severity::Warning)));
         for (found, expected) in [
             (doc! { "name": "_id_", "key": { "_id": 1 }, "unique": true }, None),
             (doc! { "name": "a", "key": { "a": 1 } }, None),
-            (doc! { "name": "a", "key": { "a": 1 }, "unique": true }, Some("unique-index")),
-            (doc! { "name": "at", "key": { "at": 1 }, "expireAfterSeconds": 60 }, Some("ttl-index")),
+            (doc! { "name": "a", "key": { "a": 1 }, "unique": true }, note),
+            (doc! { "name": "a", "key": { "a.x": 1, "theirs": 1 }, "unique": true }, note),
+            // What the struct does not have is null in each of its documents.
+            (doc! { "name": "b", "key": { "theirs": 1 }, "unique": true }, warning),
+            (doc! { "name": "b", "key": { "theirs.x": 1, "more": 1 }, "unique": true }, warning),
+            (doc! { "name": "b", "key": { "theirs": 1 }, "unique": true, "sparse": true }, note),
+            (
+                doc! { "name": "b", "key": { "theirs": 1 }, "unique": true, "partialFilterExpression": { "theirs": 1 } },
+                note,
+            ),
+            (doc! { "name": "at", "key": { "at": 1 }, "expireAfterSeconds": 60 }, Some(("ttl-index", Severity::Note))),
         ] {
-            assert_eq!(index(&found, "posts", "entity `post`").map(|finding| finding.code), expected, "{found}");
+            let finding = index(&found, "posts", "entity `post`", &["a", "_id"]);
+            assert_eq!(finding.map(|finding| (finding.code, finding.severity)), expected, "{found}");
+            if expected == warning {
+                let finding = index(&found, "posts", "entity `post`", &[]);
+                assert_eq!(finding.map(|finding| finding.severity), Some(Severity::Note), "not all fields are known");
+            }
         }
     }
 
