@@ -78,9 +78,11 @@ impl Address {
         let nothing = Self { scheme: None, shown: None, hidden: Vec::new(), ambiguity: None };
         let Some((scheme, rest)) = scheme(text.trim()) else { return nothing };
         let parts = Parts::of(rest, scheme.form);
-        let shown = parts.shown(scheme.form).map(|shown| format!("{}:{shown}", scheme.name));
+        let ambiguity = parts.ambiguity(scheme.form);
+        let shown = parts.shown(scheme.form).filter(|_| ambiguity.is_none());
+        let shown = shown.map(|shown| format!("{}:{shown}", scheme.name));
         let hidden = parts.hidden(shown.is_some());
-        Self { scheme: Some(scheme), shown, hidden, ambiguity: parts.ambiguity(scheme.form) }
+        Self { scheme: Some(scheme), shown, hidden, ambiguity }
     }
 
     /// The scheme in lower case, where it is one that the framework knows: of Redis, PostgreSQL, MySQL, MariaDB, SQLite or MongoDB.
@@ -354,6 +356,8 @@ mod tests {
             "mongodb://ann:12?hunter2@db",
             "sqlite://app:hunter2@db/blog",
             "redis ://app:hunter2@db",
+            "redis://app%3Aa@hunter2?/%40db/0",
+            "mysql://app%3Aa@hunter2",
         ] {
             let address = Address::new(text);
             assert_eq!((address.to_string().as_str(), address.is_understood()), (NOT_SHOWN, false), "{text}");
