@@ -169,7 +169,7 @@ async fn a_chain_goes_through_batches(database: Database) {
         let expected: Vec<_> = place(shift).into_iter().map(|player| (player.id, player.email)).collect();
         assert_eq!(emails(&sink, 0..ROWS).await, expected);
     }
-    let stats = engine.stats()["players"];
+    let stats = engine.stats().get("players").copied().unwrap();
     assert_eq!((stats.refused, stats.dead_letters), (0, 0));
     engine.shutdown(Duration::from_secs(5)).await.unwrap();
 }
