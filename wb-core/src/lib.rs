@@ -1,91 +1,83 @@
 //! Core of write-behind. Use it through the `write-behind` crate.
+//!
+//! | folder | what it holds |
+//! |---|---|
+//! | `api` | what a program calls: caches, appenders, receipts, dead letters, transactions, ids |
+//! | `engine` | building, starting and ending an engine |
+//! | `write`, `read` | into the buffer; from the buffer or the sink |
+//! | `flush` | from the buffer into the sink |
+//! | `receipts` | what has become of a write |
+//! | `ownership` | leases: which worker flushes which partition |
+//! | `relations` | entities that refer to each other |
+//! | `entity_runtime` | one entity in a running engine: its roles |
+//! | `sink_gate` | which batch and which load may go to the sink now |
+//! | `runtime` | what every role of an entity works with |
+//! | `near_cache` | values that are kept beside the buffer |
+//! | `buffer`, `sink` | the two ports; the buffers in Redis and in memory |
+//! | `entity`, `options`, `error`, `telemetry`, `fault` | what all of them use |
+//! | `testing` | conformance suites and scripted sinks |
 
-mod address;
-mod appender;
-mod backlog;
-mod batch_limit;
+mod api;
 pub mod buffer;
-mod cache;
-mod change;
-mod changes;
-mod circuit;
-pub mod codec;
-mod dead_letters;
-mod desk;
-pub mod doctor;
 mod engine;
 mod entity;
+mod entity_runtime;
 mod error;
-mod event;
-mod events;
-mod evidence;
-mod failpoint;
-mod findings;
-mod flow;
-mod gate;
-mod holds;
-mod hook;
-pub mod ids;
-mod key;
-mod kin;
-mod lane;
-mod lease;
-mod lineage;
-mod load_passage;
-mod loads;
-pub mod metrics;
-#[doc(hidden)]
-pub mod moves;
-mod near;
-mod observed;
+mod fault;
+mod flush;
+mod near_cache;
 mod options;
-mod orphans;
-mod pace;
-mod partition;
-mod passage;
-#[doc(hidden)]
-pub mod patch;
-mod postponed;
-mod pressure;
-mod readiness;
-mod recheck;
-mod record;
-mod renewed;
-mod retry;
-mod sabotage;
-mod search;
-mod shape;
+mod ownership;
+mod read;
+mod receipts;
+mod relations;
+mod runtime;
 mod sink;
-mod stats;
+mod sink_gate;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod write;
 
-pub use address::Address;
-pub use appender::{Appended, Appender};
+pub use api::appender::{Appended, Appender};
+pub use api::cache::{Cache, DirtyCursor, DirtyKey, DirtyPage};
+pub use api::dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
+pub use api::ids;
+pub use api::receipt::Receipt;
+pub use api::transaction::{Transaction, TransactionError};
+pub use buffer::flush_trigger::Pressure;
+pub use buffer::record::{Record, Write};
 #[cfg(feature = "redis")]
 pub use buffer::redis::{Durability, RedisBuffer, RedisOptions};
-pub use buffer::{Buffer, BufferError, BufferErrorKind, DeadLetter, MemoryBuffer, Operation, Replay, Space};
-pub use cache::{Cache, DirtyCursor, DirtyKey, DirtyPage, Receipt, State};
-pub use change::{Counter, CounterField, Patch};
-pub use codec::{CodecError, Format};
-pub use dead_letters::{DeadLetters, Letter, LetterCursor, LetterPage, NotACursor};
-pub use doctor::{Finding, Severity};
-pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder, Transaction, TransactionError};
+pub use buffer::{Buffer, DeadLetter, MemoryBuffer, Operation, Replay, Space};
+pub use engine::{Drained, DrainedEntity, Engine, EngineBuilder};
+pub use entity::codec::{self, CodecError, Format};
+pub use entity::key::{EntityKey, Id, KeyError, KeyPart};
+pub use entity::partition::partition_of;
+pub use entity::patch::{Counter, CounterField, Patch};
+#[doc(hidden)]
+pub use entity::patch_serde as patch;
 pub use entity::{AppendOnly, Entity, VersionField};
+pub use error::address::Address;
+pub use error::buffer::{BufferError, BufferErrorKind};
+pub use error::finding::{self as doctor, Finding, Severity};
+pub use error::sink::{ErrorKind, SinkError, Unstorable};
 pub use error::{CacheError, ConfigError, StartError, UnknownEntity};
-pub use event::{Event, Events};
-pub use hook::BeforeFlush;
-pub use key::{EntityKey, Id, KeyError, KeyPart};
+pub use fault::mechanism::{Mechanism, Sabotage};
 #[cfg(feature = "near-cache")]
-pub use near::NearCache;
+pub use options::near_cache::NearCache;
+pub use options::retry_policy::RetryPolicy;
 pub use options::{EntityOptions, Mode, Overflow, Role};
-pub use partition::partition_of;
-pub use pressure::Pressure;
-pub use record::{Record, Write};
-pub use retry::RetryPolicy;
-pub use sabotage::{Mechanism, Sabotage};
-pub use sink::{Batch, Delete, ErrorKind, Fence, Report, SameInserted, Scope, Sink, SinkError, Unstorable, Upsert};
-pub use stats::{EntityStats, Retries};
+pub use read::peek::State;
+pub use sink::batch::{Batch, Delete, Fence, Report, Upsert};
+pub use sink::hook::BeforeFlush;
+#[doc(hidden)]
+pub use sink::moves;
+pub use sink::{SameInserted, Sink};
+pub use telemetry::event::{Event, Events};
+pub use telemetry::metrics;
+pub use telemetry::scope::Scope;
+pub use telemetry::stats::{EntityStats, Retries};
 
 /// Emits its input: what the derive writes for a backend that is switched on.
 #[doc(hidden)]

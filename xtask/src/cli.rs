@@ -17,6 +17,7 @@ USAGE
   cargo xtask chaos --rounds N [--seed S] [--sink postgres|mongo]
                                                   kill a worker N times at each step of the flow
   cargo xtask up [--only NAME,NAME]               start the servers and keep them until Ctrl-C
+  cargo xtask layers                              see that each folder of wb-core imports only from lower floors
   cargo xtask help                                print this text
 
 SERVERS
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Help,
     /// Run the chaos suite.
     Chaos(Chaos),
+    /// Check the floors of wb-core.
+    Layers,
     /// Start these servers and keep them.
     Up {
         /// The servers, in the order of [`Kind::ALL`].
@@ -74,6 +77,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command> {
     let mut args = args.into_iter();
     match args.next().as_deref() {
         None | Some("help" | "--help" | "-h") => Ok(Command::Help),
+        Some("layers") => Ok(Command::Layers),
         Some("up") => parse_up(args),
         Some("test") => parse_test(args),
         Some("chaos") => parse_chaos(args),

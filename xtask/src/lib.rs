@@ -10,6 +10,7 @@ mod cli;
 mod folder;
 mod install;
 mod interrupt;
+mod layers;
 mod process;
 mod programs;
 mod say;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
             say::result(cli::HELP);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Layers => layers::run(),
         Command::Up { only } => up::run(&only),
         Command::Chaos(chaos) => chaos::run(&chaos),
         Command::Test { doc, nextest } => test::run(doc, &nextest),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::record::Record;
+use crate::buffer::record::Record;
 
 /// Where a lookup found a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,19 +4,20 @@
 //! for each verb of the flow. Records move `open` → `flushing` → clean copy, in the order in which readers look, so
 //! that none is missed.
 
-mod error;
-pub(crate) mod letter;
-mod log;
+mod append_log;
+pub(crate) mod dead_letter;
+pub(crate) mod flush_trigger;
 mod lookup;
 pub mod memory;
 mod orphan;
 mod ownership;
+pub(crate) mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod shapes;
-mod signal;
 mod space;
 mod step;
+mod subscription;
 mod topology;
 mod transaction;
 
@@ -26,15 +27,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use error::{BufferError, BufferErrorKind};
-pub use letter::{DeadLetter, Letters, Operation, Replay, Replayed, Together};
-pub use log::{LogPage, Settled};
+pub use self::append_log::{LogPage, Settled};
+pub use self::dead_letter::{DeadLetter, Letters, Operation, Replay, Replayed, Together};
+pub use self::subscription::{Ear, NearCopies};
+pub use crate::error::buffer::{BufferError, BufferErrorKind};
 pub use lookup::{IdFloor, Look, Lookup, Origin, Sight, Stored, Swap, Token};
 pub use memory::MemoryBuffer;
 pub use orphan::Orphan;
 pub use ownership::{Holder, Lineage, Roll};
 pub use shapes::{SeenShape, SeenShapes};
-pub use signal::{Ear, NearCopies};
 pub use space::Space;
 pub use step::{
     Attempts, Clean, Done, Held, Moved, Page, Pending, PendingReport, Rotation, STALE_MARKS, Stamp, Status, Step,
@@ -43,7 +44,7 @@ pub use topology::{LAYOUT, Registration, Topology, TopologyChange};
 use topology::{Waiting, no_logs, topology_changed, topology_leaving, topology_mismatch};
 pub use transaction::{Guarded, Mark, Marks, Transacted};
 
-use crate::doctor::Finding;
+use crate::error::finding::Finding;
 
 /// A place where records wait.
 #[async_trait]

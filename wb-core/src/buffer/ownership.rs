@@ -1,6 +1,6 @@
 //! What a buffer says about workers, and about itself.
 
-use super::BufferError;
+use crate::error::buffer::BufferError;
 
 /// Whether a buffer still has the data that it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

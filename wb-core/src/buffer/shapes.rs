@@ -41,7 +41,7 @@ impl SeenShape {
     /// A sum of the shape, which is the same in every process.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        crate::record::digest(&[self.shape.as_bytes()])
+        crate::buffer::record::digest(&[self.shape.as_bytes()])
     }
 
     /// Shapes that are remembered at most, the newest ones.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::log::{LogPage, Settled};
 use super::lookup::{IdFloor, Look, Lookup, Stored, Swap, Token};
 use super::ownership::{Lineage, Roll};
 use super::step::{Attempts, Clean, Held, Moved, Page, PendingReport, Rotation, Stamp, Status, Step};
-use super::{BufferError, DeadLetter, Guarded, Letters, Mark, Marks, Replayed, SeenShape, SeenShapes, Transacted};
-use crate::key::Id;
-use crate::record::{Record, Write};
+use super::{DeadLetter, Guarded, Letters, Mark, Marks, Replayed, SeenShape, SeenShapes, Transacted};
+use crate::buffer::append_log::{LogPage, Settled};
+use crate::buffer::record::{Record, Write};
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
 
 /// One entity's share of a buffer: a method for each verb of the flow.
 ///
@@ -34,7 +35,7 @@ pub trait Space: Send + Sync + 'static {
     /// an error says that some may not be; repeating adds those twice that were stored, which the sink ignores by key.
     ///
     /// # Errors
-    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when the space was not registered with
+    /// [`BufferErrorKind::Misconfigured`](crate::error::buffer::BufferErrorKind::Misconfigured) when the space was not registered with
     /// [`append`](super::Registration::append).
     async fn append(&self, writes: Vec<Write>) -> Result<(), BufferError>;
 
@@ -86,7 +87,7 @@ pub trait Space: Send + Sync + 'static {
     /// this one again. What was closed by a program that [wanted](super::Buffer::announce) another one, and is gone, is opened again.
     ///
     /// # Errors
-    /// [`BufferErrorKind::Topology`](super::BufferErrorKind::Topology) when it is not.
+    /// [`BufferErrorKind::Topology`](crate::error::buffer::BufferErrorKind::Topology) when it is not.
     async fn confirm(&self) -> Result<(), BufferError>;
 
     /// Gives leases up.
@@ -172,7 +173,7 @@ pub trait Space: Send + Sync + 'static {
     /// written any of them in this epoch. Repeating is safe.
     ///
     /// # Errors
-    /// [`BufferErrorKind::Full`](super::BufferErrorKind::Full) when they would pass the limit: nothing is stored.
+    /// [`BufferErrorKind::Full`](crate::error::buffer::BufferErrorKind::Full) when they would pass the limit: nothing is stored.
     async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError>;
 
     /// [`get`](Space::get) over partitions, at one instant: what one transaction wrote is seen whole or not at all.
@@ -205,7 +206,7 @@ pub trait Space: Send + Sync + 'static {
     /// [`IdFloor::LEAP`] of the largest blocks that were ever asked for, whether it says so or not. Repeated, it reserves others.
     ///
     /// # Errors
-    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when the counter would pass [`i64::MAX`].
+    /// [`BufferErrorKind::Misconfigured`](crate::error::buffer::BufferErrorKind::Misconfigured) when the counter would pass [`i64::MAX`].
     async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError>;
 
     /// Where a partition stands.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::BufferError;
-use crate::key::Id;
-use crate::record::Record;
+use crate::buffer::record::Record;
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
 
 /// What a partition has to flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

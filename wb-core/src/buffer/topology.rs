@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BufferError, BufferErrorKind, Ear};
-use crate::codec::Format;
-use crate::pressure::Pressure;
-use crate::sabotage::Sabotage;
-use crate::sink::Scope;
+use super::Ear;
+use crate::buffer::flush_trigger::Pressure;
+use crate::entity::codec::Format;
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::fault::mechanism::Sabotage;
+use crate::telemetry::scope::Scope;
 
 /// What an engine tells the buffer about an entity.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::lookup::Stored;
-use crate::key::Id;
-use crate::record::Write;
+use crate::buffer::record::Write;
+use crate::entity::key::Id;
 
 /// Marks the records of one transaction, so that they reach the sink together. It waits beside the records and is closed
 /// with them; a record that several transactions have written in one epoch ties all of them together.

@@ -7,16 +7,20 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::watch;
 
-use crate::doctor::{self, Finding};
 use crate::entity::Entity;
+use crate::entity_runtime::EntityRuntime;
+use crate::error::finding;
+use crate::error::finding::Finding;
+use crate::error::sink::{ErrorKind, SinkError};
 use crate::error::{ConfigError, StartError, chain};
-use crate::events;
-use crate::findings::Findings;
-use crate::lane::{Lane, Phase, stopped};
-use crate::lease::Suspension;
 use crate::options::EntityOptions;
-use crate::retry::look_again;
-use crate::sink::{ErrorKind, Scope, Sink, SinkError};
+use crate::options::retry_policy::look_again;
+use crate::ownership::Suspension;
+use crate::runtime::lifecycle::{Phase, stopped};
+use crate::sink::Sink;
+use crate::telemetry::findings::Findings;
+use crate::telemetry::log;
+use crate::telemetry::scope::Scope;
 
 /// What a look found.
 #[derive(Debug)]
@@ -105,39 +109,39 @@ fn away_finding(entity: &str, cause: &SinkError) -> Finding {
 
 /// Looks until the sink can be used or the phase ends. `told`: what the findings say of it.
 pub(super) async fn watch<E: Entity>(
-    lane: &Lane<E>,
+    entity: &EntityRuntime<E>,
     findings: &Findings,
     mut told: Vec<Finding>,
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut tries = 0_u32;
     loop {
-        let wait = look_again(tries, &lane.options.retry, rand::random());
+        let wait = look_again(tries, &entity.ctx.options.retry, rand::random());
         tries = tries.saturating_add(1);
         let looked = tokio::select! {
-            looked = look_after(lane, wait) => looked,
+            looked = look_after(entity, wait) => looked,
             () = stopped(&mut phase) => return,
         };
         let found = match looked {
             Ok(Seen { away: Some(cause), .. }) => {
-                events::sink_away(&lane.scope, tries, look_again(tries, &lane.options.retry, 0.5), &cause);
-                lane.readiness.away(cause);
+                log::sink_away(&entity.ctx.scope, tries, look_again(tries, &entity.ctx.options.retry, 0.5), &cause);
+                entity.ctx.readiness.away(cause);
                 continue;
             }
-            Ok(Seen { whole: Some(whole), findings: found, .. }) if doctor::fatal(&found).is_none() => {
+            Ok(Seen { whole: Some(whole), findings: found, .. }) if finding::fatal(&found).is_none() => {
                 findings.replace(&told, &found);
-                let lasted = lane.readiness.ready(whole);
-                events::sink_ready(&lane.scope, lasted);
+                let lasted = entity.ctx.readiness.ready(whole);
+                log::sink_ready(&entity.ctx.scope, lasted);
                 // Only now partitions are taken and fenced.
-                lane.leases.resume(Suspension::Sink);
+                entity.leases.resume(Suspension::Sink);
                 return;
             }
             Ok(Seen { findings, .. }) => findings,
             Err(error) => vec![Finding::fatal("sink-unfit", format!("entity `{}`", E::NAME), chain(&error))],
         };
-        let reason = doctor::fatal(&found).unwrap_or_default();
-        if lane.readiness.unfit(&reason) {
-            events::sink_unfit(&lane.scope, &reason);
+        let reason = finding::fatal(&found).unwrap_or_default();
+        if entity.ctx.readiness.unfit(&reason) {
+            log::sink_unfit(&entity.ctx.scope, &reason);
         }
         findings.replace(&told, &found);
         told = found;
@@ -145,12 +149,12 @@ pub(super) async fn watch<E: Entity>(
 }
 
 /// One look in its time, and what a start would do after it.
-async fn look_after<E: Entity>(lane: &Lane<E>, wait: Duration) -> Result<Seen, StartError> {
+async fn look_after<E: Entity>(entity: &EntityRuntime<E>, wait: Duration) -> Result<Seen, StartError> {
     tokio::time::sleep(wait).await;
     let looked = AssertUnwindSafe(async {
-        let mut seen = look(&*lane.sink, &lane.scope, &lane.options).await?;
-        if doctor::fatal(&seen.findings).is_none() {
-            prepare(&*lane.sink, &lane.scope, &mut seen).await?;
+        let mut seen = look(&*entity.ctx.sink, &entity.ctx.scope, &entity.ctx.options).await?;
+        if finding::fatal(&seen.findings).is_none() {
+            prepare(&*entity.ctx.sink, &entity.ctx.scope, &mut seen).await?;
         }
         Ok(seen)
     });

@@ -1,6 +1,6 @@
 //! What an engine is made of, and how it starts.
 
-use std::collections::HashMap;
+use crate::entity_runtime::Entities;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,20 @@ use super::Engine;
 use super::relayout;
 use super::setup::{Context, Described, Examined, Setup};
 use crate::buffer::Buffer;
-use crate::doctor::{self, Finding};
 use crate::entity::Entity;
+use crate::error::finding;
+use crate::error::finding::Finding;
 use crate::error::{ConfigError, StartError};
-use crate::event::{Listeners, Stage};
-use crate::findings::Findings;
-use crate::hook::{BeforeFlush, Hooks};
-use crate::lane::Phase;
 use crate::options::{EntityOptions, Role};
-use crate::orphans::Namespace;
+use crate::relations;
+use crate::runtime::lifecycle::Phase;
+use crate::runtime::orphans;
+use crate::runtime::orphans::Namespace;
 use crate::sink::Sink;
-use crate::{events, kin, metrics, orphans};
+use crate::sink::hook::{BeforeFlush, Hooks};
+use crate::telemetry::event::{Listeners, Stage};
+use crate::telemetry::findings::Findings;
+use crate::telemetry::{log, metrics};
 
 /// Describes an engine; from [`Engine::builder`].
 #[must_use = "an engine runs after `start`"]
@@ -165,11 +168,11 @@ impl EngineBuilder {
         };
         let unreachable = |source| StartError::Buffer { entity: "(all)", source };
         let mut findings = self.buffer.examine().await.map_err(unreachable)?;
-        if doctor::fatal(&findings).is_some() {
+        if finding::fatal(&findings).is_some() {
             // Not even its topology is written to such a buffer.
             return Err(StartError::Unfit { findings });
         }
-        findings.extend(kin::absent(&family(&self.entities)));
+        findings.extend(relations::absent(&family(&self.entities)));
         let space = seen_by(&self.entities, &self.buffer, &context.namespace);
         let orphans = space.look().await;
         findings.extend(orphans::findings(&context.namespace, &orphans));
@@ -183,7 +186,7 @@ impl EngineBuilder {
             examined.iter().flat_map(|entity| entity.findings()).collect()
         };
         let found = found_at(&examined);
-        if doctor::fatal(&findings).is_some() || doctor::fatal(&found).is_some() {
+        if finding::fatal(&findings).is_some() || finding::fatal(&found).is_some() {
             findings.extend(found);
             return Err(StartError::Unfit { findings });
         }
@@ -201,27 +204,27 @@ impl EngineBuilder {
         for entity in examined {
             opened.push(entity.open(&context).await?);
         }
-        findings.iter().for_each(events::found);
-        let members: Vec<_> = opened.iter().map(|lane| lane.member()).collect();
-        opened.iter().for_each(|lane| lane.link(&members));
+        findings.iter().for_each(log::found);
+        let members: Vec<_> = opened.iter().map(|entity| entity.member()).collect();
+        opened.iter().for_each(|entity| entity.link(&members));
         if context.flushes {
             // Only now that nothing can fail any more: leases of an engine that does not start would lock others out.
-            futures::future::join_all(opened.iter().map(|lane| lane.begin())).await;
+            futures::future::join_all(opened.iter().map(|entity| entity.begin())).await;
         }
         metrics::describe();
         let (phase, _) = watch::channel(Phase::Running);
         let mut engine = Engine {
             buffer: self.buffer,
-            lanes: Vec::new(),
-            typed: HashMap::new(),
+            running: Vec::new(),
+            entities: Entities::default(),
             tasks: JoinSet::new(),
             phase,
             findings: Arc::new(Findings::new(findings)),
             stage,
             over: false,
         };
-        for lane in opened {
-            lane.join(&mut engine, context.flushes);
+        for entity in opened {
+            entity.join(&mut engine, context.flushes);
         }
         let over = engine.phase.subscribe();
         engine.tasks.spawn(orphans::watch(space, orphans.unwrap_or_default(), context.listeners, over));
@@ -241,7 +244,7 @@ impl EngineBuilder {
             Ok(found) => findings.extend(found),
             Err(source) => findings.push(failed(&StartError::Buffer { entity: "(all)", source })),
         }
-        findings.extend(kin::absent(&family(&self.entities)));
+        findings.extend(relations::absent(&family(&self.entities)));
         let context = Context {
             buffer: self.buffer.clone(),
             namespace: self.namespace,
@@ -294,7 +297,7 @@ impl EngineBuilder {
         }
         let types: Vec<_> = self.entities.iter().map(|entity| entity.ty()).collect();
         self.hooks.check(&types)?;
-        kin::check(&family(&self.entities))
+        relations::check(&family(&self.entities))
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod await_sink;
 mod builder;
+pub(crate) mod figures;
 mod relayout;
 mod setup;
 mod transaction;
 
-use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,28 +17,30 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 pub use self::builder::EngineBuilder;
-pub use self::transaction::{Transaction, TransactionError};
-use crate::appender::Appender;
-use crate::buffer::{Buffer, BufferError, BufferErrorKind};
-use crate::cache::Cache;
-use crate::dead_letters::DeadLetters;
-use crate::doctor::Finding;
+use crate::api::appender::Appender;
+use crate::api::cache::Cache;
+use crate::api::dead_letters::DeadLetters;
+use crate::api::ids::Ids;
+use crate::buffer::Buffer;
 use crate::entity::{AppendOnly, Entity};
+use crate::entity_runtime::{AnyEntity, Entities};
 use crate::error::UnknownEntity;
-use crate::event::{Events, Stage};
-use crate::events;
-use crate::findings::Findings;
-use crate::hook::Hooks;
-use crate::ids::Ids;
-use crate::lane::{AnyLane, Lane, NEVER, Phase};
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::error::finding::Finding;
 use crate::options::Role;
-use crate::stats::EntityStats;
+use crate::runtime::backoff::NEVER;
+use crate::runtime::lifecycle::Phase;
+use crate::sink::hook::Hooks;
+use crate::telemetry::event::{Events, Stage};
+use crate::telemetry::findings::Findings;
+use crate::telemetry::log;
+use crate::telemetry::stats::EntityStats;
 
 /// A running engine. End it with [`shutdown`](Engine::shutdown).
 pub struct Engine {
     buffer: Arc<dyn Buffer>,
-    lanes: Vec<Arc<dyn AnyLane>>,
-    typed: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    running: Vec<Arc<dyn AnyEntity>>,
+    entities: Entities,
     tasks: JoinSet<()>,
     phase: watch::Sender<Phase>,
     findings: Arc<Findings>,
@@ -48,7 +50,7 @@ pub struct Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entities: Vec<_> = self.lanes.iter().map(|lane| lane.entity()).collect();
+        let entities: Vec<_> = self.running.iter().map(|entity| entity.entity()).collect();
         f.debug_struct("Engine").field("entities", &entities).finish_non_exhaustive()
     }
 }
@@ -99,7 +101,7 @@ impl Engine {
         if T::APPEND {
             return Err(UnknownEntity::append_only(T::NAME));
         }
-        self.lane().map(Cache::new)
+        self.entities.get().map(Cache::new)
     }
 
     /// Adds records of the append-only entity `T`.
@@ -107,7 +109,7 @@ impl Engine {
     /// # Errors
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn appender<T: AppendOnly>(&self) -> Result<Appender<T>, UnknownEntity> {
-        self.lane().map(Appender::new)
+        self.entities.get().map(Appender::new)
     }
 
     /// Records of entity `T` that its sink refuses: listed, replayed, discarded. Works in any process, a writer's too.
@@ -115,7 +117,7 @@ impl Engine {
     /// # Errors
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn dead_letters<T: Entity>(&self) -> Result<DeadLetters<T>, UnknownEntity> {
-        self.lane().map(DeadLetters::new)
+        self.entities.get().map(DeadLetters::new)
     }
 
     /// Ids for new records of entity `T`: integers from a counter in the buffer, reserved in blocks of `block` (a zero
@@ -125,18 +127,13 @@ impl Engine {
     /// # Errors
     /// [`UnknownEntity`] when the builder was not given `T`.
     pub fn ids<T: Entity>(&self, block: u32) -> Result<Ids<T>, UnknownEntity> {
-        self.lane().map(|lane| Ids::new(lane, block))
-    }
-
-    fn lane<T: Entity>(&self) -> Result<Arc<Lane<T>>, UnknownEntity> {
-        let lane = self.typed.get(&TypeId::of::<T>()).cloned().and_then(|lane| lane.downcast::<Lane<T>>().ok());
-        lane.ok_or(UnknownEntity::absent(T::NAME))
+        self.entities.get().map(|entity| Ids::new(entity, block))
     }
 
     /// Figures of every entity since the start, in this process.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<&'static str, EntityStats> {
-        self.lanes.iter().map(|lane| (lane.entity(), lane.stats())).collect()
+        self.running.iter().map(|entity| (entity.entity(), entity.stats())).collect()
     }
 
     /// What happens from now on to the entities in this process: flushes, retries, refused and dead records, pauses,
@@ -177,7 +174,7 @@ impl Engine {
     /// less than all of them means that some are between two owners.
     #[must_use]
     pub fn owned(&self) -> BTreeMap<&'static str, Vec<u16>> {
-        self.lanes.iter().map(|lane| (lane.entity(), lane.owned())).collect()
+        self.running.iter().map(|entity| (entity.entity(), entity.owned())).collect()
     }
 
     /// Stops flushing here, for a rolling deploy: what is in flight is settled, then this engine's partitions are given up
@@ -189,7 +186,7 @@ impl Engine {
     /// Dropping the future does not take the request back; calling it again waits again. A [`Role::Writer`] has nothing
     /// to hand over.
     pub async fn handover(&self) {
-        futures::future::join_all(self.lanes.iter().map(|lane| lane.hand_over())).await;
+        futures::future::join_all(self.running.iter().map(|entity| entity.hand_over())).await;
     }
 
     /// Takes no more writes, flushes what this engine owns for at most `deadline`, ends its tasks and gives its
@@ -201,24 +198,25 @@ impl Engine {
     pub async fn shutdown(mut self, deadline: Duration) -> Result<Drained, BufferError> {
         // "However long it takes" is a deadline too.
         let until = Instant::now().checked_add(deadline).unwrap_or_else(|| Instant::now() + NEVER);
-        let before: Vec<u64> = self.lanes.iter().map(|lane| lane.stats().flushed).collect();
+        let before: Vec<u64> = self.running.iter().map(|entity| entity.stats().flushed).collect();
         // A lease that is lost meanwhile takes nothing off what is left.
-        let mut owned: Vec<BTreeSet<u16>> = self.lanes.iter().map(|lane| lane.held().into_iter().collect()).collect();
-        for lane in &self.lanes {
-            lane.close();
+        let mut owned: Vec<BTreeSet<u16>> =
+            self.running.iter().map(|entity| entity.held().into_iter().collect()).collect();
+        for entity in &self.running {
+            entity.close();
         }
-        futures::future::join_all(self.lanes.iter().map(|lane| lane.drain(until))).await;
-        for (owned, lane) in owned.iter_mut().zip(&self.lanes) {
-            owned.extend(lane.held());
-            lane.end();
+        futures::future::join_all(self.running.iter().map(|entity| entity.drain(until))).await;
+        for (owned, entity) in owned.iter_mut().zip(&self.running) {
+            owned.extend(entity.held());
+            entity.end();
         }
         self.phase.send_replace(Phase::Stopped);
-        let mut cut = vec![false; self.lanes.len()];
+        let mut cut = vec![false; self.running.len()];
         // A task that is in the middle of a retry does not hear; it is cut off at the deadline, which is harmless: what
         // was not acknowledged is still dirty.
         if timeout_at(until, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
-            for (cut, lane) in cut.iter_mut().zip(&self.lanes) {
-                *cut = lane.is_at_work();
+            for (cut, entity) in cut.iter_mut().zip(&self.running) {
+                *cut = entity.is_at_work();
             }
             self.tasks.abort_all();
             // Not one that never yields: it would hold up everything here.
@@ -226,19 +224,19 @@ impl Engine {
         }
         let last = until.max(Instant::now());
         let last = last.checked_add(FAREWELL).unwrap_or(last);
-        let parted = self.lanes.iter().zip(owned).zip(cut);
-        let parted = parted.map(|((lane, owned), cut)| part(&**lane, owned.into_iter().collect(), cut, last));
+        let parted = self.running.iter().zip(owned).zip(cut);
+        let parted = parted.map(|((entity, owned), cut)| part(&**entity, owned.into_iter().collect(), cut, last));
         let parted = futures::future::join_all(parted).await;
         if timeout_at(last, self.buffer.close()).await.is_err() {
-            events::not_closed("(all)");
+            log::not_closed("(all)");
         }
         self.over = true;
         let mut drained = Drained::default();
-        for ((lane, before), remaining) in self.lanes.iter().zip(before).zip(parted) {
-            let (remaining, flushed) = (remaining?, lane.stats().flushed.saturating_sub(before));
+        for ((entity, before), remaining) in self.running.iter().zip(before).zip(parted) {
+            let (remaining, flushed) = (remaining?, entity.stats().flushed.saturating_sub(before));
             drained.flushed += flushed;
             drained.remaining += remaining;
-            drained.by_entity.insert(lane.entity(), DrainedEntity { flushed, remaining });
+            drained.by_entity.insert(entity.entity(), DrainedEntity { flushed, remaining });
         }
         Ok(drained)
     }
@@ -247,21 +245,21 @@ impl Engine {
 /// How long what is asked at the end of a shutdown may go on after its deadline.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Counts what a lane leaves in these partitions, gives its leases up and closes its sink.
-async fn part(lane: &dyn AnyLane, owned: Vec<u16>, cut: bool, last: Instant) -> Result<u64, BufferError> {
+/// Counts what an entity leaves in these partitions, gives its leases up and closes its sink.
+async fn part(entity: &dyn AnyEntity, owned: Vec<u16>, cut: bool, last: Instant) -> Result<u64, BufferError> {
     let count = async {
-        let remaining = timeout_at(last, lane.remaining(&owned)).await;
-        if timeout_at(last, lane.release(cut)).await.is_err() {
-            events::not_given_up(lane.entity());
+        let remaining = timeout_at(last, entity.remaining(&owned)).await;
+        if timeout_at(last, entity.release(cut)).await.is_err() {
+            log::not_given_up(entity.entity());
         }
         remaining.unwrap_or_else(|_| {
             Err(BufferError::new(BufferErrorKind::Unavailable, "the buffer does not say in time what is left"))
         })
     };
     // Beside it, so that a buffer that is away does not take the sink's time.
-    let (remaining, closed) = tokio::join!(count, timeout_at(last, lane.close_sink()));
+    let (remaining, closed) = tokio::join!(count, timeout_at(last, entity.close_sink()));
     if closed.is_err() {
-        events::not_closed(lane.entity());
+        log::not_closed(entity.entity());
     }
     remaining
 }
@@ -269,10 +267,10 @@ async fn part(lane: &dyn AnyLane, owned: Vec<u16>, cut: bool, last: Instant) -> 
 impl Drop for Engine {
     fn drop(&mut self) {
         if !self.over {
-            events::dropped();
-            for lane in &self.lanes {
-                lane.close();
-                lane.end();
+            log::dropped();
+            for entity in &self.running {
+                entity.close();
+                entity.end();
             }
         }
     }

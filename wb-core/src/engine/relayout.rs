@@ -3,7 +3,7 @@
 //! ```text
 //! agree ──▶ refused, something is dirty
 //!   announce: each partition is closed for writes when its epoch is; renewed three times in a lease
-//!   drain:    whoever owns a partition flushes it; where no other worker lives, lanes of the old layout do, here
+//!   drain:    whoever owns a partition flushes it; where no other worker lives, running of the old layout do, here
 //!   agree     again and again; the switch is its own step, and safe whatever has become of the rest
 //!   cancel:   what cannot be done in time is taken back
 //! ```
@@ -21,11 +21,14 @@ use tokio::time::{Instant, timeout};
 
 use super::FAREWELL;
 use super::setup::{Context, Examined};
-use crate::buffer::{BufferError, BufferErrorKind, Registration, TopologyChange};
-use crate::doctor::Finding;
+use crate::buffer::{Registration, TopologyChange};
+use crate::entity_runtime::AnyEntity;
 use crate::error::StartError;
-use crate::events;
-use crate::lane::{AnyLane, LOOK_AGAIN, Phase};
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::error::finding::Finding;
+use crate::runtime::backoff::LOOK_AGAIN;
+use crate::runtime::lifecycle::Phase;
+use crate::telemetry::log;
 
 /// Longest time between two marks, and shortest life of one: an outage of a second cancels nothing.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -102,7 +105,7 @@ pub(super) async fn agree(
             return Err(unreachable(refusal));
         }
         for Leaving { entity, change } in &leaving {
-            events::topology_draining(&entity.registration().scope, &change.stored, change.dirty, within);
+            log::topology_draining(&entity.registration().scope, &change.stored, change.dirty, within);
         }
         let drain = Drain::begin(context, entities, &leaving).await?;
         let drained = drain.wait(context, &registrations, (until, within)).await;
@@ -142,10 +145,10 @@ enum Drained {
     Moved,
 }
 
-/// Lanes that flush what stands in the way, and those of entities that belong to it.
+/// Entities that flush what stands in the way, and those of entities that belong to it.
 struct Drain<'e> {
     leaving: &'e [Leaving<'e>],
-    lanes: Vec<Arc<dyn AnyLane>>,
+    running: Vec<Arc<dyn AnyEntity>>,
     tasks: JoinSet<()>,
     phase: watch::Sender<Phase>,
 }
@@ -165,12 +168,12 @@ impl<'e> Drain<'e> {
                 stored.map_or_else(|| entity.registration().topology(), |leaving| leaving.change.stored.clone());
             opened.push(entity.open_aside(context, &stored).await?);
         }
-        let members: Vec<_> = opened.iter().map(|lane| lane.member()).collect();
-        opened.iter().for_each(|lane| lane.link(&members));
-        join_all(opened.iter().map(|lane| lane.begin())).await;
+        let members: Vec<_> = opened.iter().map(|entity| entity.member()).collect();
+        opened.iter().for_each(|entity| entity.link(&members));
+        join_all(opened.iter().map(|entity| entity.begin())).await;
         let (phase, mut tasks) = (watch::channel(Phase::Running).0, JoinSet::new());
-        let lanes = opened.into_iter().map(|lane| lane.flush_only(&mut tasks, &phase)).collect();
-        Ok(Self { leaving, lanes, tasks, phase })
+        let running = opened.into_iter().map(|entity| entity.flush_only(&mut tasks, &phase)).collect();
+        Ok(Self { leaving, running, tasks, phase })
     }
 
     /// Waits until the buffer agrees; or says what stands in the way for good or until the time is over, and of which entity.
@@ -192,7 +195,7 @@ impl<'e> Drain<'e> {
                 join_all(announce).await;
                 next_mark = Instant::now() + RENEW_EVERY;
             }
-            join_all(self.lanes.iter().map(|lane| lane.nudge())).await;
+            join_all(self.running.iter().map(|entity| entity.nudge())).await;
             let error = match context.buffer.agree(registrations).await {
                 Ok(()) => return Ok(Drained::Agreed),
                 Err(error) => error,
@@ -224,22 +227,22 @@ impl<'e> Drain<'e> {
         }
     }
 
-    /// Ends the lanes: what is on its way to the sink is seen through, for a moment, and everything is given up.
+    /// Ends the running: what is on its way to the sink is seen through, for a moment, and everything is given up.
     async fn end(mut self) {
-        for lane in &self.lanes {
-            lane.close();
-            lane.end();
+        for entity in &self.running {
+            entity.close();
+            entity.end();
         }
         self.phase.send_replace(Phase::Stopped);
-        let mut cut = vec![false; self.lanes.len()];
+        let mut cut = vec![false; self.running.len()];
         if timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
-            cut = self.lanes.iter().map(|lane| lane.is_at_work()).collect();
+            cut = self.running.iter().map(|entity| entity.is_at_work()).collect();
             self.tasks.abort_all();
             let _ = timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} }).await;
         }
-        let releases = self.lanes.iter().zip(cut).map(async |(lane, cut)| {
-            if timeout(FAREWELL, lane.release(cut)).await.is_err() {
-                events::not_given_up(lane.entity());
+        let releases = self.running.iter().zip(cut).map(async |(entity, cut)| {
+            if timeout(FAREWELL, entity.release(cut)).await.is_err() {
+                log::not_given_up(entity.entity());
             }
         });
         join_all(releases).await;

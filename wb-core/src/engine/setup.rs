@@ -10,38 +10,49 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::Engine;
-use super::await_sink::{self, Seen};
-use crate::backlog::{self, Backlog};
-use crate::buffer::{Buffer, BufferErrorKind, Ear, LAYOUT, Registration, Space, Topology};
-use crate::changes::{self, Changes};
-use crate::desk::{self, Desk};
-use crate::doctor::{self, Finding};
+use super::await_sink::Seen;
+use super::{Engine, await_sink};
+use crate::buffer::flush_trigger::Pressure;
+use crate::buffer::{Buffer, Ear, LAYOUT, Registration, Space, Topology};
+use crate::engine::figures;
 use crate::entity::Entity;
-use crate::error::{ConfigError, StartError};
-use crate::event::Listeners;
-use crate::evidence::Evidence;
-use crate::gate::Gate;
-use crate::holds::Holds;
-use crate::hook::Hooks;
-use crate::kin::{Kin, Member, Relative};
-use crate::lane::{AnyLane, LOOKING_FOR_ROOM, Lane, Phase};
-use crate::lease::{self, Leases, Suspension};
-use crate::load_passage::LoadPassage;
-use crate::loads::Loads;
-use crate::near::Near;
-use crate::observed::Observed;
+use crate::entity_runtime::{AnyEntity, EntityRuntime};
+use crate::error::buffer::BufferErrorKind;
+use crate::error::finding::Finding;
+use crate::error::{ConfigError, StartError, finding};
+use crate::flush::Flusher;
+use crate::flush::deferred_deletes::DeferredDeletes;
+use crate::flush::evidence::Evidence;
+use crate::flush::retry_schedule::RetrySchedule;
+use crate::near_cache::Near;
 use crate::options::EntityOptions;
-use crate::passage::Passage;
-use crate::postponed::Postponed;
-use crate::pressure::Pressure;
-use crate::readiness::Readiness;
-use crate::recheck::Recheck;
-use crate::renewed::Renewed;
-use crate::shape::Shapes;
-use crate::sink::{Scope, Sink};
-use crate::stats::Counters;
-use crate::{events, flow, lineage};
+use crate::ownership::{Leases, Ownership, Suspension};
+use crate::read::Reader;
+use crate::read::single_flight::SingleFlight;
+use crate::receipts::tracker::Tracker;
+use crate::receipts::{Receipts, tracker};
+use crate::relations::{Member, Relations, Relative};
+use crate::runtime::backlog::Backlog;
+use crate::runtime::context::EntityContext;
+use crate::runtime::data_loss;
+use crate::runtime::intake::Intake;
+use crate::runtime::lifecycle::Phase;
+use crate::runtime::observed_epochs::ObservedEpochs;
+use crate::runtime::readiness::Readiness;
+use crate::runtime::shapes::Shapes;
+use crate::runtime::written_since_loss::WrittenSinceLoss;
+use crate::sink::Sink;
+use crate::sink::hook::Hooks;
+use crate::sink_gate::SinkGate;
+use crate::sink_gate::load_gate::LoadGate;
+use crate::telemetry::event::Listeners;
+use crate::telemetry::log;
+use crate::telemetry::scope::Scope;
+use crate::telemetry::stats::Counters;
+use crate::write::change_queue::ChangeQueue;
+use crate::write::recheck::Recheck;
+use crate::write::{LOOKING_FOR_ROOM, Writer, change_queue};
+use crate::{flush, ownership};
 
 /// What all entities of an engine share.
 pub(super) struct Context {
@@ -100,7 +111,7 @@ pub(super) trait Opened: Send + Sync {
     /// Spawns the tasks.
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool);
     /// Spawns the tasks that flush, and no others.
-    fn flush_only(self: Box<Self>, tasks: &mut JoinSet<()>, phase: &watch::Sender<Phase>) -> Arc<dyn AnyLane>;
+    fn flush_only(self: Box<Self>, tasks: &mut JoinSet<()>, phase: &watch::Sender<Phase>) -> Arc<dyn AnyEntity>;
 }
 
 pub(super) struct Described<T: Entity> {
@@ -160,7 +171,7 @@ impl<T: Entity> Setup for Described<T> {
         let entity = T::NAME;
         let failed = |source| StartError::Buffer { entity, source };
         let broken = match context.buffer.space(registration.clone()).await {
-            Ok(space) => doctor::broken(entity, &space.broken().await.map_err(failed)?),
+            Ok(space) => finding::broken(entity, &space.broken().await.map_err(failed)?),
             // Something of another layout stands in the way. Whether it can be drained is asked when all entities are known.
             Err(error) if error.kind() == BufferErrorKind::Topology => Vec::new(),
             Err(error) => return Err(failed(error)),
@@ -205,41 +216,68 @@ impl<T: Entity> Looked<T> {
             leases.suspend(Suspension::Sink);
         }
         let (limit, retry) = (options.load_timeout, options.retry.clone());
-        let lane = Lane {
-            loading: Arc::new(LoadPassage::new(scope.clone(), readiness.clone(), limit, retry)),
-            passage: Passage::new(options.rate_limit, options.max_batch),
-            evidence: Evidence::default(),
-            postponed: Postponed::default(),
-            shapes,
+        let load_gate = Arc::new(LoadGate::new(scope.clone(), readiness.clone(), limit, retry));
+        let sink_gate = SinkGate::new(options.rate_limit, options.max_batch);
+        let ctx = Arc::new(EntityContext {
             hook: context.hooks.of(),
             scope,
             options,
             space,
             sink,
-            readiness,
-            pressure,
+            trigger: pressure,
             counters: Counters::default(),
             backlog: Backlog::default(),
-            leases,
-            gate: Gate::new(),
-            loads: Loads::default(),
+            intake: Intake::new(),
             near,
-            changes: Changes::default(),
-            desk: Desk::default(),
             losses: AtomicU64::new(0),
             losses_told: AtomicU64::new(0),
             losses_before: AtomicU64::new(0),
-            renewed: Renewed::default(),
-            observed: Observed::default(),
+            written: WrittenSinceLoss::default(),
+            observed_epochs: ObservedEpochs::default(),
             highest_id: AtomicI64::new(0),
             lineage_turn: Semaphore::new(1),
-            kin: Kin::default(),
-            holds: Holds::default(),
+            readiness,
+            shapes,
+            cycles: watch::channel(0).0,
+        });
+        let (leases, relations) = (Arc::new(leases), Arc::new(Relations::default()));
+        let reader =
+            Arc::new(Reader { ctx: ctx.clone(), single_flight: SingleFlight::default(), load_gate: load_gate.clone() });
+        let writer = Writer {
+            ctx: ctx.clone(),
+            reader: reader.clone(),
+            change_queue: ChangeQueue::default(),
             recheck: Recheck::default(),
             room: Semaphore::new(LOOKING_FOR_ROOM),
-            cycles: watch::channel(0).0,
         };
-        Ready { lane: Arc::new(lane), told: seen.findings }
+        let flusher = Flusher {
+            ctx: ctx.clone(),
+            leases: leases.clone(),
+            sink_gate,
+            evidence: Evidence::default(),
+            retry_schedule: RetrySchedule::default(),
+            relations: relations.clone(),
+            deferred_deletes: DeferredDeletes::default(),
+            load_gate: load_gate.clone(),
+        };
+        let receipts = Receipts {
+            ctx: ctx.clone(),
+            leases: leases.clone(),
+            relations: relations.clone(),
+            tracker: Tracker::default(),
+        };
+        let ownership = Ownership { ctx: ctx.clone(), leases: leases.clone(), load_gate };
+        let entity = EntityRuntime {
+            ctx,
+            leases,
+            relations,
+            ownership: Arc::new(ownership),
+            reader,
+            writer: Arc::new(writer),
+            flusher: Arc::new(flusher),
+            receipts: Arc::new(receipts),
+        };
+        Ready { entity: Arc::new(entity), told: seen.findings }
     }
 }
 
@@ -269,7 +307,7 @@ impl<T: Entity> Examined for Looked<T> {
         let space = space.map_err(|source| StartError::Buffer { entity: T::NAME, source })?;
         // Older than all that are known: workers of the layout that are alive go on with it.
         let shapes = Shapes::aside(T::fields()).sabotaged(aside.options.sabotage);
-        let leases = Leases::new(lease::worker(&Uuid::new_v4().to_string(), 0), context.lease);
+        let leases = Leases::new(ownership::worker(&Uuid::new_v4().to_string(), 0), context.lease);
         Ok(Box::new(aside.into_lane(context, space, shapes, leases)))
     }
 
@@ -283,76 +321,76 @@ impl<T: Entity> Examined for Looked<T> {
         space.start().await.map_err(failed)?;
         let shapes = Shapes::new(T::fields()).sabotaged(self.options.sabotage);
         shapes.look(&*space).await.map_err(failed)?;
-        let leases = Leases::new(lease::worker(&context.owner, shapes.since_ms()), context.lease);
+        let leases = Leases::new(ownership::worker(&context.owner, shapes.since_ms()), context.lease);
         if !context.flushes {
             leases.never();
         }
         let ready = self.into_lane(context, space, shapes, leases);
         // What was lost before this engine is told before it takes its first write, and is no matter of its flushes and
         // receipts. Where the buffer does not answer, the watch asks again.
-        let _ = lineage::look(&*ready.lane).await;
-        let losses = ready.lane.losses.load(Ordering::Acquire);
-        ready.lane.losses_told.store(losses, Ordering::Release);
-        ready.lane.losses_before.store(losses, Ordering::Release);
-        ready.lane.observe().await;
+        let _ = data_loss::look(&ready.entity.ctx).await;
+        let losses = ready.entity.ctx.losses.load(Ordering::Acquire);
+        ready.entity.ctx.losses_told.store(losses, Ordering::Release);
+        ready.entity.ctx.losses_before.store(losses, Ordering::Release);
+        ready.entity.ctx.observe().await;
         Ok(Box::new(ready))
     }
 }
 
-/// A lane, and what the findings say of its sink.
+/// A entity, and what the findings say of its sink.
 struct Ready<T: Entity> {
-    lane: Arc<Lane<T>>,
+    entity: Arc<EntityRuntime<T>>,
     told: Vec<Finding>,
 }
 
 #[async_trait]
 impl<T: Entity> Opened for Ready<T> {
     fn member(&self) -> Member {
-        let lane: Weak<Lane<T>> = Arc::downgrade(&self.lane);
-        Member { name: T::NAME, parents: T::PARENTS, lane: lane as Weak<dyn Relative> }
+        let entity: Weak<EntityRuntime<T>> = Arc::downgrade(&self.entity);
+        Member { name: T::NAME, parents: T::PARENTS, entity: entity as Weak<dyn Relative> }
     }
 
     fn link(&self, all: &[Member]) {
-        self.lane.kin.link(T::NAME, T::PARENTS, all);
+        self.entity.relations.link(T::NAME, T::PARENTS, all);
     }
 
     async fn begin(&self) {
-        lease::begin(&self.lane).await;
+        ownership::begin(&self.entity.ownership).await;
     }
 
     fn join(self: Box<Self>, engine: &mut Engine, flushes: bool) {
-        let Self { lane, told } = *self;
-        if !lane.readiness.is_ready() {
-            let (awaiting, findings, over) = (lane.clone(), engine.findings.clone(), engine.phase.subscribe());
+        let Self { entity, told } = *self;
+        if !entity.ctx.readiness.is_ready() {
+            let (awaiting, findings, over) = (entity.clone(), engine.findings.clone(), engine.phase.subscribe());
             engine.tasks.spawn(async move { await_sink::watch(&awaiting, &findings, told, over).await });
         }
-        events::started(&lane.scope, flushes);
-        let (watched, over) = (lane.clone(), engine.phase.subscribe());
-        engine.tasks.spawn(async move { lineage::watch(&watched, over).await });
-        let (watched, over) = (lane.clone(), engine.phase.subscribe());
-        engine.tasks.spawn(async move { lease::watch(&watched, over).await });
-        let (changed, over) = (lane.clone(), engine.phase.subscribe());
-        engine.tasks.spawn(async move { changes::run(&changed, over).await });
-        let (asked, over) = (lane.clone(), engine.phase.subscribe());
-        engine.tasks.spawn(async move { desk::run(&asked, over).await });
-        let (watched, over) = (lane.clone(), engine.phase.subscribe());
-        engine.tasks.spawn(async move { backlog::watch(&watched, over).await });
+        log::started(&entity.ctx.scope, flushes);
+        let (watched, over) = (entity.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { data_loss::watch(&watched.ctx, over).await });
+        let (watched, over) = (entity.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { ownership::watch(&watched.ownership, over).await });
+        let (changed, over) = (entity.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { change_queue::run(&changed.writer, over).await });
+        let (asked, over) = (entity.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { tracker::run(&asked.receipts, over).await });
+        let (watched, over) = (entity.clone(), engine.phase.subscribe());
+        engine.tasks.spawn(async move { figures::watch(&watched, over).await });
         if flushes {
-            let (worker, over) = (lane.clone(), engine.phase.subscribe());
-            engine.tasks.spawn(async move { flow::run(&worker, over).await });
-            let (keeper, over) = (lane.clone(), engine.phase.subscribe());
-            engine.tasks.spawn(async move { lease::keep(&keeper, over).await });
+            let (worker, over) = (entity.clone(), engine.phase.subscribe());
+            engine.tasks.spawn(async move { flush::run(&worker.flusher, over).await });
+            let (keeper, over) = (entity.clone(), engine.phase.subscribe());
+            engine.tasks.spawn(async move { ownership::keep(&keeper.ownership, over).await });
         }
-        engine.lanes.push(lane.clone());
-        engine.typed.insert(TypeId::of::<T>(), lane);
+        engine.running.push(entity.clone());
+        engine.entities.add(entity);
     }
 
-    fn flush_only(self: Box<Self>, tasks: &mut JoinSet<()>, phase: &watch::Sender<Phase>) -> Arc<dyn AnyLane> {
-        let lane = self.lane;
-        let (worker, over) = (lane.clone(), phase.subscribe());
-        tasks.spawn(async move { flow::run(&worker, over).await });
-        let (keeper, over) = (lane.clone(), phase.subscribe());
-        tasks.spawn(async move { lease::keep(&keeper, over).await });
-        lane
+    fn flush_only(self: Box<Self>, tasks: &mut JoinSet<()>, phase: &watch::Sender<Phase>) -> Arc<dyn AnyEntity> {
+        let entity = self.entity;
+        let (worker, over) = (entity.clone(), phase.subscribe());
+        tasks.spawn(async move { flush::run(&worker.flusher, over).await });
+        let (keeper, over) = (entity.clone(), phase.subscribe());
+        tasks.spawn(async move { ownership::keep(&keeper.ownership, over).await });
+        entity
     }
 }

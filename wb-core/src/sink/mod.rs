@@ -1,23 +1,25 @@
 //! Where records go: the port that SQL, MongoDB and your own databases implement.
 
-mod error;
+pub(crate) mod batch;
+pub(crate) mod hook;
+pub mod moves;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use error::{ErrorKind, SinkError, Unstorable};
+use crate::error::sink::{SinkError, Unstorable};
 
-use crate::doctor::Finding;
 use crate::entity::Entity;
-use crate::event::{Event, Listeners};
-use crate::key::Id;
+use crate::error::finding::Finding;
+use crate::sink::batch::{Batch, Fence, Report};
+use crate::telemetry::scope::Scope;
 
 /// A database that takes batches of records of entity `E`.
 ///
 /// # Contract
 /// - [`open`](Sink::open) is called at start, before anything else. Where it, or what is called after it at start, says that the
-///   database does not answer ([`ErrorKind::Unavailable`], [`ErrorKind::Transient`]), the engine starts all the same, and all of it
+///   database does not answer ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Transient`](crate::ErrorKind::Transient)), the engine starts all the same, and all of it
 ///   is called again later, until it succeeds.
 /// - [`write`](Sink::write) gets a [`Batch`] in which no id occurs twice and both lists are sorted by id. The sink
 ///   applies all of it in one transaction where the database has transactions. Writing the same batch again must be
@@ -34,7 +36,7 @@ use crate::key::Id;
 ///   others of the flush are settled.
 /// - A panic is reported and taken for an outage. A batch that makes [`write`](Sink::write) panic again and again is
 ///   halved until the record is found; the record is only blamed when others of its batch land.
-/// - The *kind* of an error decides what the flusher does (see [`ErrorKind`]); message texts never do. A refusal that may be the
+/// - The *kind* of an error decides what the flusher does (see [`ErrorKind`](crate::ErrorKind)); message texts never do. A refusal that may be the
 ///   record's fault or the configuration's is [`ambiguous`](SinkError::ambiguous), in a report as well as for a batch.
 /// - Calls may run concurrently, with disjoint keys.
 #[async_trait]
@@ -43,7 +45,7 @@ pub trait Sink<E: Entity>: Send + Sync + 'static {
     /// itself, within seconds: the start waits for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when it cannot be reached: the engine starts and asks again; [`ErrorKind::Misconfigured`] when it can
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when it cannot be reached: the engine starts and asks again; [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when it can
     /// never work like this, which refuses the start.
     async fn open(&self, scope: &Scope) -> Result<(), SinkError>;
 
@@ -222,192 +224,3 @@ impl<E: Entity, S: Sink<E> + ?Sized> Sink<E> for Arc<S> {
 
 /// Whether two states have the same values in the fields that are set in a new row only; see [`Sink::insert_only`].
 pub type SameInserted<E> = fn(&E, &E) -> bool;
-
-/// Whose records these are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Scope {
-    /// The engine's namespace.
-    pub namespace: String,
-    /// The entity's name.
-    pub entity: &'static str,
-    /// Number of partitions of the entity.
-    pub partitions: u16,
-    /// Who is told what happens to them.
-    listeners: Listeners,
-}
-
-impl Scope {
-    /// A scope; for tests of sinks.
-    #[must_use]
-    pub fn new(namespace: impl Into<String>, entity: &'static str, partitions: u16) -> Self {
-        Self { namespace: namespace.into(), entity, partitions, listeners: Listeners::default() }
-    }
-
-    pub(crate) fn with_listeners(self, listeners: Listeners) -> Self {
-        Self { listeners, ..self }
-    }
-
-    /// Tells an event to whoever listens to the engine.
-    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        self.listeners.tell(event);
-    }
-}
-
-/// The right to write a partition, issued by the sink; a higher generation invalidates all lower ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Fence {
-    /// The partition.
-    pub partition: u16,
-    /// The generation that the sink issued.
-    pub generation: u64,
-}
-
-impl Fence {
-    /// A fence as a sink issues it.
-    #[must_use]
-    pub const fn new(partition: u16, generation: u64) -> Self {
-        Self { partition, generation }
-    }
-}
-
-/// One row to be written.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Upsert<E> {
-    /// Its id.
-    pub id: Id,
-    /// The state to set.
-    pub value: E,
-}
-
-impl<E> Upsert<E> {
-    /// An upsert of `value` under `id`.
-    #[must_use]
-    pub const fn new(id: Id, value: E) -> Self {
-        Self { id, value }
-    }
-}
-
-/// One row to be deleted.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Delete<K> {
-    /// Its id.
-    pub id: Id,
-    /// Its key.
-    pub key: K,
-}
-
-impl<K> Delete<K> {
-    /// A delete of `key`, whose id is `id`.
-    #[must_use]
-    pub const fn new(id: Id, key: K) -> Self {
-        Self { id, key }
-    }
-}
-
-/// What one call of [`Sink::write`] writes: states of distinct keys, gathered over partitions.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Batch<E: Entity> {
-    /// Whose records these are.
-    pub scope: Arc<Scope>,
-    /// The fences of all partitions in the batch, to be checked in the transaction that writes it. Empty where the
-    /// sink issued none.
-    pub fences: Vec<Fence>,
-    /// Rows to write, sorted by id (an [`APPEND`](Entity::APPEND) entity's in the order in which they were added).
-    pub upserts: Vec<Upsert<E>>,
-    /// Rows to delete, sorted by id.
-    pub deletes: Vec<Delete<E::Key>>,
-    /// All or nothing: records in it belong together. When one of them is refused, the sink writes none and returns the
-    /// refusal as an error ([`ErrorKind::Rejected`] or [`ErrorKind::Deferred`]) instead of a report. A record of which the sink
-    /// has a newer version is refused here ([`ErrorKind::Rejected`]), and not left out: that would tear what belongs together.
-    pub whole: bool,
-}
-
-impl<E: Entity> Batch<E> {
-    /// A batch; sorts both lists by id (one order for all batches, so that concurrent ones do not deadlock).
-    #[must_use]
-    pub fn new(
-        scope: Arc<Scope>,
-        fences: Vec<Fence>,
-        mut upserts: Vec<Upsert<E>>,
-        mut deletes: Vec<Delete<E::Key>>,
-    ) -> Self {
-        upserts.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        deletes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        Self { scope, fences, upserts, deletes, whole: false }
-    }
-
-    /// A batch of rows that are added in this order, as an [`APPEND`](Entity::APPEND) entity's are.
-    #[must_use]
-    pub const fn in_order(scope: Arc<Scope>, fences: Vec<Fence>, upserts: Vec<Upsert<E>>) -> Self {
-        Self { scope, fences, upserts, deletes: Vec::new(), whole: false }
-    }
-
-    /// The same batch, all or nothing.
-    #[must_use]
-    pub fn whole(self) -> Self {
-        Self { whole: true, ..self }
-    }
-
-    /// Number of records.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.upserts.len() + self.deletes.len()
-    }
-
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.upserts.is_empty() && self.deletes.is_empty()
-    }
-}
-
-/// What became of a batch.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Report {
-    /// Statements (or commands) that were sent, for the figures.
-    pub statements: u64,
-    /// Records that the sink refused while it wrote the others: the id and why.
-    pub rejected: Vec<(Id, SinkError)>,
-    /// Records that were left out because the sink has a newer [`version`](Entity::version) of them. They count as
-    /// flushed, and no clean copy is left of them.
-    pub stale: Vec<Id>,
-    /// No upsert has changed anything in the sink (the rows were there as they are, or newer, or are only ever added), or it is not known
-    /// that one has. So that they landed says nothing about what else was refused as [`ambiguous`](SinkError::ambiguous): the database
-    /// may not have looked at them.
-    pub idle: bool,
-}
-
-impl Report {
-    /// Everything was written, with this many statements.
-    #[must_use]
-    pub const fn written(statements: u64) -> Self {
-        Self { statements, rejected: Vec::new(), stale: Vec::new(), idle: false }
-    }
-
-    /// The same report, of a write whose upserts prove nothing by landing, or not.
-    #[must_use]
-    pub const fn with_idle(mut self, idle: bool) -> Self {
-        self.idle = idle;
-        self
-    }
-
-    /// The same report with refused records.
-    #[must_use]
-    pub fn with_rejected(mut self, rejected: Vec<(Id, SinkError)>) -> Self {
-        self.rejected = rejected;
-        self
-    }
-
-    /// The same report with stale records.
-    #[must_use]
-    pub fn with_stale(mut self, stale: Vec<Id>) -> Self {
-        self.stale = stale;
-        self
-    }
-}

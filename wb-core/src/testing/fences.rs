@@ -10,8 +10,11 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::Specimen;
-use crate::key::Id;
-use crate::sink::{Batch, Delete, ErrorKind, Fence, Report, Scope, Sink, SinkError, Upsert};
+use crate::entity::key::Id;
+use crate::error::sink::{ErrorKind, SinkError};
+use crate::sink::Sink;
+use crate::sink::batch::{Batch, Delete, Fence, Report, Upsert};
+use crate::telemetry::scope::Scope;
 
 /// The first number of the specimens of each check.
 const FIRST: u64 = 300_000;

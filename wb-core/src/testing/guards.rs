@@ -3,8 +3,9 @@
 
 use super::Specimen;
 use super::sink::{batch, done, holds, id, lacks, load, specimens, write};
-use crate::key::Id;
-use crate::sink::{ErrorKind, Sink};
+use crate::entity::key::Id;
+use crate::error::sink::ErrorKind;
+use crate::sink::Sink;
 
 /// An upsert never replaces a row of a higher version; such records are named as stale, others are not, and the rest of the
 /// batch lands. Nothing is checked of entities without a version.

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::doctor::Finding;
-use crate::key::Id;
-use crate::sink::{ErrorKind, Fence, SameInserted, Unstorable};
+use crate::entity::key::Id;
+use crate::error::finding::Finding;
+use crate::error::sink::{ErrorKind, Unstorable};
+use crate::sink::SameInserted;
+use crate::sink::batch::Fence;
 
 /// A sink in memory with a log of what it was given and a script of what goes wrong. Clones share everything.
 ///

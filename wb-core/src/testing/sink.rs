@@ -11,8 +11,11 @@ use futures::future::join_all;
 
 use super::Specimen;
 pub use super::guards::{keeps_newer_versions, refuses_whole};
-use crate::key::Id;
-use crate::sink::{Batch, Delete, ErrorKind, Report, Scope, Sink, SinkError, Upsert};
+use crate::entity::key::Id;
+use crate::error::sink::{ErrorKind, SinkError};
+use crate::sink::Sink;
+use crate::sink::batch::{Batch, Delete, Report, Upsert};
+use crate::telemetry::scope::Scope;
 
 /// Rows of the large batch.
 pub const LARGE: u64 = 5_000;

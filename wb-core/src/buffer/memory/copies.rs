@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::partition::{Copy, Partition, end};
 use crate::buffer::{Lookup, Origin, Stored, Token};
-use crate::key::Id;
+use crate::entity::key::Id;
 
 impl Partition {
     pub(super) fn copy(&self, id: &Id, now: Instant) -> Option<&Bytes> {

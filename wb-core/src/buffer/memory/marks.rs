@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::buffer::STALE_MARKS;
-use crate::key::Id;
+use crate::entity::key::Id;
 
 /// Why a write is in no sink.
 #[derive(Clone, Copy, Debug)]

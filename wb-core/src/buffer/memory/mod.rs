@@ -1,9 +1,8 @@
 //! The embedded buffer: records wait in this process. For tests, first runs, and data that may die with the process.
 
+mod append_log;
 mod copies;
-mod ears;
 mod leases;
-mod log;
 mod marks;
 mod orphans;
 mod paged;
@@ -12,6 +11,7 @@ mod refusals;
 mod shapes;
 mod space;
 mod steps;
+mod subscribers;
 mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,12 +22,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use self::ears::Ears;
 use self::partition::Partition;
 use self::shapes::Listed;
 use self::space::MemorySpace;
-use super::{Buffer, BufferError, BufferErrorKind, Orphan, Registration, Space, Topology, TopologyChange, Waiting};
-use crate::sink::Scope;
+use self::subscribers::Ears;
+use super::{Buffer, Orphan, Registration, Space, Topology, TopologyChange, Waiting};
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::telemetry::scope::Scope;
 
 /// A buffer in this process. Clones share the records, so that several engines can work on them; each clone is closed
 /// by its own engine.

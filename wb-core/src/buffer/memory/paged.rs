@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::buffer::record::Record;
 use crate::buffer::{DeadLetter, Letters, Mark, Page};
-use crate::key::Id;
-use crate::record::Record;
+use crate::entity::key::Id;
 
 /// A page of records that come and go: each has a place that only its id decides, so that what is there all the time is not
 /// missed. Looks at all of them: for people and tools.

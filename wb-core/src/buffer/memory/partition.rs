@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::marks::Marked;
 use super::paged::{self, Closed, Dead};
+use crate::buffer::record::Record;
 use crate::buffer::{Attempts, Look, Lookup, Mark, Marks, Page, Pending, Rotation, Sight, Stamp, Status, Stored};
-use crate::key::Id;
-use crate::record::Record;
-use crate::sabotage::{Mechanism, Sabotage};
+use crate::entity::key::Id;
+use crate::fault::mechanism::{Mechanism, Sabotage};
 
 /// What stands at `r:<id>`: bytes, and when they go.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use super::marks::LeftOut;
 use super::partition::Partition;
+use crate::buffer::record::Record;
 use crate::buffer::{Attempts, DeadLetter, Held, Letters, Mark, Replay, Together};
-use crate::key::Id;
-use crate::record::Record;
+use crate::entity::key::Id;
 
 impl Partition {
     /// A record that is to be tried again where no other is dirty under its id.

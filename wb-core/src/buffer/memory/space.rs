@@ -8,19 +8,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::ears::{Ears, Listener};
 use super::partition::{Partition, end, lock};
 use super::shapes::Listed;
 use super::{Counter, Shelf, Shelves, Workers};
+use crate::buffer;
+use crate::buffer::flush_trigger::Pressure;
+use crate::buffer::memory::subscribers::{Ears, Listener};
+use crate::buffer::record::{Record, Write};
 use crate::buffer::{
-    self, Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled,
-    Space, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted,
+    Attempts, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage, Look, Lookup, Mark, Marks, Moved,
+    Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled, Space, Stamp, Status, Step, Stored,
+    Swap, Token, Topology, Transacted,
 };
-use crate::key::Id;
-use crate::pressure::Pressure;
-use crate::record::{Record, Write};
-use crate::sink::Scope;
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::telemetry::scope::Scope;
 
 #[derive(Debug)]
 pub(super) struct MemorySpace {

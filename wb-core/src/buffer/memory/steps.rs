@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use super::marks::LeftOut;
 use super::partition::Partition;
 use crate::buffer::{Attempts, Clean, DeadLetter, Done, Moved, Step};
-use crate::key::Id;
-use crate::sabotage::Mechanism;
+use crate::entity::key::Id;
+use crate::fault::mechanism::Mechanism;
 
 impl Partition {
     pub(super) fn holds(&self, step: &Step<'_>, now: Instant) -> bool {

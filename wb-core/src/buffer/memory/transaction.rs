@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::partition::{Partition, lock};
 use super::space::MemorySpace;
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, DeadLetter, Guarded, Lookup, Mark, Moved, Replay, Replayed, Rotation,
-    Stamp, Step, Transacted,
+    Attempts, DeadLetter, Guarded, Lookup, Mark, Moved, Replay, Replayed, Rotation, Stamp, Step, Transacted,
 };
-use crate::key::Id;
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
 
 /// What a step that may not be done says.
 const REFUSED: Moved = Moved::NOT_OWNER;

@@ -4,7 +4,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::code;
 use super::connection::{Why, last_failure, why_unsent};
-use crate::buffer::{BufferError, BufferErrorKind};
+use crate::error::buffer::{BufferError, BufferErrorKind};
 
 /// The buffer's error for a failed request.
 pub(super) fn classify(doing: &str, error: RedisError) -> BufferError {

@@ -9,9 +9,9 @@ use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisConnectionIn
 
 use super::classify::is_login;
 use super::connection::{Connection, Server};
-use super::durability::Durability;
-use crate::address::Address;
-use crate::buffer::{BufferError, BufferErrorKind};
+use crate::buffer::redis::write::durability::Durability;
+use crate::error::address::Address;
+use crate::error::buffer::{BufferError, BufferErrorKind};
 
 /// An idle connection is probed by TCP after so long, and then so often: what stands between (a NAT, a firewall) must not
 /// forget it, and a peer that went away without a word is noticed.

@@ -1,9 +1,10 @@
 //! What an operator should know about a Redis, and what an engine must not start on.
 
 use super::connection::Connection;
-use super::server::{self, Facts, Version};
-use crate::buffer::{BufferError, BufferErrorKind};
-use crate::doctor::Finding;
+use crate::buffer::redis::server_info;
+use crate::buffer::redis::server_info::{Facts, Version};
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::error::finding::Finding;
 
 /// The oldest version that has all that is used.
 const OLDEST: Version = Version(6, 2);
@@ -12,7 +13,7 @@ const SUBJECT: &str = "redis";
 
 /// Asks the server and judges.
 pub(super) async fn examine(connection: &Connection) -> Result<Vec<Finding>, BufferError> {
-    let facts = match server::ask(connection).await {
+    let facts = match server_info::ask(connection).await {
         Ok(facts) => facts,
         Err(error) if error.kind() == BufferErrorKind::Misconfigured => {
             return Ok(vec![Finding::warning(
@@ -30,8 +31,8 @@ pub(super) async fn examine(connection: &Connection) -> Result<Vec<Finding>, Buf
         Err(error) => return Err(error),
     };
     let settings = Settings {
-        save: server::setting(connection, "save").await,
-        appendfsync: server::setting(connection, "appendfsync").await,
+        save: server_info::setting(connection, "save").await,
+        appendfsync: server_info::setting(connection, "appendfsync").await,
     };
     Ok(judge(&facts, &settings))
 }
@@ -148,7 +149,7 @@ fn saving(facts: &Facts) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Severity;
+    use crate::error::finding::Severity;
 
     const SOUND: &str = "redis_version:7.0.15\ncluster_enabled:0\nrole:master\nloading:0\nmaxmemory:0\n\
                          maxmemory_policy:noeviction\naof_enabled:1\nrdb_last_bgsave_status:ok";

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 
 use super::space::RedisSpace;
-use crate::buffer::{Attempts, BufferError, Held};
-use crate::key::Id;
+use crate::buffer::{Attempts, Held};
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
 
 /// Attempts that one call reads, some 0.1 ms of the server's time.
 const PAGE: usize = 500;

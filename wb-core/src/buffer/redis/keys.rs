@@ -1,8 +1,8 @@
 //! The Redis keys of an entity. Everything of one partition shares one hash tag, so that every step is one slot.
 
 use crate::buffer::Topology;
-use crate::key::Id;
-use crate::sink::Scope;
+use crate::entity::key::Id;
+use crate::telemetry::scope::Scope;
 
 /// Keys of one partition, written once at start: the hot path only borrows them.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_told_from_other_keys() -> Result<(), crate::key::KeyError> {
+    fn copies_are_told_from_other_keys() -> Result<(), crate::entity::key::KeyError> {
         let scope = Scope::new("blog", "post", 16);
         let keys = PartitionKeys::new(&scope.namespace, scope.entity, 7, &layout(16));
         for id in ["42", "}:r:", ":open", "*"] {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_as_documented() -> Result<(), crate::key::KeyError> {
+    fn keys_are_as_documented() -> Result<(), crate::entity::key::KeyError> {
         let scope = Scope::new("blog", "post", 16);
         let keys = PartitionKeys::new(&scope.namespace, scope.entity, 7, &layout(16));
         assert_eq!(keys.open, "blog:{post:07/16}:open");

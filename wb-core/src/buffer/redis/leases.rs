@@ -8,7 +8,8 @@ use super::classify::{broken_key, is_wrong_type};
 use super::keys;
 use super::scripts::MAX_LEASES;
 use super::space::{RedisSpace, millis};
-use crate::buffer::{BufferError, Holder, Roll};
+use crate::buffer::{Holder, Roll};
+use crate::error::buffer::BufferError;
 
 pub(super) async fn take(
     space: &RedisSpace,

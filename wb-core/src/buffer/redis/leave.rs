@@ -12,8 +12,9 @@ use super::connection::Connection;
 use super::keys::{self, PartitionKeys};
 use super::scripts::{MAX_LEASES, Scripts};
 use super::space::millis;
-use crate::buffer::{BufferError, Topology};
-use crate::sink::Scope;
+use crate::buffer::Topology;
+use crate::error::buffer::BufferError;
+use crate::telemetry::scope::Scope;
 
 /// What is said about a layout.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,9 @@
 
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, corrupt};
-use crate::buffer::{BufferError, DeadLetter, Letters, STALE_MARKS};
-use crate::key::Id;
+use crate::buffer::{DeadLetter, Letters, STALE_MARKS};
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
 
 pub(super) async fn letter(space: &RedisSpace, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
     let keys = space.shelf.keys(partition)?;

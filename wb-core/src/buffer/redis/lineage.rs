@@ -11,12 +11,13 @@ use redis::RedisError;
 
 use super::classify::classify;
 use super::connection::{Connection, Pinned};
-use super::forget::{Copies, forget};
 use super::scripts::Scripts;
-use super::server;
 use super::{keys, marker};
-use crate::buffer::{BufferError, Lineage};
-use crate::sink::Scope;
+use crate::buffer::Lineage;
+use crate::buffer::redis::clean_copies::{Copies, forget};
+use crate::buffer::redis::server_info;
+use crate::error::buffer::BufferError;
+use crate::telemetry::scope::Scope;
 
 /// What stands in Redis, or what a process saw there last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +188,7 @@ impl Watch {
         }
         let drop_copies = async || forget(connection, scope, Copies::WithTtl(&scripts.forget)).await.map_err(failed);
         let since = stored.as_ref().map(|stored| stored.beat_ms);
-        let synced = server.aof && server::setting(connection, "appendfsync").await.as_deref() == Some("always");
+        let synced = server.aof && server_info::setting(connection, "appendfsync").await.as_deref() == Some("always");
         let mut whole = false;
         // Copies go before the run is written down: who finds it there relies on that.
         let (told, keeps_name) = match judge(seen.as_ref(), stored.as_ref(), &server.run) {

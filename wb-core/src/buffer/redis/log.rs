@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::scripts::MAX_RECORDS;
 use super::space::{LARGE, NOTHING, RedisSpace};
-use crate::buffer::{BufferError, BufferErrorKind, Done, LogPage, Moved, Settled, Step};
-use crate::record::Record;
+use crate::buffer::record::Record;
+use crate::buffer::{Done, LogPage, Moved, Settled, Step};
+use crate::error::buffer::{BufferError, BufferErrorKind};
 
 pub(super) async fn read(space: &RedisSpace, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
     let keys = space.shelf.keys(partition)?;

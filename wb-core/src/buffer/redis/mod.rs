@@ -1,22 +1,17 @@
 //! Redis as the buffer: records survive the processes that write and flush them.
 
-mod append;
 mod bulk;
 mod classify;
+mod clean_copies;
 mod code;
-mod commit;
 mod connect;
 mod connection;
-mod durability;
 mod examine;
-mod forget;
-mod group;
 mod held;
 mod keys;
 mod leases;
 mod leave;
 mod letters;
-mod limit;
 mod lineage;
 mod log;
 mod marker;
@@ -26,15 +21,15 @@ mod reads;
 mod replay;
 mod sabotaged;
 mod scripts;
-mod server;
+mod server_info;
 mod signals;
 mod space;
 mod steps;
-mod swap;
 mod topology;
 mod transaction;
 mod verified;
 mod weighed;
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,21 +41,22 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 pub use self::connect::RedisOptions;
-pub use self::durability::Durability;
+pub use self::write::durability::Durability;
 
 use self::bulk::Bulk;
 use self::classify::at_start;
-use self::commit::{Committer, Shelf};
 use self::connection::Connection;
-use self::durability::Wait;
 use self::keys::PartitionKeys;
 use self::lineage::Watch;
 use self::scripts::Scripts;
 use self::signals::{Listener, Signals};
 use self::space::RedisSpace;
 use self::verified::Verified;
-use super::{Buffer, BufferError, Orphan, Registration, Space, Topology, TopologyChange};
-use crate::doctor::Finding;
+use self::write::durability::Wait;
+use self::write::group_commit::{Committer, Shelf};
+use super::{Buffer, Orphan, Registration, Space, Topology, TopologyChange};
+use crate::error::buffer::BufferError;
+use crate::error::finding::Finding;
 
 /// A buffer in Redis 6.2 or newer (or a server that speaks like one).
 ///
@@ -90,9 +86,9 @@ impl RedisBuffer {
     /// Connects to `redis://[user[:password]@]host[:port][/database]` with the default [`RedisOptions`].
     ///
     /// # Errors
-    /// [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when `url` is no Redis URL, or an
+    /// [`BufferErrorKind::Misconfigured`](crate::error::buffer::BufferErrorKind::Misconfigured) when `url` is no Redis URL, or an
     /// [ambiguous](crate::Address::ambiguity) one, and when the server refuses the user or the password;
-    /// [`BufferErrorKind::Unavailable`](super::BufferErrorKind::Unavailable) when the server does not answer within
+    /// [`BufferErrorKind::Unavailable`](crate::error::buffer::BufferErrorKind::Unavailable) when the server does not answer within
     /// the connect timeout. Of the URL only what [`Address`](crate::Address) shows is named.
     pub async fn connect(url: &str) -> Result<Self, BufferError> {
         Self::connect_with(url, RedisOptions::default()).await
@@ -101,7 +97,7 @@ impl RedisBuffer {
     /// Connects with these options.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect); and [`BufferErrorKind::Misconfigured`](super::BufferErrorKind::Misconfigured) when
+    /// As [`connect`](Self::connect); and [`BufferErrorKind::Misconfigured`](crate::error::buffer::BufferErrorKind::Misconfigured) when
     /// the server cannot do the [`Durability`] asked for: [`Durability::Fsync`] needs Redis 7.2 with `appendonly yes`.
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, BufferError> {
         let wait = Wait::new(options.durability, options.durability_timeout)?;

@@ -11,8 +11,9 @@ use super::keys::{self, PartitionKeys};
 use super::scripts::Scripts;
 use super::topology::known;
 use crate::buffer::orphan::Layout;
-use crate::buffer::{BufferError, Orphan, Topology};
-use crate::sink::Scope;
+use crate::buffer::{Orphan, Topology};
+use crate::error::buffer::BufferError;
+use crate::telemetry::scope::Scope;
 
 /// Partitions that one script call counts: five keys each, some 0.3 µs a key.
 const MAX_PARTITIONS: usize = 200;

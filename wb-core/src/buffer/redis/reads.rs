@@ -8,10 +8,11 @@ use redis::Pipeline;
 use super::classify::classify;
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, millis};
-use crate::buffer::{BufferError, BufferErrorKind, Look, Lookup, Origin, Sight, Stored, Token};
-use crate::key::Id;
-use crate::record::Record;
-use crate::sabotage::Mechanism;
+use crate::buffer::record::Record;
+use crate::buffer::{Look, Lookup, Origin, Sight, Stored, Token};
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::fault::mechanism::Mechanism;
 
 pub(super) async fn get(space: &RedisSpace, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
     let keys = space.shelf.keys(partition)?;

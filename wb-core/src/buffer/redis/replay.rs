@@ -9,8 +9,9 @@ use super::letters::parse;
 use super::scripts::MAX_RECORDS;
 use super::space::{RedisSpace, fitting};
 use super::weighed::{CALL_BYTES, within};
-use crate::buffer::{BufferError, BufferErrorKind, DeadLetter, Mark, Replay, Replayed};
-use crate::key::Id;
+use crate::buffer::{DeadLetter, Mark, Replay, Replayed};
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
 
 /// Reads a letter again at most so often while workers replace it.
 const LOOKS: usize = 5;

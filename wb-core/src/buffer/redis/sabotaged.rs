@@ -9,10 +9,11 @@ use redis::{Pipeline, Script};
 use super::keys::PartitionKeys;
 use super::scripts::Scripts;
 use super::space::RedisSpace;
-use crate::buffer::{BufferError, Lookup};
-use crate::key::Id;
-use crate::record::{Record, Write};
-use crate::sabotage::{Mechanism, Sabotage};
+use crate::buffer::Lookup;
+use crate::buffer::record::{Record, Write};
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
+use crate::fault::mechanism::{Mechanism, Sabotage};
 
 /// Life of what is dirty, in milliseconds, where it has one.
 const DIRTY_TTL: u64 = 60_000;

@@ -4,7 +4,7 @@
 
 use redis::Script;
 
-use super::swap;
+use crate::buffer::redis::write::compare_and_set;
 
 /// Records a script call handles at most: some 5 µs each, so that Redis never stalls for more than about 1 ms.
 pub(super) const MAX_RECORDS: usize = 200;
@@ -100,7 +100,7 @@ impl Scripts {
             adopt: script!("adopt"),
             forget: script!("forget"),
             look: script!("seal", "closed", "look"),
-            swap: Script::new(swap::TEXT),
+            swap: Script::new(compare_and_set::TEXT),
             weigh: Script::new(include_str!("lua/weigh.lua")),
             read_log: Script::new(include_str!("lua/read_log.lua")),
             shapes: script!("run", "shapes"),

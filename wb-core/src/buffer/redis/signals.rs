@@ -17,11 +17,12 @@ use tokio::task::JoinHandle;
 use super::classify::classify;
 use super::connection::{Connection, Server};
 use super::keys;
-use crate::buffer::{BufferError, BufferErrorKind, NearCopies, Registration};
-use crate::events;
-use crate::key::Id;
-use crate::pressure::Pressure;
-use crate::sink::Scope;
+use crate::buffer::flush_trigger::Pressure;
+use crate::buffer::{NearCopies, Registration};
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::telemetry::log;
+use crate::telemetry::scope::Scope;
 
 /// Shortest and longest wait before connecting again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -163,7 +164,7 @@ async fn run(source: Source, mut ears: watch::Receiver<Ears>) {
             (pause, told) = (PAUSE.0, false);
         }
         if !told {
-            events::signals_lost(&error);
+            log::signals_lost(&error);
             told = true;
         }
         // Processes that lost the same server do not come back in step.
@@ -206,7 +207,7 @@ async fn hear(source: &Source, ears: &mut watch::Receiver<Ears>, heard: &mut boo
         }
         listening = all.len();
         if !std::mem::replace(heard, true) {
-            events::signals_heard();
+            log::signals_heard();
         }
         let mut alive = std::pin::pin!(ping(&mut sink));
         loop {

@@ -10,23 +10,25 @@ use redis::{Pipeline, RedisResult, Script, ScriptInvocation};
 
 use super::bulk::Bulk;
 use super::classify::classify;
-use super::commit::{Committer, Shelf, Verb};
 use super::connection::{Connection, Pinned};
 use super::lineage::Watch;
 use super::scripts::Scripts;
 use super::signals::{Listener, Signals};
 use super::transaction::rotation;
 use super::verified::Verified;
-use super::{held, keys, leases, letters, log, pending, reads, replay, signals, steps, swap, topology};
+use super::{held, keys, leases, letters, log, pending, reads, replay, signals, steps, topology};
+use crate::buffer::record::{Record, Write};
+use crate::buffer::redis::write::compare_and_set;
+use crate::buffer::redis::write::group_commit::{Committer, Shelf, Verb};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage,
-    Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled,
-    Space, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted, no_logs,
+    Attempts, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage, Look, Lookup, Mark, Marks,
+    Moved, Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled, Space, Stamp, Status, Step,
+    Stored, Swap, Token, Topology, Transacted, no_logs,
 };
-use crate::key::Id;
-use crate::record::{Record, Write};
-use crate::sabotage::{Mechanism, Sabotage};
-use crate::sink::Scope;
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::fault::mechanism::{Mechanism, Sabotage};
+use crate::telemetry::scope::Scope;
 
 pub(super) struct RedisSpace {
     pub(super) shelf: Arc<Shelf>,
@@ -403,7 +405,7 @@ impl Space for RedisSpace {
     }
 
     async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
-        self.sealed(swap::swap(self, expected, write).await).await
+        self.sealed(compare_and_set::swap(self, expected, write).await).await
     }
 
     async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {

@@ -3,8 +3,9 @@
 use super::scripts::MAX_RECORDS;
 use super::space::{NOTHING, RedisSpace, corrupt, millis};
 use super::weighed::{CALL_BYTES, within};
-use crate::buffer::{Attempts, BufferError, BufferErrorKind, Clean, DeadLetter, Done, Moved, STALE_MARKS, Step};
-use crate::key::Id;
+use crate::buffer::{Attempts, Clean, DeadLetter, Done, Moved, STALE_MARKS, Step};
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
 
 pub(super) async fn ack(space: &RedisSpace, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
     let keys = space.shelf.keys(step.partition)?;

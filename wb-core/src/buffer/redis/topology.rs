@@ -18,13 +18,15 @@ use redis::RedisResult;
 
 use super::classify::classify;
 use super::connection::Connection;
-use super::forget::{Copies, forget};
 use super::keys::{self, PartitionKeys};
 use super::leave::{Say, say, target};
 use super::orphans;
 use super::scripts::Scripts;
-use crate::buffer::{self, BufferError, BufferErrorKind, LAYOUT, Registration, Topology, TopologyChange, Waiting};
-use crate::sink::Scope;
+use crate::buffer;
+use crate::buffer::redis::clean_copies::{Copies, forget};
+use crate::buffer::{LAYOUT, Registration, Topology, TopologyChange, Waiting};
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::telemetry::scope::Scope;
 
 /// Partitions an entity can have; keeps a forged or foreign topology record from asking for a billion keys.
 const MAX_PARTITIONS: u16 = 4096;

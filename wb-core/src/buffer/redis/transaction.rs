@@ -7,18 +7,18 @@ use bytes::Bytes;
 use redis::{Cmd, Pipeline, Script};
 
 use super::classify::classify;
-use super::group::unknown_script;
 use super::keys::PartitionKeys;
-use super::limit::{full, unreadable};
 use super::scripts::TRANSACT;
 use super::signals;
 use super::space::{RedisSpace, outcome};
+use crate::buffer::record::Record;
+use crate::buffer::redis::write::group::unknown_script;
+use crate::buffer::redis::write::limit::{full, unreadable};
 use crate::buffer::{
-    Attempts, BufferError, BufferErrorKind, DeadLetter, Guarded, Lookup, Mark, Marks, Moved, Rotation, Stamp, Step,
-    Stored, Transacted,
+    Attempts, DeadLetter, Guarded, Lookup, Mark, Marks, Moved, Rotation, Stamp, Step, Stored, Transacted,
 };
-use crate::key::Id;
-use crate::record::Record;
+use crate::entity::key::Id;
+use crate::error::buffer::{BufferError, BufferErrorKind};
 
 /// What a step on records that belong together does with each of them, as the scripts take it.
 type Part<'a, T> = (Step<'a>, Vec<(Id, T)>);

@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use super::classify::classify;
 use super::connection::{Connection, Pinned};
 use super::space::RedisSpace;
-use crate::buffer::BufferError;
-use crate::sabotage::Mechanism;
+use crate::error::buffer::BufferError;
+use crate::fault::mechanism::Mechanism;
 
 /// What is known of one connection for one entity.
 #[derive(Debug, Default)]

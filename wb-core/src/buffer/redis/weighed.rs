@@ -5,8 +5,8 @@ use bytes::Bytes;
 use redis::{Pipeline, RedisResult};
 
 use super::space::{LARGE, RedisSpace, fitting};
-use crate::buffer::BufferError;
-use crate::key::Id;
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
 
 /// Bytes that one answer brings at most, of values that are asked for by name.
 const ANSWER_BYTES: usize = 4 << 20;

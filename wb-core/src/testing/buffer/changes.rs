@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, ids, record, step};
-use crate::buffer::{
-    Attempts, Buffer, BufferErrorKind, Clean, DeadLetter, Look, Lookup, Registration, Sight, Stored, Swap, Token,
-};
-use crate::codec::Format;
-use crate::key::Id;
-use crate::record::{Record, Write};
+use crate::buffer::record::{Record, Write};
+use crate::buffer::{Attempts, Buffer, Clean, DeadLetter, Look, Lookup, Registration, Sight, Stored, Swap, Token};
+use crate::entity::codec::Format;
+use crate::entity::key::Id;
+use crate::error::buffer::BufferErrorKind;
 
 const ONCE: Attempts = Attempts { count: 1, first_ms: 1, deferrals: 0, digest: 7 };
 

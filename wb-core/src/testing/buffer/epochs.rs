@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, dirty, id, ids, record, step};
+use crate::buffer::record::{Record, Write};
 use crate::buffer::{Attempts, Buffer, DeadLetter, Done, Rotation, Stamp, Status, Step};
-use crate::key::Id;
-use crate::record::{Record, Write};
+use crate::entity::key::Id;
 
 /// Only the holder of the lease closes an epoch.
 ///

@@ -6,8 +6,8 @@ use futures::future::join_all;
 
 use super::{Bench, PARTITIONS, scope};
 use crate::buffer::{Buffer, IdFloor, Registration};
-use crate::codec::Format;
-use crate::sink::Scope;
+use crate::entity::codec::Format;
+use crate::telemetry::scope::Scope;
 
 const fn floor(above: i64) -> Option<IdFloor> {
     Some(IdFloor { above, leap: false })

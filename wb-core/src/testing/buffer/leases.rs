@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Bench, HERE, LONG, OTHER, OWNER, PARTITIONS, PATIENCE, scope};
-use crate::buffer::{Buffer, BufferErrorKind, Holder, Registration, Roll, Rotation};
-use crate::codec::Format;
-use crate::sink::Scope;
+use crate::buffer::{Buffer, Holder, Registration, Roll, Rotation};
+use crate::entity::codec::Format;
+use crate::error::buffer::BufferErrorKind;
+use crate::telemetry::scope::Scope;
 
 /// One worker at a time holds a partition, until it gives it up; partitions are held one by one.
 ///

@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, PARTITIONS, PATIENCE, clean, dirty, id, record, scope, step};
+use crate::buffer::record::Write;
 use crate::buffer::{
-    Attempts, Buffer, BufferError, BufferErrorKind, Done, Guarded, Lookup, Mark, Registration, Rotation, Settled,
-    Stamp, Status, Step, Stored, Token, Topology,
+    Attempts, Buffer, Done, Guarded, Lookup, Mark, Registration, Rotation, Settled, Stamp, Status, Step, Stored, Token,
+    Topology,
 };
-use crate::codec::Format;
-use crate::record::Write;
-use crate::sink::Scope;
+use crate::entity::codec::Format;
+use crate::error::buffer::{BufferError, BufferErrorKind};
+use crate::telemetry::scope::Scope;
 
 /// A partition beside [`HERE`].
 const THERE: u16 = 2;

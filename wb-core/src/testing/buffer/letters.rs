@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, ids, record, step};
 use crate::buffer::{Attempts, Buffer, DeadLetter, Done, Lookup, Replay, Token};
-use crate::key::Id;
+use crate::entity::key::Id;
 
 fn letter(payload: &[u8]) -> DeadLetter {
     DeadLetter::new(&record(payload), "rejected", "no".to_owned(), 3, 1, 2)

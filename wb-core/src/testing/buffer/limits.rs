@@ -6,10 +6,11 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::{Bench, HERE, KEEP, OWNER, PARTITIONS, dirty, id, ids, record, scope};
-use crate::buffer::{Buffer, BufferErrorKind, Lookup, Registration};
-use crate::codec::Format;
-use crate::record::Write;
-use crate::sink::Scope;
+use crate::buffer::record::Write;
+use crate::buffer::{Buffer, Lookup, Registration};
+use crate::entity::codec::Format;
+use crate::error::buffer::BufferErrorKind;
+use crate::telemetry::scope::Scope;
 
 fn limited(scope: Arc<Scope>, keys: u64) -> Registration {
     Registration { max_dirty: Some(keys), ..Registration::new(scope, Format::Json) }

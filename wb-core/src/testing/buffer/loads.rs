@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, record, step};
+use crate::buffer::record::Record;
 use crate::buffer::{Attempts, Buffer, Clean, DeadLetter, Lookup, Stored, Token};
-use crate::record::Record;
 
 impl Bench {
     async fn token(&self, key: &str, token: &Token, ttl: Duration) -> bool {

@@ -1,12 +1,12 @@
 //! append, read and trim.
 
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, PARTITIONS, dirty, id, ids, record, scope, step};
+use crate::buffer::record::Write;
 use crate::buffer::{
-    Attempts, Buffer, BufferErrorKind, DeadLetter, Done, LogPage, Moved, Registration, Rotation, Settled, Stamp,
-    Status, Step,
+    Attempts, Buffer, DeadLetter, Done, LogPage, Moved, Registration, Rotation, Settled, Stamp, Status, Step,
 };
-use crate::codec::Format;
-use crate::record::Write;
+use crate::entity::codec::Format;
+use crate::error::buffer::BufferErrorKind;
 
 fn logged() -> Registration {
     Registration { append: true, ..Registration::new(scope(PARTITIONS), Format::Json) }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, clean, dirty, id, ids, record, step};
+use crate::buffer::record::{Record, Write};
 use crate::buffer::{Attempts, Buffer, DeadLetter, Lookup, Stored, Token};
-use crate::key::Id;
-use crate::record::{Record, Write};
+use crate::entity::key::Id;
 
 impl Bench {
     async fn invalidate(&self, keys: &[&str]) -> u64 {

@@ -34,13 +34,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::buffer::{
-    Buffer, BufferError, Clean, Done, Lookup, Registration, Rotation, Space, Stamp, Status, Step, Stored,
-};
-use crate::codec::Format;
-use crate::key::Id;
-use crate::record::{Record, Write};
-use crate::sink::Scope;
+use crate::buffer::record::{Record, Write};
+use crate::buffer::{Buffer, Clean, Done, Lookup, Registration, Rotation, Space, Stamp, Status, Step, Stored};
+use crate::entity::codec::Format;
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
+use crate::telemetry::scope::Scope;
 
 pub use self::changes::{
     looks_where_records_stand, p7_swaps_keep_to_the_limit, swaps_exclude, swaps_what_stands,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, PARTITIONS, id, scope, step};
 use crate::buffer::{Buffer, DeadLetter, Orphan, Registration, Topology};
-use crate::codec::Format;
-use crate::sink::Scope;
+use crate::entity::codec::Format;
+use crate::telemetry::scope::Scope;
 
 /// Records of an entity that the caller does not have, and that has no worker which is alive, are named and counted; so are
 /// dead letters. They are not while a worker of it is alive, nor what the caller has itself.

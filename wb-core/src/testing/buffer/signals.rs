@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{Bench, PARTITIONS, PATIENCE, scope};
 use crate::buffer::{Buffer, Ear, Registration};
-use crate::codec::Format;
+use crate::entity::codec::Format;
 
 /// A nudge wakes whoever flushes the entity, and nobody else.
 ///

@@ -1,9 +1,9 @@
 //! ack_stale: records that the sink had newer versions of.
 
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, clean, dirty, id, step};
+use crate::buffer::record::{Record, Write};
 use crate::buffer::{Attempts, Buffer, DeadLetter, Done, Lookup, STALE_MARKS, Sight};
-use crate::key::Id;
-use crate::record::{Record, Write};
+use crate::entity::key::Id;
 
 impl Bench {
     async fn left_out(&self, key: &str) -> Option<i64> {

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::{Bench, HERE, KEEP, LONG, OWNER, PARTITIONS, clean, id, ids, record, scope, step};
-use crate::buffer::{
-    Buffer, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Registration, Stamp, Stored, Token,
-};
-use crate::codec::Format;
-use crate::record::Write;
-use crate::sink::Scope;
+use crate::buffer::record::Write;
+use crate::buffer::{Buffer, DeadLetter, Done, Guarded, Lookup, Mark, Registration, Stamp, Stored, Token};
+use crate::entity::codec::Format;
+use crate::error::buffer::BufferErrorKind;
+use crate::telemetry::scope::Scope;
 
 impl Bench {
     /// Takes [`HERE`] for [`OWNER`], perhaps again; also in a layout in which it means nothing.

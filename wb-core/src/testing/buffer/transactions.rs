@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{Bench, HERE, KEEP, LONG, OTHER, OWNER, PARTITIONS, clean, dirty, id, record, scope};
+use crate::buffer::record::Write;
 use crate::buffer::{
-    Attempts, Buffer, BufferErrorKind, DeadLetter, Done, Guarded, Lookup, Mark, Moved, Registration, Rotation, Stamp,
-    Step, Stored, Transacted,
+    Attempts, Buffer, DeadLetter, Done, Guarded, Lookup, Mark, Moved, Registration, Rotation, Stamp, Step, Stored,
+    Transacted,
 };
-use crate::codec::Format;
-use crate::key::Id;
-use crate::record::Write;
+use crate::entity::codec::Format;
+use crate::entity::key::Id;
+use crate::error::buffer::BufferErrorKind;
 
 /// A partition beside [`HERE`].
 pub(super) const THERE: u16 = 2;

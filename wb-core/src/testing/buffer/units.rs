@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::transactions::{THERE, of, write};
 use super::{Bench, HERE, OWNER, dirty, id, ids, record};
 use crate::buffer::{Buffer, DeadLetter, Guarded, Mark, Replay, Replayed, Rotation, Stamp, Step, Together};
-use crate::key::Id;
+use crate::entity::key::Id;
 
 /// A partition beside [`HERE`] and [`THERE`].
 const YONDER: u16 = 3;

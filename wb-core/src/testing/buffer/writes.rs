@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use super::{Bench, HERE, LONG, OWNER, PARTITIONS, clean, dirty, id, ids, record, scope};
+use crate::buffer::flush_trigger::Pressure;
+use crate::buffer::record::{Record, Write};
 use crate::buffer::{Buffer, Lookup, Pending, Registration, Rotation, Stored};
-use crate::codec::Format;
-use crate::pressure::Pressure;
-use crate::record::{Record, Write};
+use crate::entity::codec::Format;
 
 /// What was put is read, the last write wins, a delete is a tombstone, absent keys are absent, one answer per id.
 ///

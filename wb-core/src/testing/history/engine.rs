@@ -6,13 +6,13 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::KEYS;
+use crate::api::cache::Cache;
 use crate::buffer::Buffer;
-use crate::cache::Cache;
 use crate::engine::Engine;
-use crate::key::Id;
+use crate::entity::key::Id;
+use crate::error::sink::ErrorKind;
 use crate::options::EntityOptions;
-use crate::retry::RetryPolicy;
-use crate::sink::ErrorKind;
+use crate::options::retry_policy::RetryPolicy;
 use crate::testing::{ScriptedSink, Specimen};
 
 /// The shortest lease that an engine takes.

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::KEYS;
+use crate::buffer::record::{Record, Write};
 use crate::buffer::{
-    Attempts, Buffer, BufferError, Clean, DeadLetter, Done, Lookup, Registration, Rotation, Space, Stamp, Step as Verb,
-    Stored, Token,
+    Attempts, Buffer, Clean, DeadLetter, Done, Lookup, Registration, Rotation, Space, Stamp, Step as Verb, Stored,
+    Token,
 };
-use crate::codec::Format;
-use crate::key::Id;
-use crate::record::{Record, Write};
-use crate::sink::Scope;
+use crate::entity::codec::Format;
+use crate::entity::key::Id;
+use crate::error::buffer::BufferError;
+use crate::telemetry::scope::Scope;
 
 /// The only partition that a history uses.
 const HERE: u16 = 0;

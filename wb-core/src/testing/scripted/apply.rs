@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::{Entry, Failure, Outcome, Refusal, ScriptedSink, State};
-use crate::doctor::Finding;
 use crate::entity::Entity;
-use crate::key::Id;
-use crate::sink::{Batch, ErrorKind, Fence, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
+use crate::entity::key::Id;
+use crate::error::finding::Finding;
+use crate::error::sink::{ErrorKind, SinkError, Unstorable};
+use crate::sink::batch::{Batch, Fence, Report};
+use crate::sink::{SameInserted, Sink};
+use crate::telemetry::scope::Scope;
 
 impl<E> State<E> {
     fn check_outage(&self) -> Result<(), SinkError> {

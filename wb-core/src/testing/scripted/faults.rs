@@ -3,9 +3,9 @@
 use tokio::sync::watch;
 
 use super::{Failure, Refusal, ScriptedSink};
-use crate::doctor::Finding;
-use crate::key::Id;
-use crate::sink::{ErrorKind, Unstorable};
+use crate::entity::key::Id;
+use crate::error::finding::Finding;
+use crate::error::sink::{ErrorKind, Unstorable};
 
 impl<E> ScriptedSink<E> {
     /// The next write that has no failure yet fails with this kind, and nothing of it is applied. Calls queue up.

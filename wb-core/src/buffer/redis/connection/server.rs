@@ -2,7 +2,7 @@
 
 use redis::{Client, ErrorKind, Parser, RedisError};
 
-use crate::address::Address;
+use crate::error::address::Address;
 
 const NOT_SHOWN: &str = "the message quotes the address, and is not shown";
 

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::peer::Peer;
 use super::verdict::{Symptom, code_symptom, jittered, longer, pause_after_life};
 use super::{Live, Outage, Shared, State};
-use crate::events;
+use crate::telemetry::log;
 
 /// Replaces connections until the connection is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -25,7 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             outage = outage(&mut state) => outage,
         };
         let Some(outage) = outage else { return };
-        events::connection_lost(&outage.error);
+        log::connection_lost(&outage.error);
         pause = pause_after_life(pause, outage.lived);
         loop {
             tokio::select! {
@@ -43,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                     if !shared.serve(connection, peer, &outage) {
                         return;
                     }
-                    events::connection_back(outage.since.elapsed());
+                    log::connection_back(outage.since.elapsed());
                     break;
                 }
                 Err(error) => shared.attempt_failed(error),
