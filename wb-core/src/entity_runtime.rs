@@ -68,7 +68,7 @@ impl<E: Entity> EntityRuntime<E> {
     }
 }
 
-/// What the engine does with an entity whose entity type it does not know.
+/// An entity as the engine sees it, whatever its type.
 #[async_trait]
 pub(crate) trait AnyEntity: Send + Sync {
     fn entity(&self) -> &'static str;

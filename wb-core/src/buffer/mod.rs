@@ -36,7 +36,7 @@ pub use memory::MemoryBuffer;
 pub use orphan::Orphan;
 pub use ownership::{Holder, Lineage, Roll};
 pub use shapes::{SeenShape, SeenShapes};
-pub use space::Space;
+pub use space::{Coordination, DeadLetterStore, Epochs, LeaseStore, Reads, Settlement, Space, Writes};
 pub use step::{
     Attempts, Clean, Done, Held, Moved, Page, Pending, PendingReport, Rotation, STALE_MARKS, Stamp, Status, Step,
 };
@@ -64,12 +64,12 @@ pub trait Buffer: Send + Sync + 'static {
     }
 
     /// Says that the `stored` layout is to be left for that of this registration, which holds for `lasts` unless it is said again. Meanwhile
-    /// each partition is closed for writes in the step that closes its epoch ([`Space::rotate`]), or at once where nothing is open:
+    /// each partition is closed for writes in the step that closes its epoch ([`Epochs::rotate`]), or at once where nothing is open:
     /// writes fail as [`BufferErrorKind::Topology`], reads and the verbs of workers go on, and a record that goes
-    /// [`back`](Space::back) opens its partition until the next rotation. So a time comes at which nothing is dirty, also under writers
+    /// [`back`](Settlement::back) opens its partition until the next rotation. So a time comes at which nothing is dirty, also under writers
     /// that never pause. Nothing is done when another topology is stored.
     ///
-    /// When the time is over without an agreement, [`Space::confirm`] of any space of the layout, and the next agreement on it, open
+    /// When the time is over without an agreement, [`Coordination::confirm`] of any space of the layout, and the next agreement on it, open
     /// it again.
     async fn announce(
         &self,
@@ -89,7 +89,7 @@ pub trait Buffer: Send + Sync + 'static {
     }
 
     /// Fixes the topology (partitions, format) of all these entities, in one step: of all of them, or of none. Called once,
-    /// at start, when everything else that can fail has passed; before [`Space::start`].
+    /// at start, when everything else that can fail has passed; before [`Coordination::start`].
     ///
     /// A topology that is left is sealed in the same step: spaces that were opened with it read and write nothing any
     /// more, at whatever moment, and fail as [`BufferErrorKind::Topology`] until it is the stored one again. Clean copies

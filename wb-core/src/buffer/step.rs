@@ -45,7 +45,7 @@ pub struct PendingReport {
 pub enum Rotation {
     /// This epoch is closed now, or was closed before and is not flushed yet.
     Epoch(u64),
-    /// The same, and [`marks`](super::Space::marks) say which of its records were written in transactions.
+    /// The same, and [`marks`](crate::buffer::Epochs::marks) say which of its records were written in transactions.
     Marked(u64),
     /// Nothing is dirty.
     Empty,
@@ -94,7 +94,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// Marks of records that were [left out](super::Space::ack_stale), or [discarded](super::Space::discard), that a partition keeps.
+/// Marks of records that were [left out](crate::buffer::Settlement::ack_stale), or [discarded](crate::buffer::DeadLetterStore::discard), that a partition keeps.
 /// Beyond so many the older half goes, but none of the last epoch: some 30 bytes a mark, and who waits for a record looks for it
 /// within a second of its flush.
 pub const STALE_MARKS: usize = 4_000;

@@ -207,7 +207,7 @@ impl<T: Entity> Looked<T> {
         Self { sink: self.sink.clone(), near, options, registration, seen, broken: Vec::new() }
     }
 
-    fn into_lane(self, context: &Context, space: Arc<dyn Space>, shapes: Shapes, leases: Leases) -> Ready<T> {
+    fn into_runtime(self, context: &Context, space: Arc<dyn Space>, shapes: Shapes, leases: Leases) -> Ready<T> {
         let Self { sink, options, registration, near, seen, broken: _ } = self;
         let Registration { scope, pressure, .. } = registration;
         let readiness = Arc::new(Readiness::new(seen.away, seen.whole));
@@ -308,7 +308,7 @@ impl<T: Entity> Examined for Looked<T> {
         // Older than all that are known: workers of the layout that are alive go on with it.
         let shapes = Shapes::aside(T::fields()).sabotaged(aside.options.sabotage);
         let leases = Leases::new(ownership::worker(&Uuid::new_v4().to_string(), 0), context.lease);
-        Ok(Box::new(aside.into_lane(context, space, shapes, leases)))
+        Ok(Box::new(aside.into_runtime(context, space, shapes, leases)))
     }
 
     async fn prepare(&mut self) -> Result<(), StartError> {
@@ -325,7 +325,7 @@ impl<T: Entity> Examined for Looked<T> {
         if !context.flushes {
             leases.never();
         }
-        let ready = self.into_lane(context, space, shapes, leases);
+        let ready = self.into_runtime(context, space, shapes, leases);
         // What was lost before this engine is told before it takes its first write, and is no matter of its flushes and
         // receipts. Where the buffer does not answer, the watch asks again.
         let _ = data_loss::look(&ready.entity.ctx).await;

@@ -14,7 +14,7 @@ use crate::read::single_flight::SingleFlight;
 use crate::runtime::context::EntityContext;
 use crate::sink_gate::load_gate::LoadGate;
 
-/// Reads. It cannot reach what is flushed.
+/// Reads. It knows no other role.
 pub(crate) struct Reader<E: Entity> {
     pub(crate) ctx: Arc<EntityContext<E>>,
     pub(crate) single_flight: SingleFlight,

@@ -16,9 +16,9 @@ use crate::buffer::flush_trigger::Pressure;
 use crate::buffer::memory::subscribers::{Ears, Listener};
 use crate::buffer::record::{Record, Write};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Guarded, Held, Holder, IdFloor, Letters, LogPage, Look, Lookup, Mark, Marks, Moved,
-    Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled, Space, Stamp, Status, Step, Stored,
-    Swap, Token, Topology, Transacted,
+    Attempts, Clean, Coordination, DeadLetter, DeadLetterStore, Epochs, Guarded, Held, Holder, IdFloor, LeaseStore,
+    Letters, LogPage, Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Reads, Replayed, Roll, Rotation,
+    SeenShape, SeenShapes, Settled, Settlement, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted, Writes,
 };
 use crate::entity::key::Id;
 use crate::error::buffer::{BufferError, BufferErrorKind};
@@ -103,7 +103,7 @@ impl MemorySpace {
 }
 
 #[async_trait]
-impl Space for MemorySpace {
+impl Writes for MemorySpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
         // Nothing here waits: without this a loop of writes would keep its thread, and the flusher from it.
         tokio::task::coop::consume_budget().await;
@@ -154,14 +154,51 @@ impl Space for MemorySpace {
         Ok(())
     }
 
-    async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
-        self.on(partition, |p| p.read_log(skip, limit))
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.transact_now(mark, writes)
     }
 
-    async fn trim(&self, step: &Step<'_>, number: u64, settled: &[Settled]) -> Result<Moved, BufferError> {
-        self.on(step.partition, |p| p.trim(step, number, settled, Instant::now()))
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
+        }
+        let Write { partition, id, record } = write;
+        let now = Instant::now();
+        let _door = match self.limit {
+            Some(limit) => {
+                let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+                // What is not to be stored needs no room.
+                if self.on(*partition, |p| p.stands(id, expected, now))? {
+                    self.check(limit, std::iter::once(write))?;
+                }
+                Some(door)
+            }
+            None => None,
+        };
+        let stored =
+            self.write_on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
+        self.pressure.add(u64::from(stored == Some(true)));
+        self.ears.written(std::slice::from_ref(id));
+        Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
     }
 
+    async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError> {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = ids.last.max(floor.map(|floor| floor.above.max(0))) else { return Ok(None) };
+        let largest = ids.largest.max(count);
+        let leap = if floor.is_some_and(|floor| floor.leap) { largest.saturating_mul(IdFloor::LEAP) } else { 0 };
+        let last = from.checked_add(leap).and_then(|from| from.checked_add(count));
+        let end = || BufferError::new(BufferErrorKind::Misconfigured, "the counter of ids is at its end");
+        ids.last = Some(last.ok_or_else(end)?);
+        ids.largest = largest;
+        Ok(ids.last)
+    }
+}
+
+#[async_trait]
+impl Reads for MemorySpace {
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
         tokio::task::coop::consume_budget().await;
         let now = Instant::now();
@@ -190,38 +227,35 @@ impl Space for MemorySpace {
         self.on(partition, |p| p.fill(id, token, loaded, ttl, Instant::now()))
     }
 
-    async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
-        partitions.iter().map(|&p| self.on_any(p, |p| p.take(owner, ttl, Instant::now()))).collect()
+    async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {
+        self.on(partition, |p| p.stale(id))
     }
 
-    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
+        tokio::task::coop::consume_budget().await;
+        self.get_together_now(places)
+    }
+
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
+        self.on(partition, |p| vec![p.look(ids)])
+    }
+
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         let now = Instant::now();
-        let mut workers = self.workers();
-        workers.retain(|_, until| until.is_none_or(|until| until > now));
-        workers.insert(worker.to_owned(), end(now, ttl));
-        let leases: Vec<Holder> = self.partitions.iter().map(|p| lock(p).renew(worker, ttl, now)).collect();
-        Ok(Roll { workers: workers.keys().cloned().collect(), leases, failed: Vec::new() })
+        let dropped = self.on_any(partition, |p| ids.iter().filter(|id| p.invalidate(id, now)).count() as u64)?;
+        self.ears.written(ids);
+        Ok(dropped)
     }
 
-    async fn retire(&self, worker: &str) -> Result<(), BufferError> {
-        self.workers().remove(worker);
-        Ok(())
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        self.on(partition, |p| if flushing { p.claim(cursor, limit) } else { p.scan_open(cursor, limit) })
     }
+}
 
-    async fn confirm(&self) -> Result<(), BufferError> {
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let shelf = shelves.entry((self.scope.namespace.clone(), self.scope.entity)).or_default();
-        let stored = shelf.topology.get_or_insert_with(|| self.topology.clone());
-        if *stored == self.topology {
-            let now = Instant::now();
-            self.partitions.iter().for_each(|partition| lock(partition).stay(Some(now)));
-            return Ok(());
-        }
-        Err(buffer::topology_changed(&self.scope, &stored.to_string(), &self.topology))
-    }
-
-    async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
-        partitions.iter().try_for_each(|&p| self.on_any(p, |p| p.release(owner)))
+#[async_trait]
+impl Epochs for MemorySpace {
+    async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
+        self.on(partition, |p| p.read_log(skip, limit))
     }
 
     async fn pending(&self, partitions: &[u16]) -> Result<PendingReport, BufferError> {
@@ -239,6 +273,29 @@ impl Space for MemorySpace {
         self.on(partition, |p| p.claim(cursor, limit))
     }
 
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
+        self.rotate_all_now(owner, stamp)
+    }
+
+    async fn marks(&self, partition: u16, _cursor: u64, _limit: usize) -> Result<Marks, BufferError> {
+        self.on(partition, |p| p.marks())
+    }
+
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
+        self.on(partition, |p| ids.iter().map(|id| p.pick(id)).collect())
+    }
+
+    async fn status(&self, partition: u16) -> Result<Status, BufferError> {
+        self.on(partition, |p| p.status())
+    }
+}
+
+#[async_trait]
+impl Settlement for MemorySpace {
+    async fn trim(&self, step: &Step<'_>, number: u64, settled: &[Settled]) -> Result<Moved, BufferError> {
+        self.on(step.partition, |p| p.trim(step, number, settled, Instant::now()))
+    }
+
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
         self.on(step.partition, |p| p.ack(step, ids, clean, Instant::now()))
     }
@@ -253,10 +310,6 @@ impl Space for MemorySpace {
         // What stands for readers is another state from now on.
         self.ears.written(&records.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>());
         moved
-    }
-
-    async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {
-        self.on(partition, |p| p.stale(id))
     }
 
     async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
@@ -276,6 +329,21 @@ impl Space for MemorySpace {
         Ok(held.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
+    async fn back_unit(
+        &self,
+        mark: Mark,
+        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
+    ) -> Result<Vec<Moved>, BufferError> {
+        self.back_unit_now(mark, parts)
+    }
+
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
+        self.bury_unit_now(parts)
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for MemorySpace {
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
         self.on(partition, |p| p.letter(id))
     }
@@ -293,103 +361,53 @@ impl Space for MemorySpace {
         self.ears.written(ids);
         Ok(discarded)
     }
+}
 
-    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
-        tokio::task::coop::consume_budget().await;
-        self.transact_now(mark, writes)
+#[async_trait]
+impl LeaseStore for MemorySpace {
+    async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
+        partitions.iter().map(|&p| self.on_any(p, |p| p.take(owner, ttl, Instant::now()))).collect()
     }
 
-    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
-        tokio::task::coop::consume_budget().await;
-        self.get_together_now(places)
-    }
-
-    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
-        self.rotate_all_now(owner, stamp)
-    }
-
-    async fn marks(&self, partition: u16, _cursor: u64, _limit: usize) -> Result<Marks, BufferError> {
-        self.on(partition, |p| p.marks())
-    }
-
-    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
-        self.on(partition, |p| ids.iter().map(|id| p.pick(id)).collect())
-    }
-
-    async fn back_unit(
-        &self,
-        mark: Mark,
-        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
-    ) -> Result<Vec<Moved>, BufferError> {
-        self.back_unit_now(mark, parts)
-    }
-
-    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
-        self.bury_unit_now(parts)
-    }
-
-    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
-        self.on(partition, |p| vec![p.look(ids)])
-    }
-
-    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
-        tokio::task::coop::consume_budget().await;
-        if self.closed.load(Ordering::Acquire) {
-            return Err(BufferError::new(BufferErrorKind::Closed, "the buffer was closed"));
-        }
-        let Write { partition, id, record } = write;
+    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
         let now = Instant::now();
-        let _door = match self.limit {
-            Some(limit) => {
-                let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-                // What is not to be stored needs no room.
-                if self.on(*partition, |p| p.stands(id, expected, now))? {
-                    self.check(limit, std::iter::once(write))?;
-                }
-                Some(door)
-            }
-            None => None,
-        };
-        let stored =
-            self.write_on(*partition, |p| p.stands(id, expected, now).then(|| p.put(id.clone(), record.clone())))?;
-        self.pressure.add(u64::from(stored == Some(true)));
-        self.ears.written(std::slice::from_ref(id));
-        Ok(if stored.is_some() { Swap::Stored } else { Swap::Changed })
+        let mut workers = self.workers();
+        workers.retain(|_, until| until.is_none_or(|until| until > now));
+        workers.insert(worker.to_owned(), end(now, ttl));
+        let leases: Vec<Holder> = self.partitions.iter().map(|p| lock(p).renew(worker, ttl, now)).collect();
+        Ok(Roll { workers: workers.keys().cloned().collect(), leases, failed: Vec::new() })
+    }
+
+    async fn retire(&self, worker: &str) -> Result<(), BufferError> {
+        self.workers().remove(worker);
+        Ok(())
+    }
+
+    async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
+        partitions.iter().try_for_each(|&p| self.on_any(p, |p| p.release(owner)))
+    }
+}
+
+#[async_trait]
+impl Coordination for MemorySpace {
+    async fn confirm(&self) -> Result<(), BufferError> {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelf = shelves.entry((self.scope.namespace.clone(), self.scope.entity)).or_default();
+        let stored = shelf.topology.get_or_insert_with(|| self.topology.clone());
+        if *stored == self.topology {
+            let now = Instant::now();
+            self.partitions.iter().for_each(|partition| lock(partition).stay(Some(now)));
+            return Ok(());
+        }
+        Err(buffer::topology_changed(&self.scope, &stored.to_string(), &self.topology))
     }
 
     async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
         Ok(self.shapes.lock().unwrap_or_else(PoisonError::into_inner).tell(shape, seen))
     }
 
-    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
-        let now = Instant::now();
-        let dropped = self.on_any(partition, |p| ids.iter().filter(|id| p.invalidate(id, now)).count() as u64)?;
-        self.ears.written(ids);
-        Ok(dropped)
-    }
-
-    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
-        self.on(partition, |p| if flushing { p.claim(cursor, limit) } else { p.scan_open(cursor, limit) })
-    }
-
     async fn nudge(&self) -> Result<(), BufferError> {
         self.ears.nudge();
         Ok(())
-    }
-
-    async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError> {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(from) = ids.last.max(floor.map(|floor| floor.above.max(0))) else { return Ok(None) };
-        let largest = ids.largest.max(count);
-        let leap = if floor.is_some_and(|floor| floor.leap) { largest.saturating_mul(IdFloor::LEAP) } else { 0 };
-        let last = from.checked_add(leap).and_then(|from| from.checked_add(count));
-        let end = || BufferError::new(BufferErrorKind::Misconfigured, "the counter of ids is at its end");
-        ids.last = Some(last.ok_or_else(end)?);
-        ids.largest = largest;
-        Ok(ids.last)
-    }
-
-    async fn status(&self, partition: u16) -> Result<Status, BufferError> {
-        self.on(partition, |p| p.status())
     }
 }

@@ -8,7 +8,7 @@ use redis::RedisResult;
 use super::classify::{broken_key, classify};
 use super::scripts::MAX_RECORDS;
 use super::space::RedisSpace;
-use crate::buffer::{Pending, PendingReport, Space, Status};
+use crate::buffer::{Coordination, Pending, PendingReport, Status};
 use crate::error::buffer::{BufferError, BufferErrorKind};
 
 /// What `open` (and `log`) of a sealed layout holds.

@@ -21,9 +21,10 @@ use crate::buffer::record::{Record, Write};
 use crate::buffer::redis::write::compare_and_set;
 use crate::buffer::redis::write::group_commit::{Committer, Shelf, Verb};
 use crate::buffer::{
-    Attempts, Clean, DeadLetter, Done, Guarded, Held, IdFloor, Letters, Lineage, LogPage, Look, Lookup, Mark, Marks,
-    Moved, Page, PendingReport, Replayed, Roll, Rotation, SeenShape, SeenShapes, Settled, Space, Stamp, Status, Step,
-    Stored, Swap, Token, Topology, Transacted, no_logs,
+    Attempts, Clean, Coordination, DeadLetter, DeadLetterStore, Done, Epochs, Guarded, Held, IdFloor, LeaseStore,
+    Letters, Lineage, LogPage, Look, Lookup, Mark, Marks, Moved, Page, PendingReport, Reads, Replayed, Roll, Rotation,
+    SeenShape, SeenShapes, Settled, Settlement, Stamp, Status, Step, Stored, Swap, Token, Topology, Transacted, Writes,
+    no_logs,
 };
 use crate::entity::key::Id;
 use crate::error::buffer::{BufferError, BufferErrorKind};
@@ -194,16 +195,7 @@ pub(super) fn corrupt(what: &str) -> BufferError {
 }
 
 #[async_trait]
-impl Space for RedisSpace {
-    async fn start(&self) -> Result<(), BufferError> {
-        self.watch.begin(&self.connection, &self.scripts, &self.scope).await?;
-        let ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ear) = ear {
-            self.signals.listen(ear).await;
-        }
-        Ok(())
-    }
-
+impl Writes for RedisSpace {
     async fn put(&self, writes: Vec<Write>) -> Result<(), BufferError> {
         if self.sabotage.lacks(Mechanism::ClosedEpochs) || self.sabotage.lacks(Mechanism::NoTtl) {
             return self.put_sabotaged(writes).await;
@@ -218,14 +210,29 @@ impl Space for RedisSpace {
         self.sealed(self.committer.commit(&self.shelf, Verb::Append, writes).await).await
     }
 
-    async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
-        log::read(self, partition, skip, limit).await
+    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
+        self.sealed(self.transact_writes(mark, writes).await).await
     }
 
-    async fn trim(&self, step: &Step<'_>, number: u64, settled: &[Settled]) -> Result<Moved, BufferError> {
-        log::trim(self, step, number, settled).await
+    async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError> {
+        let mut call = self.scripts.ids.prepare_invoke();
+        call.key(keys::ids(&self.scope)).key(keys::ids_notes(&self.scope)).key(keys::lineage(&self.scope));
+        // Numbers travel as text: scripts count in floats.
+        call.arg(count).arg(floor.map(|floor| floor.above.max(0).to_string()).unwrap_or_default());
+        call.arg(u8::from(floor.is_some_and(|floor| floor.leap))).arg(IdFloor::LEAP);
+        // A server without a name is told from the one before by the look at its connection alone.
+        let reserved = call.invoke_async(&mut self.updater().await?).await;
+        let last: Option<String> = self.judged("cannot reserve ids", reserved).await?;
+        last.map(|last| last.parse().map_err(|_| corrupt("a counter of ids"))).transpose()
     }
 
+    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
+        self.sealed(compare_and_set::swap(self, expected, write).await).await
+    }
+}
+
+#[async_trait]
+impl Reads for RedisSpace {
     async fn get(&self, partition: u16, ids: &[Id]) -> Result<Vec<Lookup>, BufferError> {
         reads::get(self, partition, ids).await
     }
@@ -252,24 +259,35 @@ impl Space for RedisSpace {
         reads::fill(self, partition, id, token, loaded, ttl).await
     }
 
-    async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
-        leases::take(self, partitions, owner, ttl).await
+    async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {
+        steps::stale(self, partition, id).await
     }
 
-    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
-        leases::heartbeat(self, worker, ttl).await
+    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
+        self.get_places(places).await
     }
 
-    async fn retire(&self, worker: &str) -> Result<(), BufferError> {
-        leases::retire(self, worker).await
+    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
+        reads::look(self, partition, ids).await
     }
 
-    async fn confirm(&self) -> Result<(), BufferError> {
-        topology::confirm(&self.connection, &self.scripts, &self.scope, &self.topology, &self.shelf.partitions).await
+    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
+        reads::invalidate(self, partition, ids).await
     }
 
-    async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
-        leases::release(self, partitions, owner).await
+    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let hash = if flushing { &keys.flushing } else { &keys.open };
+        let (cursor, fields) = self.light_page("cannot list what is dirty", hash, cursor, limit).await?;
+        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
+        Ok(Page { cursor, records })
+    }
+}
+
+#[async_trait]
+impl Epochs for RedisSpace {
+    async fn read_log(&self, partition: u16, skip: u64, limit: usize) -> Result<LogPage, BufferError> {
+        log::read(self, partition, skip, limit).await
     }
 
     async fn pending(&self, partitions: &[u16]) -> Result<PendingReport, BufferError> {
@@ -298,6 +316,31 @@ impl Space for RedisSpace {
         self.page("cannot claim records", hash, cursor, limit).await
     }
 
+    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
+        self.rotate_partitions(owner, stamp).await
+    }
+
+    async fn marks(&self, partition: u16, cursor: u64, limit: usize) -> Result<Marks, BufferError> {
+        self.page_of_marks(partition, cursor, limit).await
+    }
+
+    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
+        let keys = self.shelf.keys(partition)?;
+        let found = self.large_values("cannot claim records by name", &keys.flushing, ids).await?;
+        Ok(found.into_iter().map(|bytes| bytes.map(Record::from_bytes)).collect())
+    }
+
+    async fn status(&self, partition: u16) -> Result<Status, BufferError> {
+        pending::status(self, partition).await
+    }
+}
+
+#[async_trait]
+impl Settlement for RedisSpace {
+    async fn trim(&self, step: &Step<'_>, number: u64, settled: &[Settled]) -> Result<Moved, BufferError> {
+        log::trim(self, step, number, settled).await
+    }
+
     async fn ack(&self, step: &Step<'_>, ids: &[Id], clean: Clean) -> Result<Moved, BufferError> {
         steps::ack(self, step, ids, clean).await
     }
@@ -308,10 +351,6 @@ impl Space for RedisSpace {
 
     async fn ack_stale(&self, step: &Step<'_>, records: &[(Id, i64)]) -> Result<Moved, BufferError> {
         steps::ack_stale(self, step, records).await
-    }
-
-    async fn stale(&self, partition: u16, id: &Id) -> Result<Option<i64>, BufferError> {
-        steps::stale(self, partition, id).await
     }
 
     async fn back(&self, step: &Step<'_>, records: &[(Id, Attempts)]) -> Result<Moved, BufferError> {
@@ -334,6 +373,21 @@ impl Space for RedisSpace {
         held::held(self, partitions).await
     }
 
+    async fn back_unit(
+        &self,
+        mark: Mark,
+        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
+    ) -> Result<Vec<Moved>, BufferError> {
+        self.back_together(mark, parts).await
+    }
+
+    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
+        self.bury_together(parts).await
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for RedisSpace {
     async fn letter(&self, partition: u16, id: &Id) -> Result<Option<DeadLetter>, BufferError> {
         letters::letter(self, partition, id).await
     }
@@ -349,63 +403,40 @@ impl Space for RedisSpace {
     async fn discard(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
         letters::discard(self, partition, ids).await
     }
+}
 
-    async fn transact(&self, mark: Mark, writes: &[Guarded]) -> Result<Transacted, BufferError> {
-        self.sealed(self.transact_writes(mark, writes).await).await
+#[async_trait]
+impl LeaseStore for RedisSpace {
+    async fn take(&self, partitions: &[u16], owner: &str, ttl: Duration) -> Result<Vec<bool>, BufferError> {
+        leases::take(self, partitions, owner, ttl).await
     }
 
-    async fn get_together(&self, places: &[(u16, Vec<Id>)]) -> Result<Vec<Vec<Lookup>>, BufferError> {
-        self.get_places(places).await
+    async fn heartbeat(&self, worker: &str, ttl: Duration) -> Result<Roll, BufferError> {
+        leases::heartbeat(self, worker, ttl).await
     }
 
-    async fn rotate_all(&self, owner: &str, stamp: Stamp) -> Result<Vec<Rotation>, BufferError> {
-        self.rotate_partitions(owner, stamp).await
+    async fn retire(&self, worker: &str) -> Result<(), BufferError> {
+        leases::retire(self, worker).await
     }
 
-    async fn marks(&self, partition: u16, cursor: u64, limit: usize) -> Result<Marks, BufferError> {
-        self.page_of_marks(partition, cursor, limit).await
+    async fn release(&self, partitions: &[u16], owner: &str) -> Result<(), BufferError> {
+        leases::release(self, partitions, owner).await
+    }
+}
+
+#[async_trait]
+impl Coordination for RedisSpace {
+    async fn start(&self) -> Result<(), BufferError> {
+        self.watch.begin(&self.connection, &self.scripts, &self.scope).await?;
+        let ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ear) = ear {
+            self.signals.listen(ear).await;
+        }
+        Ok(())
     }
 
-    async fn pick(&self, partition: u16, ids: &[Id]) -> Result<Vec<Option<Record>>, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let found = self.large_values("cannot claim records by name", &keys.flushing, ids).await?;
-        Ok(found.into_iter().map(|bytes| bytes.map(Record::from_bytes)).collect())
-    }
-
-    async fn back_unit(
-        &self,
-        mark: Mark,
-        parts: &[(Step<'_>, Vec<(Id, Attempts)>)],
-    ) -> Result<Vec<Moved>, BufferError> {
-        self.back_together(mark, parts).await
-    }
-
-    async fn bury_unit(&self, parts: &[(Step<'_>, Vec<(Id, DeadLetter)>)]) -> Result<Vec<Moved>, BufferError> {
-        self.bury_together(parts).await
-    }
-
-    async fn reserve_ids(&self, count: i64, floor: Option<IdFloor>) -> Result<Option<i64>, BufferError> {
-        let mut call = self.scripts.ids.prepare_invoke();
-        call.key(keys::ids(&self.scope)).key(keys::ids_notes(&self.scope)).key(keys::lineage(&self.scope));
-        // Numbers travel as text: scripts count in floats.
-        call.arg(count).arg(floor.map(|floor| floor.above.max(0).to_string()).unwrap_or_default());
-        call.arg(u8::from(floor.is_some_and(|floor| floor.leap))).arg(IdFloor::LEAP);
-        // A server without a name is told from the one before by the look at its connection alone.
-        let reserved = call.invoke_async(&mut self.updater().await?).await;
-        let last: Option<String> = self.judged("cannot reserve ids", reserved).await?;
-        last.map(|last| last.parse().map_err(|_| corrupt("a counter of ids"))).transpose()
-    }
-
-    async fn status(&self, partition: u16) -> Result<Status, BufferError> {
-        pending::status(self, partition).await
-    }
-
-    async fn look(&self, partition: u16, ids: &[Id]) -> Result<Vec<Look>, BufferError> {
-        reads::look(self, partition, ids).await
-    }
-
-    async fn swap(&self, expected: &Stored, write: &Write) -> Result<Swap, BufferError> {
-        self.sealed(compare_and_set::swap(self, expected, write).await).await
+    async fn confirm(&self) -> Result<(), BufferError> {
+        topology::confirm(&self.connection, &self.scripts, &self.scope, &self.topology, &self.shelf.partitions).await
     }
 
     async fn shapes(&self, shape: &str, seen: &[SeenShape]) -> Result<SeenShapes, BufferError> {
@@ -422,18 +453,6 @@ impl Space for RedisSpace {
             .into_iter()
             .map(|(shape, since_ms)| SeenShape::new(String::from_utf8_lossy(&shape).into_owned(), since_ms as u64));
         Ok(SeenShapes::new(seen.collect(), Duration::from_millis(age_ms)))
-    }
-
-    async fn invalidate(&self, partition: u16, ids: &[Id]) -> Result<u64, BufferError> {
-        reads::invalidate(self, partition, ids).await
-    }
-
-    async fn scan(&self, partition: u16, flushing: bool, cursor: u64, limit: usize) -> Result<Page, BufferError> {
-        let keys = self.shelf.keys(partition)?;
-        let hash = if flushing { &keys.flushing } else { &keys.open };
-        let (cursor, fields) = self.light_page("cannot list what is dirty", hash, cursor, limit).await?;
-        let records = fields.into_iter().map(|(id, record)| (Id::found(id), Record::from_bytes(record))).collect();
-        Ok(Page { cursor, records })
     }
 
     async fn nudge(&self) -> Result<(), BufferError> {
