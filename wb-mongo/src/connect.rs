@@ -9,8 +9,8 @@ use mongodb::options::{Acknowledgment, ClientOptions};
 use wb_core::{Address, ErrorKind, SinkError};
 
 use crate::fence;
-use crate::reply::integer;
 use crate::sink::MongoSink;
+use crate::write::reply::integer;
 
 /// Selecting a server, and connecting to it, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -12,14 +12,19 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
-use crate::classify::{self, sink_error};
 use crate::connect::{self, Deployment};
-use crate::definition::Definitions;
-use crate::entity::MongoEntity;
-use crate::reply::Reply;
-use crate::slots::Slots;
-use crate::spelling::Exact;
-use crate::{definition, examine, fence, insert_only, load, moves, storable, write};
+use crate::error;
+use crate::error::sink_error;
+use crate::examine::definition;
+use crate::examine::definition::Definitions;
+use crate::fence::slots::Slots;
+use crate::mapping::entity::MongoEntity;
+use crate::mapping::{insert_only, unstorable};
+use crate::read::load;
+use crate::read::spelling::Exact;
+use crate::write::moves;
+use crate::write::reply::Reply;
+use crate::{examine, fence, write};
 
 /// How long one command may take before the server counts as unavailable, unless told otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -287,7 +292,7 @@ impl MongoSink {
     pub(crate) async fn send(&self, collection: &str, command: RawDocumentBuf) -> Result<Reply, SinkError> {
         let what = format!("write to collection `{collection}`");
         let reply = self.bounded(&what, async { self.database.run_raw_command(command).await }).await;
-        let reply = reply.map_err(classify::of_documents)?;
+        let reply = reply.map_err(error::of_documents)?;
         Ok(Reply::read(&reply, collection))
     }
 }
@@ -306,16 +311,16 @@ impl<E: MongoEntity> Sink<E> for MongoSink {
     }
 
     fn cuts(&self, row: &E) -> bool {
-        storable::cuts(row)
+        unstorable::cuts(row)
     }
 
     fn cut(&self, row: &mut E) {
-        storable::cut(row);
+        unstorable::cut(row);
     }
 
     fn check(&self, row: &E) -> Result<(), Unstorable> {
-        let max_document = self.deployment.get().map_or(storable::MAX_DOCUMENT, |deployment| deployment.max_document);
-        storable::check(row, max_document)
+        let max_document = self.deployment.get().map_or(unstorable::MAX_DOCUMENT, |deployment| deployment.max_document);
+        unstorable::check(row, max_document)
     }
 
     async fn fence(&self, scope: &Scope, partition: u16) -> Result<Option<Fence>, SinkError> {

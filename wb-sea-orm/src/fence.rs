@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use sea_orm::{DbBackend, QueryResult};
 use wb_core::{ErrorKind, Fence, Scope, SinkError};
 
-use crate::classify::from_sea_orm;
-use crate::dialect::list;
-use crate::dialect::session::literal;
-use crate::entity::Table;
-use crate::live;
-use crate::tx::Pool;
+use crate::connection::error::from_sea_orm;
+use crate::connection::session::literal;
+use crate::connection::tx::Pool;
+use crate::examine::live_table;
+use crate::mapping::entity::Table;
+use crate::statement::dialect::list;
 
 /// How often a fence is tried at once when transactions meet.
 const TRIES: usize = 3;
@@ -76,7 +76,7 @@ pub(crate) async fn look(pool: &Pool) -> Result<(), SinkError> {
 
 /// Whether there is such a table, for all that this user is told.
 pub(crate) async fn is_there(pool: &Pool) -> Result<bool, SinkError> {
-    Ok(live::look(pool, &Table::new(None, "wb_fence", Vec::new())).await?.is_some())
+    Ok(live_table::look(pool, &Table::new(None, "wb_fence", Vec::new())).await?.is_some())
 }
 
 /// Issues the next generation of a partition. Waits for every transaction that has checked the current one.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::dialect::session::Limits;
+use crate::connection::session::Limits;
 
 /// Settings of a [`SqlSink`](crate::SqlSink). A zero counts as one.
 ///

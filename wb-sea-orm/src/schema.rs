@@ -4,10 +4,10 @@ use sea_orm::sea_query::{Alias, ColumnDef, ColumnType, Index, IntoIden, StringLe
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
 use wb_core::SinkError;
 
-use crate::classify::from_sea_orm;
-use crate::dialect::{is_text, keys, mysql, postgres, sqlite};
-use crate::entity::{Column, SqlEntity, Table as Mapping};
-use crate::tx::backend;
+use crate::connection::error::from_sea_orm;
+use crate::connection::tx::backend;
+use crate::mapping::entity::{Column, SqlEntity, Table as Mapping};
+use crate::statement::dialect::{is_text, keys, mysql, postgres, sqlite};
 
 /// Creates the table of an entity unless it exists, and on PostgreSQL the types of its enums.
 ///

@@ -10,14 +10,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wb_core::{Batch, ErrorKind, Fence, Finding, Report, SameInserted, Scope, Sink, SinkError, Unstorable};
 
-use crate::entity::{Columns, SqlEntity};
-use crate::load::load;
-use crate::loads::Loads;
+use crate::connection::tx::Pool;
+use crate::examine::unfit;
+use crate::mapping::entity::{Columns, SqlEntity};
+use crate::mapping::insert_only;
 use crate::options::SqlOptions;
-use crate::plan::Plan;
+use crate::read::highest_key;
+use crate::read::load::load;
+use crate::read::loads::Loads;
+use crate::statement::plan::Plan;
 use crate::tables::Tables;
-use crate::tx::Pool;
-use crate::{doctor, fence, highest, insert_only, rows, unfit, unique, write};
+use crate::write::{rows, unique};
+use crate::{examine, fence, write};
 
 /// How long the pool is waited for before it is asked beside it whether anybody is there.
 const SILENT: Duration = Duration::from_millis(500);
@@ -258,7 +262,7 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
     async fn highest_key(&self) -> Result<Option<i64>, SinkError> {
         let pool = self.pool()?;
         let plan = self.plan::<E>(&pool).await?;
-        highest::key::<E>(&pool, &plan).await
+        highest_key::key::<E>(&pool, &plan).await
     }
 
     fn insert_only(&self) -> Option<SameInserted<E>> {
@@ -277,6 +281,6 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
     }
 
     async fn examine(&self, _scope: &Scope) -> Result<Vec<Finding>, SinkError> {
-        doctor::examine(&self.pool()?, E::NAME, &E::table()).await
+        examine::examine(&self.pool()?, E::NAME, &E::table()).await
     }
 }

@@ -11,13 +11,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wb_core::SinkError;
 
-use crate::definition::{self, Definitions};
-use crate::entity::SqlEntity;
-use crate::inspect::inspect;
-use crate::kept;
+use crate::connection::tx::Pool;
+use crate::examine::definition;
+use crate::examine::definition::Definitions;
+use crate::examine::table_facts::inspect;
+use crate::mapping::entity::SqlEntity;
 use crate::options::SqlOptions;
-use crate::plan::Plan;
-use crate::tx::Pool;
+use crate::statement::plan::Plan;
+use crate::values::kept;
 
 /// How long a table is taken to be as it was seen. A row that is written within it into a column that was narrowed meanwhile is what it
 /// would be if it had been written before.

@@ -1,0 +1,4 @@
+//! Documents by their keys.
+
+pub(crate) mod load;
+pub(crate) mod spelling;

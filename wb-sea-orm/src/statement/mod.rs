@@ -1,0 +1,5 @@
+//! Texts and arguments of statements.
+
+pub(crate) mod bind;
+pub(crate) mod dialect;
+pub(crate) mod plan;
