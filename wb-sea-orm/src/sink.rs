@@ -158,15 +158,6 @@ impl SqlSink {
         }
     }
 
-    /// What is done at start takes no longer than connecting may.
-    async fn in_time(&self, work: impl Future<Output = Result<(), SinkError>>) -> Result<(), SinkError> {
-        let timeout = self.shared.options.connect_timeout;
-        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
-            let text = format!("the database did not answer within {timeout:?}");
-            Err(SinkError::new(ErrorKind::Unavailable, text))
-        })
-    }
-
     /// What stands for the database in errors.
     fn place(&self) -> String {
         self.shared.label.as_deref().map_or_else(|| "the database".to_owned(), |label| format!("`{label}`"))
@@ -200,13 +191,21 @@ impl SqlSink {
     }
 }
 
+/// What is done beside the statements of a batch or a load has an end, too.
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|elapsed| {
+        let text = format!("the database did not answer within {limit:?}");
+        Err(SinkError::new(ErrorKind::Unavailable, text).with_source(elapsed))
+    })
+}
+
 #[async_trait]
 impl<E: SqlEntity> Sink<E> for SqlSink {
     async fn open(&self, _scope: &Scope) -> Result<(), SinkError> {
         let pool = self.pool()?;
         let opened = tokio::select! {
             biased;
-            opened = self.in_time(async { self.look::<E>(&pool, true).await }) => opened,
+            opened = in_time(self.shared.options.connect_timeout, self.look::<E>(&pool, true)) => opened,
             error = self.nobody_there(&pool) => return Err(error),
         };
         opened.map_err(|error| match error.kind() {
@@ -218,7 +217,7 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result<(), SinkError> {
-        self.in_time(fence::prepare(&self.pool()?)).await
+        in_time(self.shared.options.connect_timeout, fence::prepare(&self.pool()?)).await
     }
 
     fn cuts(&self, row: &E) -> bool {
@@ -275,7 +274,7 @@ impl<E: SqlEntity> Sink<E> for SqlSink {
         }
         let pool = self.pool()?;
         let within = self.shared.options.load_timeout;
-        let plan = self.plan::<E>(&pool.clone().within(within)).await?;
+        let plan = in_time(within, self.plan::<E>(&pool)).await?;
         let loads = self.shared.loads.get_or_init(|| Loads::of(&pool));
         load((&pool, loads), &plan, keys, within).await
     }
